@@ -1,0 +1,1 @@
+"""The words every part shares: errors, positions, changes, entities, ports. Standard library only."""

@@ -1,0 +1,251 @@
+"""The small protocols between engine and adapters. No base classes: an adapter just has these.
+
+``Source`` reads one database in commit order; ``Sink`` is the control database. What a source
+position means only its source knows; what SQL a step becomes only its sink knows.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Protocol
+
+from cdc_daemon.model.changes import Batch, Relation, Row
+from cdc_daemon.model.effects import Key, Layout, Outcome, Parked, Step
+from cdc_daemon.model.errors import Problem
+from cdc_daemon.model.position import Checkpoint, SourceIdentity
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Table:
+    """One source table that is read: where it is and which columns somebody maps.
+
+    ``identity`` is what the mapping's author declared as the row's identity, used only for tables
+    without a primary key under replica identity FULL.
+    """
+
+    schema: str
+    name: str
+    columns: frozenset[str]
+    identity: tuple[str, ...] = ()
+
+
+class Stream(Protocol):
+    """An open position in the log. One reader thread owns it; ``acknowledge`` may come from any."""
+
+    def read(self, timeout: float) -> Batch | None:
+        """What the log says next, or None when nothing came within ``timeout`` seconds.
+
+        Returns complete transactions, or, past the piece limit, a piece of an open one
+        (``position`` None). An idle log yields empty batches whose position may be checkpointed.
+        Raises Unreachable when the connection ends, PreflightRefusal and Stop for what must not be
+        guessed.
+        """
+
+    def keep_alive(self) -> None:
+        """Send feedback when due; called while the queue is full and nothing can be read."""
+
+    def acknowledge(self, position: str) -> None:
+        """The checkpoint row holds this position: the source may forget what is before it."""
+
+    def render(self, mark: int) -> str:
+        """A transaction's raw mark (``Begin[1]``) as position text."""
+
+    def close(self) -> None:
+        """End the stream; never raises."""
+
+
+class Snapshot(Protocol):
+    """A first consistent copy that the stream continues without gap."""
+
+    @property
+    def position(self) -> str:
+        """Where the stream goes on after the copy."""
+
+    def read(self, tables: Sequence[Table]) -> Iterator[Batch]:
+        """The rows of these tables as INSERT runs in pieces; every batch has position None."""
+
+
+class Source(Protocol):
+    """One source database."""
+
+    name: str
+
+    def check(self, checkpoint: Checkpoint | None) -> list[Problem]:
+        """Every reason why starting from this checkpoint (None: any) would be wrong, with its cure.
+
+        Raises Unreachable, or ConfigurationError for a wrong password or missing database.
+        """
+
+    def identify(self) -> SourceIdentity:
+        """Which server and publication this is, now."""
+
+    def relations(self) -> list[Relation]:
+        """Every table asked for as the catalogue describes it now."""
+
+    def snapshot(self, slot: str, *, replace: bool) -> AbstractContextManager[Snapshot]:
+        """Create the slot and open its snapshot; ``replace`` drops a slot left by a broken try."""
+
+    def stream(self, after: str) -> Stream:
+        """Open the log after that position."""
+
+    def reread(self, relation: Relation, keys: Sequence[Key]) -> dict[Key, Row]:
+        """The rows with these identities as they are now, full width; gone ones are left out."""
+
+    def close(self) -> None:
+        """Close what connections are open."""
+
+
+class UnitOfWork(Protocol):
+    """One open transaction of the control database. Leaving its ``with`` commits or rolls back."""
+
+    def references(self, layout: Layout, source_keys: Sequence[Key]) -> dict[Key, Key]:
+        """Entity key of each source row that the mapping's reference table knows."""
+
+    def apply(self, steps: Sequence[Step]) -> Outcome:
+        """Apply steps in order. All or nothing: on DataError the unit is as before the call."""
+
+    def dangling(self, steps: Sequence[Step]) -> dict[str, set[Key]]:
+        """Entity keys, by mapping, that these steps leave in a broken reference.
+
+        Written by them but referring to an entity row that does not exist, or deleted by them
+        (hard) while rows still refer to them. Looks at the state after all steps so far, so a
+        caller with an open transaction asks again at its end.
+        """
+
+    def park(self, parked: Sequence[Parked]) -> None:
+        """Put changes into the failure queue, in this order, and block their lanes."""
+
+    def replayed(self, failure: int, *, actor: str) -> None:
+        """A parked change has taken effect in this unit; its lanes open where nothing else waits."""
+
+    def skipped(self, failure: int, *, actor: str, reason: str) -> None:
+        """An administrator gave a parked change up; its lanes open where nothing else waits."""
+
+    def attempted(self, failure: int, *, code: str, message: str) -> None:
+        """A replay failed again: one more attempt, the new error kept."""
+
+    def save_checkpoint(
+        self, position: str, *, commit_time: int | None, transactions: int, changes: int
+    ) -> None:
+        """Move the checkpoint in this unit; counters are added. Raises Fenced when it is not ours."""
+
+    def save_snapshot(self, mapping_rows: dict[str, int]) -> None:
+        """Note a finished group of the snapshot (``backfill_chunk``). Raises Fenced."""
+
+    def finish_snapshot(
+        self, layouts: Sequence[Layout], identity: SourceIdentity, position: str
+    ) -> Outcome:
+        """Sweep rows that this generation did not see and set the checkpoint to streaming."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """One row of the failure queue, as shown and as replayed."""
+
+    id: int
+    pipeline: str
+    mapping: str
+    entity: str
+    table: str
+    operation: str
+    position: str
+    sequence: int
+    commit_time: dt.datetime | None
+    parked_at: dt.datetime
+    error_code: str
+    error_message: str
+    attempts: int
+    state: str  # parked | replayed | skipped
+    payload: dict[str, object]
+    mapping_version: str
+    lanes: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Command:
+    """One row of ``cdc.command``: the only way from CLI, page or API to a worker."""
+
+    id: int
+    pipeline: str
+    verb: str
+    arguments: dict[str, object]
+    actor: str
+    state: str = "pending"  # pending | done | failed
+    result: dict[str, object] | None = None
+
+
+class Sink(Protocol):
+    """The control database, held by one pipeline's worker under its epoch."""
+
+    def acquire(self) -> Checkpoint:
+        """Take the pipeline (raise the epoch) or raise Fenced naming the holder."""
+
+    def recover(self) -> Checkpoint:
+        """After a lost connection: reconnect, raise our own epoch, read the checkpoint again."""
+
+    def begin_generation(self, slot: str, identity: SourceIdentity) -> Checkpoint:
+        """Commit a ``snapshotting`` checkpoint that names slot and a new generation.
+
+        The pipeline's parked changes of earlier generations are superseded by the new copy.
+        """
+
+    def begin(self) -> AbstractContextManager[UnitOfWork]:
+        """Open a unit of work."""
+
+    def save_progress(self, position: str) -> None:
+        """Checkpoint idle progress (a unit with nothing else in it)."""
+
+    def heartbeat(self) -> None:
+        """Attest on a connection of its own that this holder lives; any thread."""
+
+    def lanes(self) -> set[bytes]:
+        """Blocked lanes of the pipeline."""
+
+    def failures(self, ids: Sequence[int] | None = None) -> list[Failure]:
+        """Parked changes of the pipeline in source order; of these ids only where given."""
+
+    def commands(self) -> list[Command]:
+        """Pending commands for the pipeline, oldest first."""
+
+    def finish_command(self, command: int, *, ok: bool, result: dict[str, object]) -> None:
+        """Note a command's result."""
+
+    def close(self) -> None:
+        """Release the epoch's holder mark and close; never raises."""
+
+
+class Control(Protocol):
+    """The control database as a command line or a page sees it: reads, and commands to workers."""
+
+    def checkpoints(self) -> list[Checkpoint]:
+        """Every pipeline's checkpoint."""
+
+    def failures(
+        self,
+        *,
+        pipeline: str | None = None,
+        entity: str | None = None,
+        error: str | None = None,
+        ids: Sequence[int] | None = None,
+        state: str | None = "parked",
+        limit: int | None = None,
+    ) -> list[Failure]:
+        """Failures that match, in source order."""
+
+    def holder_alive(self, pipeline: str) -> bool:
+        """Whether a worker holds the pipeline now."""
+
+    def submit(self, pipeline: str, verb: str, arguments: dict[str, object], actor: str) -> int:
+        """Queue a command; its id."""
+
+    def command(self, number: int) -> Command:
+        """A command with its state and result."""
+
+    def close(self) -> None:
+        """Close the connection."""
+
+
+Reread = Callable[[Relation, Sequence[Key]], dict[Key, Row]]
