@@ -36,7 +36,8 @@ class Layout:
 
     ``columns[i]`` names the attribute in position i of every row; ``key[j]`` is the position in a
     row of the entity key's j-th attribute (in the order of ``entity.key``). ``reference`` is there
-    when the mapping keeps source row → entity key.
+    when the mapping keeps source row → entity key. ``refs``: (position in a row, mapping that knows
+    the row meant): until resolution that position holds the referenced row's source id.
     """
 
     mapping: str
@@ -45,6 +46,7 @@ class Layout:
     key: tuple[int, ...]
     soft: bool = False  # deletes set deleted_at
     reference: ReferenceTable | None = None
+    refs: tuple[tuple[int, str], ...] = ()
 
     @property
     def attributes(self) -> tuple[Attribute, ...]:

@@ -149,6 +149,11 @@ class DecodeError(Stop):
         super().__init__(f"{message} (message kind {kind!r}, offset {offset})")
 
 
+def disposition_of(error: BaseException) -> Disposition:
+    """RETRY, PARK or STOP; what nobody here raised on purpose stops."""
+    return error.disposition if isinstance(error, CdcError) else Disposition.STOP
+
+
 def suggest(word: str, known: Collection[str]) -> str:
     """``; did you mean 'x'?`` for the nearest known word, or nothing."""
     import difflib  # noqa: PLC0415 - only on the error path

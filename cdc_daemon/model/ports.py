@@ -7,7 +7,7 @@ position means only its source knows; what SQL a step becomes only its sink know
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
@@ -64,7 +64,7 @@ class Snapshot(Protocol):
     def position(self) -> str:
         """Where the stream goes on after the copy."""
 
-    def read(self, tables: Sequence[Table]) -> Iterator[Batch]:
+    def read(self, tables: Sequence[Table]) -> Generator[Batch, None, None]:
         """The rows of these tables as INSERT runs in pieces; every batch has position None."""
 
 
@@ -90,6 +90,9 @@ class Source(Protocol):
 
     def stream(self, after: str) -> Stream:
         """Open the log after that position."""
+
+    def recheck(self, identity: SourceIdentity) -> list[Problem]:
+        """What changed since the checkpoint that would lose changes; cheap, asked while running."""
 
     def reread(self, relation: Relation, keys: Sequence[Key]) -> dict[Key, Row]:
         """The rows with these identities as they are now, full width; gone ones are left out."""
@@ -126,6 +129,12 @@ class UnitOfWork(Protocol):
 
     def attempted(self, failure: int, *, code: str, message: str) -> None:
         """A replay failed again: one more attempt, the new error kept."""
+
+    def supersede(self, mapping: str) -> int:
+        """A truncate undid every parked change of the mapping; their number. Their lanes open."""
+
+    def savepoint(self) -> AbstractContextManager[None]:
+        """What is done inside is undone when an exception leaves it; savepoints may nest."""
 
     def save_checkpoint(
         self, position: str, *, commit_time: int | None, transactions: int, changes: int
@@ -201,8 +210,11 @@ class Sink(Protocol):
     def heartbeat(self) -> None:
         """Attest on a connection of its own that this holder lives; any thread."""
 
-    def lanes(self) -> set[bytes]:
-        """Blocked lanes of the pipeline."""
+    def lanes(self) -> dict[bytes, str]:
+        """Digest of every blocked lane of the pipeline, and the mapping it belongs to."""
+
+    def parked(self) -> dict[str, int]:
+        """How many changes stand in the failure queue, by mapping."""
 
     def failures(self, ids: Sequence[int] | None = None) -> list[Failure]:
         """Parked changes of the pipeline in source order; of these ids only where given."""

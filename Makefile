@@ -1,0 +1,57 @@
+# Everything runs in .venv, which the first target to need it creates; see .ci/make-venv.
+PYTHON ?= python3
+BIN := .venv/bin
+STAMP := .venv/.complete
+PYTEST := $(BIN)/pytest -n 2
+
+.DEFAULT_GOAL := help
+.PHONY: help venv demo servers test lint check acceptance bench bench-quick docs lock clean
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 14
+
+venv: $(STAMP) ## the environment, with the locked versions
+
+$(STAMP): .ci/requirements.lock .ci/make-venv pyproject.toml
+	@PYTHON="$(PYTHON)" .ci/make-venv
+	@touch $@
+
+demo: venv ## two private databases, the real daemon, a workload, and the proof (DEMO_ARGS="--seconds 30")
+	@$(BIN)/cdc-daemon demo $(DEMO_ARGS)
+
+servers: ## PostgreSQL 15 from Debian, for the tests that need an older server
+	@.ci/install-postgresql
+
+test: venv servers ## all tests but the long campaigns (PYTEST_ARGS="-k name")
+	$(PYTEST) $(PYTEST_ARGS)
+
+lint: venv ## format, style, types, architecture
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+check: ## lint, then test
+	@$(MAKE) --no-print-directory lint
+	@$(MAKE) --no-print-directory test
+
+acceptance: venv servers ## the long campaigns with recorded seeds
+	$(BIN)/pytest -m acceptance --timeout 0 $(PYTEST_ARGS)
+
+bench: venv ## all benchmarks; writes benchmarks/results.json
+	$(BIN)/python -m benchmarks
+
+bench-quick: venv ## a tenth of it; writes nothing
+	$(BIN)/python -m benchmarks --quick
+
+docs: venv ## the pages that are generated from the code
+	$(BIN)/cdc-daemon config reference > docs/configuration.md.new
+	mv docs/configuration.md.new docs/configuration.md
+
+lock: venv ## choose versions anew (needs uv)
+	uv pip compile pyproject.toml --extra demo --extra dev --universal --python-version 3.11 \
+	    --generate-hashes --no-header --no-annotate --upgrade --output-file .ci/requirements.lock
+
+clean: ## remove the environment and all caches
+	rm -rf .venv build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

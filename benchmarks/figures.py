@@ -1,0 +1,200 @@
+"""The figures: how each is taken (one small function each, or one for what is taken together)."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from benchmarks.course import Course, Lap, Side
+from benchmarks.cpu import Cpu, cpu_seconds, family
+from benchmarks.probe import BenchmarkError
+from benchmarks.workload import Backlog
+
+LATENCY_RATE = 200.0
+_REPEATS = (1, 2, 4, 8)
+_IDLE_AFTER_SECONDS = 3.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Size:
+    """How much is done for a figure."""
+
+    rows: int = 1_000_000
+    huge_rows: int = 5_000_000
+    latency_seconds: float = 20.0
+    idle_seconds: float = 60.0
+
+    @property
+    def one_row_transactions(self) -> int:
+        """Enough of them to outlast the first batch ten times."""
+        return max(self.rows // 5, 120_000)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sample:
+    """One pair's values of one figure; some have no baseline, some no CPU."""
+
+    daemon: float
+    baseline: float | None = None
+    cpu: Cpu | None = None
+    baseline_cpu: Cpu | None = None
+
+
+Samples = dict[str, Sample]
+Step = Callable[[Course, Size, Mapping[str, Sample]], Samples]
+"""Takes figures on a course, knowing what was taken on it before."""
+
+
+def pg_insert(course: Course, size: Size, _: Mapping[str, Sample]) -> Samples:
+    """Insert rows in transactions of 1,000; the worker's peak memory while at it."""
+    laps = _valid(lambda n: _race(course, course.workload.insert(n)), size.rows)
+    return {
+        "pg.insert": _compared(laps),
+        "memory.streaming_mb": Sample(daemon=laps["daemon"].peak_mb),
+    }
+
+
+def pg_insert_ref(course: Course, size: Size, seen: Mapping[str, Sample]) -> Samples:
+    """The same into an entity keyed by a code, with references; beside our own pg.insert."""
+    laps = _valid(lambda n: _race(course, course.workload.insert_ref(n), course.daemon), size.rows)
+    lap, plain = laps["daemon"], seen["pg.insert"]
+    sample = Sample(daemon=lap.rate, baseline=plain.daemon, cpu=lap.cpu, baseline_cpu=plain.cpu)
+    return {"pg.insert_ref": sample}
+
+
+def pg_update(course: Course, size: Size, _: Mapping[str, Sample]) -> Samples:
+    """Update every column but the key."""
+
+    def laps(rows: int) -> dict[str, Lap]:
+        _fill(course, rows)
+        return _race(course, course.workload.update(rows))
+
+    return {"pg.update": _compared(_valid(laps, size.rows))}
+
+
+def pg_delete(course: Course, size: Size, _: Mapping[str, Sample]) -> Samples:
+    """Delete all rows."""
+
+    def laps(rows: int) -> dict[str, Lap]:
+        _fill(course, rows)
+        return _race(course, course.workload.delete())
+
+    return {"pg.delete": _compared(_valid(laps, size.rows))}
+
+
+def pg_one_row_tx(course: Course, size: Size, _: Mapping[str, Sample]) -> Samples:
+    """Insert rows, one a transaction."""
+    laps = _valid(lambda n: _race(course, course.workload.one_row(n)), size.one_row_transactions)
+    return {"pg.one_row_tx": _compared(laps)}
+
+
+def latency(course: Course, size: Size, _: Mapping[str, Sample]) -> Samples:
+    """From "COMMIT returned" to "row seen", at 200 transactions a second."""
+    native = course.latencies(course.native, LATENCY_RATE, size.latency_seconds)
+    daemon = course.latencies(course.daemon, LATENCY_RATE, size.latency_seconds)
+    return {
+        f"latency.p{percent}_ms": Sample(
+            daemon=_percentile(daemon, percent), baseline=_percentile(native, percent)
+        )
+        for percent in (50, 99)
+    }
+
+
+def idle(course: Course, size: Size, _: Mapping[str, Sample]) -> Samples:
+    """CPU of the daemon's processes while nothing happens, in percent of one core."""
+    with course.running(course.daemon):
+        time.sleep(_IDLE_AFTER_SECONDS)
+        pids = family(course.daemon.pid)
+        started, before = time.perf_counter(), cpu_seconds(pids)
+        time.sleep(size.idle_seconds)
+        used = cpu_seconds(pids) - before
+        percent = 100 * used / (time.perf_counter() - started)
+        course.daemon.check()
+    return {"idle.cpu_percent": Sample(daemon=percent)}
+
+
+def memory_huge_tx(course: Course, size: Size, _: Mapping[str, Sample]) -> Samples:
+    """The worker's peak memory through one huge transaction."""
+    rows = size.huge_rows
+    lap = course.lap(
+        course.daemon, course.workload.insert(rows, per_transaction=rows), patience=1800
+    )
+    return {"memory.huge_tx_mb": Sample(daemon=lap.peak_mb)}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Figure:
+    """What is reported; `at_least` binds the ratio, `at_most` the daemon's own value."""
+
+    name: str
+    unit: str
+    step: Step
+    at_least: float | None = None
+    at_most: float | None = None
+    needs: str | None = None
+    once: bool = False  # taken in the last pair only
+
+
+FIGURES = (
+    Figure(name="pg.insert", unit="rows/s", step=pg_insert, at_least=0.7),
+    Figure(name="memory.streaming_mb", unit="MB", step=pg_insert, at_most=150),
+    Figure(
+        name="pg.insert_ref", unit="rows/s", step=pg_insert_ref, at_least=0.8, needs="pg.insert"
+    ),
+    Figure(name="pg.update", unit="rows/s", step=pg_update, at_least=0.8),
+    Figure(name="pg.delete", unit="rows/s", step=pg_delete, at_least=0.7),
+    Figure(name="pg.one_row_tx", unit="rows/s", step=pg_one_row_tx, at_least=1.0),
+    Figure(name="latency.p50_ms", unit="ms", step=latency, at_most=10),
+    Figure(name="latency.p99_ms", unit="ms", step=latency, at_most=60),
+    Figure(name="idle.cpu_percent", unit="% of a core", step=idle, at_most=1, once=True),
+    Figure(name="memory.huge_tx_mb", unit="MB", step=memory_huge_tx, at_most=250, once=True),
+)
+"""All figures, in the order in which they are taken on a course."""
+
+
+def chosen(names: frozenset[str]) -> list[Figure]:
+    """The figures with these names (none: all) and those they are compared with."""
+    wanted = names | {f.needs for f in FIGURES if f.name in names and f.needs}
+    return [f for f in FIGURES if not names or f.name in wanted]
+
+
+def take(course: Course, figures: list[Figure], size: Size, *, last: bool) -> Samples:
+    """One pair of each of these figures; those taken once only if it is the last pair."""
+    samples: Samples = {}
+    for step in dict.fromkeys(f.step for f in figures if last or not f.once):
+        samples |= step(course, size, samples)
+    names = {f.name for f in figures}
+    return {name: sample for name, sample in samples.items() if name in names}
+
+
+def _race(course: Course, backlog: Backlog, *sides: Side) -> dict[str, Lap]:
+    return {
+        side.name: course.lap(side, backlog) for side in sides or (course.native, course.daemon)
+    }
+
+
+def _valid(laps: Callable[[int], dict[str, Lap]], rows: int) -> dict[str, Lap]:
+    """Laps with so many rows, or with more until no first probe saw more than a tenth."""
+    for factor in _REPEATS:
+        found = laps(rows * factor)
+        if all(lap.progress.valid for lap in found.values()):
+            return found
+    message = f"even of {rows * _REPEATS[-1]} rows more than a tenth were there at the first probe"
+    raise BenchmarkError(message)
+
+
+def _fill(course: Course, rows: int) -> None:
+    """Both targets have at least so many rows."""
+    if missing := course.workload.missing(rows):
+        _race(course, course.workload.insert(missing))
+
+
+def _compared(laps: Mapping[str, Lap]) -> Sample:
+    daemon, native = laps["daemon"], laps["native"]
+    return Sample(daemon=daemon.rate, baseline=native.rate, cpu=daemon.cpu, baseline_cpu=native.cpu)
+
+
+def _percentile(values: list[float], percent: int) -> float:
+    return statistics.quantiles(values, n=100, method="inclusive")[percent - 1]

@@ -1,0 +1,254 @@
+"""Composition root: a configuration becomes pipelines. Alone names adapters.
+
+Not in here: retrying and signals (worker), processes (daemon).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from cdc_daemon.config.configuration import Configuration
+from cdc_daemon.config.schema import MappingConfig
+from cdc_daemon.engine.applying import Applier
+from cdc_daemon.engine.lanes import Lanes
+from cdc_daemon.engine.meter import Meter
+from cdc_daemon.engine.reading import Limits
+from cdc_daemon.engine.repair import Repairs
+from cdc_daemon.engine.resolve import Resolver
+from cdc_daemon.engine.snapshot import Copying
+from cdc_daemon.mapping.compile import CompiledMapping, compile_mapping, tables_of
+from cdc_daemon.mapping.mapper import Mapper
+from cdc_daemon.model.changes import Relation
+from cdc_daemon.model.effects import Layout
+from cdc_daemon.model.entities import reference_order
+from cdc_daemon.model.errors import ConfigurationError, Problem
+from cdc_daemon.model.ports import Table
+from cdc_daemon.sinks.postgres.control import PostgresControl
+from cdc_daemon.sinks.postgres.sink import PostgresSink
+from cdc_daemon.sources.postgres.source import PostgresSource
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """One pipeline, put together against what its source's catalogue says now."""
+
+    name: str
+    configuration: Configuration
+    source: PostgresSource
+    sink: PostgresSink
+    layouts: tuple[Layout, ...]
+    mapper: Mapper
+    lanes: Lanes
+    applier: Applier
+    repairs: Repairs
+    copying: Copying
+    limits: Limits
+    versions: dict[str, str]
+
+    def close(self) -> None:
+        """Close every connection; never raises."""
+        self.sink.close()
+        self.source.close()
+
+
+def make_source(configuration: Configuration, name: str) -> PostgresSource:
+    """The source of that name, not yet connected."""
+    source = configuration.sources[name]
+    return PostgresSource(
+        name=name,
+        conninfo=source.conninfo,
+        slot=source.slot,
+        publication=source.publication,
+        tables=tables_of(configuration.mappings_of(name)),
+        max_value_bytes=source.max_value_bytes,
+    )
+
+
+def make_control(configuration: Configuration) -> PostgresControl:
+    """The control database as command line and pages see it."""
+    return PostgresControl(configuration.target.conninfo, configuration.target.schema_)
+
+
+def compiler(
+    configuration: Configuration, name: str
+) -> Callable[[Relation], list[CompiledMapping]]:
+    """A function that compiles the mappings of a relation of that source.
+
+    A table described anew keeps its layouts where they are the same, so that what a sink has
+    prepared for them stays of use.
+    """
+    layouts: dict[str, Layout] = {}
+
+    def compile_relation(relation: Relation) -> list[CompiledMapping]:
+        found = [
+            compile_mapping(mapping, configuration, relation)
+            for mapping in configuration.mappings_of(name)
+            if (mapping.schema_, mapping.table) == (relation.schema, relation.table)
+        ]
+        return [_with_known_layout(compiled, layouts) for compiled in found]
+
+    return compile_relation
+
+
+def _with_known_layout(compiled: CompiledMapping, known: dict[str, Layout]) -> CompiledMapping:
+    layout = compiled.layout
+    before = known.get(layout.mapping)
+    if before is None or _shape(before) != _shape(layout):
+        known[layout.mapping] = layout
+        return compiled
+    leave = before if compiled.leave is layout else compiled.leave
+    return replace(compiled, layout=before, leave=leave)
+
+
+def _shape(layout: Layout) -> tuple[object, ...]:
+    return (layout.columns, layout.key, layout.soft, layout.reference, layout.refs)
+
+
+def compile_all(
+    configuration: Configuration,
+    relations: Sequence[Relation],
+    compile_relation: Callable[[Relation], list[CompiledMapping]],
+) -> list[CompiledMapping]:
+    """Every mapping of these relations. Raises ConfigurationError with every problem at once."""
+    problems: list[Problem] = []
+    found: list[CompiledMapping] = []
+    for relation in relations:
+        try:
+            found += compile_relation(relation)
+        except ConfigurationError as error:
+            problems += error.problems
+    if problems:
+        raise ConfigurationError(problems)
+    return found
+
+
+def open_pipeline(configuration: Configuration, name: str, meter: Meter) -> Parts:
+    """Read the source's catalogue and put the pipeline together.
+
+    Raises Unreachable, and ConfigurationError for mappings that do not fit the source's tables.
+    """
+    source = make_source(configuration, name)
+    try:
+        return _assemble(configuration, name, source, meter)
+    except BaseException:
+        source.close()
+        raise
+
+
+def _assemble(
+    configuration: Configuration, name: str, source: PostgresSource, meter: Meter
+) -> Parts:
+    compile_relation = compiler(configuration, name)
+    relations = source.relations()
+    compiled = compile_all(configuration, relations, compile_relation)
+    layouts = tuple(one.layout for one in compiled)
+    sink = PostgresSink(
+        conninfo=configuration.target.conninfo,
+        pipeline=name,
+        entities=configuration.entities,
+        layouts=layouts,
+        schema=configuration.target.schema_,
+    )
+    rank = entity_rank(configuration)
+    targets = {layout.mapping: layout for layout in layouts}
+    known = _by_relation(compiled)
+
+    def compile_once(relation: Relation) -> Sequence[CompiledMapping]:
+        return known.get(relation) or compile_relation(relation)
+
+    def make_applier(mapper: Mapper, lanes: Lanes) -> Applier:
+        return Applier(
+            mapper=mapper,
+            resolver=Resolver(targets),
+            lanes=lanes,
+            reread=source.reread,
+            rank=rank,
+            stop_on_error=configuration.sources[name].on_error == "stop",
+        )
+
+    lanes = Lanes()
+    mapper = Mapper(compile_once)
+    versions = {one.layout.mapping: one.version for one in compiled}
+    return Parts(
+        name=name,
+        configuration=configuration,
+        source=source,
+        sink=sink,
+        layouts=layouts,
+        mapper=mapper,
+        lanes=lanes,
+        applier=make_applier(mapper, lanes),
+        repairs=Repairs(
+            sink=sink,
+            lanes=lanes,
+            compile_relation=compile_once,
+            relations=source.relations,
+            applier=make_applier,
+        ),
+        copying=Copying(
+            name=name,
+            slot=configuration.sources[name].slot,
+            groups=snapshot_groups(configuration, name),
+            layouts=layouts,
+            versions=versions,
+        ),
+        limits=limits(configuration),
+        versions=versions,
+    )
+
+
+def _by_relation(compiled: Sequence[CompiledMapping]) -> dict[Relation, list[CompiledMapping]]:
+    found: dict[Relation, list[CompiledMapping]] = {}
+    for one in compiled:
+        found.setdefault(one.relation, []).append(one)
+    return found
+
+
+def entity_rank(configuration: Configuration) -> dict[str, int]:
+    """Each entity's place in reference order, parents first."""
+    order = reference_order(configuration.entities)
+    return {name: n for n, name in enumerate(name for group in order for name in group)}
+
+
+def snapshot_groups(configuration: Configuration, name: str) -> list[list[Table]]:
+    """The source's tables in the reference order of the entities they fill.
+
+    Tables whose entities refer to each other in a circle, and a table that fills entities of
+    several groups, end up in one group.
+    """
+    tables = {(t.schema, t.name): t for t in tables_of(configuration.mappings_of(name))}
+    order = reference_order(configuration.entities)
+    place = {entity: n for n, group in enumerate(order) for entity in group}
+    first: dict[tuple[str, str], int] = {}
+    merged = list(range(len(order)))
+    for mapping in configuration.mappings_of(name):
+        key, here = (mapping.schema_, mapping.table), place[mapping.to]
+        low = first.setdefault(key, here)
+        for n in range(min(low, here), max(low, here) + 1):
+            merged[n] = min(merged[n], merged[min(low, here)])
+    groups: dict[int, list[Table]] = {}
+    for key, table in tables.items():
+        groups.setdefault(_root(merged, first[key]), []).append(table)
+    return [groups[n] for n in sorted(groups)]
+
+
+def _root(merged: Sequence[int], n: int) -> int:
+    while merged[n] != n:
+        n = merged[n]
+    return n
+
+
+def limits(configuration: Configuration) -> Limits:
+    """The engine's limits from the ``daemon`` section."""
+    settings = configuration.settings
+    return Limits(
+        queue_bytes=settings.queue_bytes,
+        batch_bytes=settings.batch_bytes,
+        batch_changes=settings.batch_rows,
+    )
+
+
+def mapping_names(mappings: Sequence[MappingConfig]) -> dict[str, str]:
+    """Mapping → entity, for counters that exist from the start."""
+    return {mapping.name: mapping.to for mapping in mappings}

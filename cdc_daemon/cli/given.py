@@ -1,0 +1,118 @@
+"""What every command is given: configuration files, how to print, whether to ask.
+
+The same options stand before and after the subcommand; both places count. Nothing is read here
+until a command asks for it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
+
+import click
+
+if TYPE_CHECKING:
+    from cdc_daemon.config.configuration import Configuration
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+DEFAULT_CONFIG = Path("/etc/cdc-daemon/cdc-daemon.yaml")
+CONFIG_VARIABLE = "CDC_DAEMON_CONFIG"
+
+
+@dataclass(slots=True)
+class Given:
+    """The shared options of one call."""
+
+    config: list[Path] = field(default_factory=list)
+    output: Literal["table", "json"] = "table"
+    no_input: bool = False
+    debug: bool = False
+
+    @property
+    def files(self) -> list[Path]:
+        """The files or folders to read: options, else environment, else the usual place."""
+        if self.config:
+            return self.config
+        listed = os.environ.get(CONFIG_VARIABLE, "")
+        return [Path(name) for name in listed.split(os.pathsep) if name] or [DEFAULT_CONFIG]
+
+    def load(self, *, resolve_secrets: bool = True) -> Configuration:
+        """Read and check the configuration. Raises ConfigurationError with every problem."""
+        from cdc_daemon.config.load import load
+
+        return load(self.files, environ=os.environ, resolve_secrets=resolve_secrets)
+
+    def load_with_warnings(self) -> Configuration:
+        """The same, and its warnings on stderr."""
+        configuration = self.load()
+        for warning in configuration.warnings:
+            click.echo(f"warning: {warning}", err=True)
+        return configuration
+
+    def confirm(self, question: str, *, yes: bool) -> bool:
+        """Whether to go on: asked on stderr unless ``yes``. Raises UsageError when it may not ask."""
+        if yes:
+            return True
+        if self.no_input:
+            raise click.UsageError("this needs a confirmation: pass --yes")
+        return click.confirm(question, err=True)
+
+
+def _keep(ctx: click.Context, param: click.Parameter, value: Any) -> None:
+    """Note an option where it was given, and leave alone what stands where it was not."""
+    given = ctx.find_object(Given)
+    assert given is not None and param.name is not None
+    if param.name == "config":
+        given.config += value
+    elif value:
+        setattr(given, param.name, value)
+
+
+def shared_options(command: F) -> F:
+    """Decorator: ``--config``, ``--no-input`` and ``--debug``."""
+    options = [
+        click.option(
+            "-c",
+            "--config",
+            multiple=True,
+            metavar="PATH",
+            type=click.Path(path_type=Path),
+            help=f"Configuration file or folder; repeatable. Default: ${CONFIG_VARIABLE}, else"
+            f" {DEFAULT_CONFIG}.",
+            expose_value=False,
+            callback=_keep,
+        ),
+        click.option(
+            "--no-input", is_flag=True, help="Never ask.", expose_value=False, callback=_keep
+        ),
+        click.option(
+            "--debug",
+            is_flag=True,
+            help="Show the traceback of an unexpected error.",
+            expose_value=False,
+            callback=_keep,
+        ),
+    ]
+    for option in reversed(options):
+        command = cast(F, option(command))
+    return command
+
+
+def output_option(command: F) -> F:
+    """Decorator: ``-o table|json``."""
+    option = click.option(
+        "-o",
+        "--output",
+        type=click.Choice(["table", "json"]),
+        help="Form of the data on stdout.  [default: table]",
+        expose_value=False,
+        callback=_keep,
+    )
+    return cast(F, option(command))
+
+
+pass_given = click.make_pass_decorator(Given)

@@ -1,0 +1,70 @@
+"""``run``: the supervisor in the foreground, as a service manager wants it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import click
+
+from cdc_daemon.cli.given import Given, pass_given, shared_options
+
+if TYPE_CHECKING:
+    from cdc_daemon.config.configuration import Configuration
+    from cdc_daemon.daemon import Document, Limits
+
+
+@click.command(
+    epilog="TERM and INT drain, commit and exit 0; HUP reads the configuration again and keeps the"
+    " old one if the new one is wrong; USR1 writes the state to the log."
+)
+@shared_options
+@click.option("--pipeline", "names", multiple=True, metavar="NAME", help="Run only this one; repeatable.")
+@pass_given
+def run(given: Given, names: tuple[str, ...]) -> int:
+    """Run the daemon: one process per pipeline, until TERM."""
+    from cdc_daemon import telemetry
+    from cdc_daemon.daemon import Supervisor
+
+    configuration = given.load_with_warnings()
+    settings = configuration.settings
+    telemetry.configure(settings.log_level, settings.log_format)
+    supervisor = Supervisor(
+        documents(configuration, names),
+        reload=lambda: documents(given.load_with_warnings(), names),
+        limits=limits(configuration),
+        admin_address=(settings.metrics_host, settings.metrics_port),
+    )
+    return supervisor.run()
+
+
+def documents(configuration: Configuration, names: Sequence[str]) -> dict[str, Document]:
+    """What each pipeline's worker is started with; only those named, where there are names."""
+    from cdc_daemon.worker import document
+
+    return {name: document(configuration) for name in chosen(configuration, names)}
+
+
+def chosen(configuration: Configuration, names: Sequence[str]) -> list[str]:
+    """The pipelines meant. Raises ConfigurationError for one that is not configured."""
+    from cdc_daemon.model.errors import ConfigurationError, suggest
+
+    for name in names:
+        if name not in configuration.sources:
+            raise ConfigurationError(
+                f"no source is named {name!r}{suggest(name, configuration.sources)}",
+                hint=f"sources: {', '.join(configuration.sources)}",
+            )
+    return [name for name in configuration.sources if not names or name in names]
+
+
+def limits(configuration: Configuration) -> Limits:
+    """The supervisor's limits from the ``daemon`` section."""
+    from cdc_daemon.daemon import Limits
+
+    settings = configuration.settings
+    return Limits(
+        drain_seconds=settings.drain_seconds,
+        max_restarts=settings.max_restarts,
+        restart_window=settings.restart_window_seconds,
+    )

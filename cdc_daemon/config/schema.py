@@ -1,0 +1,72 @@
+"""The whole file as one model, and its JSON Schema.
+
+One field, one meaning, one description: the reference page and the JSON Schema are generated from
+the models. Checks between sections stand in ``consistency``, reading in ``load``.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from cdc_daemon.config.connections import (
+    SOURCE_KINDS,
+    Connection,
+    NullRules,
+    PostgresSourceConfig,
+    SslMode,
+    TargetConfig,
+    TlsConfig,
+)
+from cdc_daemon.config.entities import AttributeConfig, EntityConfig
+from cdc_daemon.config.mappings import FieldConfig, MappingConfig, Removal
+from cdc_daemon.config.scalars import AsTuple, Name, TableName
+from cdc_daemon.config.settings import SettingsConfig
+from cdc_daemon.config.strict import Model
+
+__all__ = [
+    "SOURCE_KINDS",
+    "AttributeConfig",
+    "ConfigurationFile",
+    "Connection",
+    "EntityConfig",
+    "FieldConfig",
+    "MappingConfig",
+    "NullRules",
+    "PostgresSourceConfig",
+    "Removal",
+    "SettingsConfig",
+    "SslMode",
+    "TableName",
+    "TargetConfig",
+    "TlsConfig",
+    "schema_json",
+]
+
+
+class ConfigurationFile(Model):
+    """One file; every section may be spread over several files."""
+
+    include: Annotated[tuple[str, ...], AsTuple] = Field(
+        default=(),
+        description="More files, as patterns relative to this one.",
+        examples=[["entities/*.yaml", "mappings/*.yaml"]],
+    )
+    sources: dict[Name, PostgresSourceConfig] = Field(
+        default_factory=dict, description="Databases that are read, by name."
+    )
+    target: TargetConfig | None = Field(default=None, description="The control database.")
+    entities: dict[Name, EntityConfig] = Field(
+        default_factory=dict, description="The group's canonical entities, by name."
+    )
+    mappings: Annotated[tuple[MappingConfig, ...], AsTuple] = Field(
+        default=(), description="Which table fills which entity, and how."
+    )
+    daemon: SettingsConfig = Field(default=SettingsConfig(), description="The daemon itself.")
+
+
+def schema_json() -> dict[str, Any]:
+    """JSON Schema of the files, for editors (``config schema``)."""
+    schema = ConfigurationFile.model_json_schema(by_alias=True)
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema"} | schema

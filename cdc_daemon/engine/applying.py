@@ -1,0 +1,321 @@
+"""One mapped batch into the open unit of work, and what happens when that fails on data.
+
+As sets first. On a data error the rows that can be told at once are held, then the rest is
+replayed uncoalesced in source order, one change at a time, and only what fails there is parked.
+References are checked over everything that was written; in an open transaction that waits for its
+end, and what is still broken then is a LateFailure: the unit rolls back and the lanes at fault are
+parked when they come again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from cdc_daemon.engine.fold import TwoRowsOneKey, fold
+from cdc_daemon.engine.lanes import Division, Held, Lanes, entity_lane, lanes_of, pick, waiting
+from cdc_daemon.engine.resolve import Resolver
+from cdc_daemon.mapping.fields import required
+from cdc_daemon.mapping.mapper import Mapped, Mapper, Unresolved
+from cdc_daemon.model.changes import Batch, Operation
+from cdc_daemon.model.effects import (
+    Delete,
+    EntityRun,
+    Key,
+    Layout,
+    Outcome,
+    Patch,
+    Rejected,
+    Rename,
+    Step,
+    Upsert,
+)
+from cdc_daemon.model.errors import DataError, LateFailure, Stop
+from cdc_daemon.model.ports import Reread, UnitOfWork
+
+TimeOf = Callable[[int], int]
+
+
+class _BrokenReferences(Exception):  # noqa: N818 - a signal inside this module
+    """Set-based work left references broken; ``reasons`` by lane."""
+
+    def __init__(self, reasons: dict[bytes, DataError]) -> None:
+        self.reasons = reasons
+        super().__init__()
+
+
+@dataclass(slots=True)
+class Applied:
+    """What became of a batch: what it changed, what it held, how much was filtered."""
+
+    outcome: Outcome
+    division: Division
+    filtered: Mapping[str, int] = field(default_factory=dict)
+
+
+class Applier:
+    """Applies the batches of one pipeline.
+
+    ``rank``: an entity's place in reference order. ``entity_of``: mapping → entity name.
+    """
+
+    def __init__(
+        self,
+        *,
+        mapper: Mapper,
+        resolver: Resolver,
+        lanes: Lanes,
+        reread: Reread,
+        rank: Mapping[str, int],
+        stop_on_error: bool = False,
+    ) -> None:
+        self._mapper = mapper
+        self._resolver = resolver
+        self._lanes = lanes
+        self._reread = reread
+        self._rank = rank
+        self._stop_on_error = stop_on_error
+        self._condemned: dict[bytes, DataError] = {}
+        self._suspects: list[Step] = []
+
+    def apply(self, batch: Batch, unit: UnitOfWork, *, final: bool) -> Applied:
+        """Map and apply one batch; what is held is in the result, for the caller to park.
+
+        Raises LateFailure (only when ``final``), Stop when the pipeline's policy is to stop at the
+        first data error, and the sink's Retryable.
+        """
+        mapped = self._mapper.map(batch)
+        runs, rejected = self._resolver.resolve(mapped, unit, self._reread, final=final)
+        applied = self._narrow(unit, runs, rejected, batch, final=final)
+        applied.filtered = mapped.filtered
+        if self._stop_on_error and applied.division.held:
+            first = applied.division.held[0]
+            raise Stop(
+                f"a change of {first.source.relation.name} failed: {first.error.message}",
+                hint="on_error is stop: repair the row or the mapping, or set on_error: park",
+            )
+        self._lanes.block(applied.division)
+        return applied
+
+    def condemn(self, failure: LateFailure) -> None:
+        """Park these lanes when their changes come again."""
+        if not failure.reasons.keys() - self._condemned.keys():
+            raise Stop("the same lanes failed again at the end of a transaction") from failure
+        self._condemned.update(failure.reasons)
+
+    def settle(self) -> None:
+        """The unit has committed."""
+        self._lanes.settle()
+        self._condemned, self._suspects = {}, []
+
+    def forget(self) -> None:
+        """The unit was rolled back; condemned lanes stay condemned for the next try."""
+        self._lanes.forget()
+        self._resolver.forget()
+        self._suspects = []
+
+    # --- as sets, narrowing until it holds ------------------------------------------------------
+
+    def _narrow(
+        self,
+        unit: UnitOfWork,
+        runs: Sequence[EntityRun],
+        rejected: Sequence[Rejected],
+        batch: Batch,
+        *,
+        final: bool,
+    ) -> Applied:
+        condemned = dict(self._condemned)
+        time_of = _times(batch)
+        while True:
+            division = self._lanes.divide(runs, rejected, condemned)
+            try:
+                with unit.savepoint():
+                    for mapping in division.superseded:
+                        unit.supersede(mapping)
+                    applied, steps = self._carry_out(unit, division, time_of)
+                    self._check_references(unit, steps, final=final)
+                return applied
+            except _BrokenReferences as broken:
+                if not broken.reasons.keys() - condemned.keys():
+                    raise Stop("rows stay in a broken reference although they are held") from broken
+                condemned |= broken.reasons
+
+    def _carry_out(
+        self, unit: UnitOfWork, division: Division, time_of: TimeOf
+    ) -> tuple[Applied, list[Step]]:
+        if not division.ready:
+            return Applied(Outcome(), division), []
+        try:
+            with unit.savepoint():
+                steps = fold(division.ready, self._rank, time_of)
+                outcome = unit.apply(steps)
+        except (DataError, TwoRowsOneKey):
+            return self._one_by_one(unit, division, time_of)
+        if outcome.missing:
+            steps += self._missing(unit, outcome, division, time_of)
+        return Applied(outcome, division), steps
+
+    def _one_by_one(
+        self, unit: UnitOfWork, division: Division, time_of: TimeOf
+    ) -> tuple[Applied, list[Step]]:
+        """Replay uncoalesced in source order; what fails is held, and what stands behind it."""
+        outcome, done = Outcome(), []
+        division = Division(division.ready, list(division.held), division.superseded)
+        closed: set[bytes] = {lane for held in division.held for lane in held.lanes}
+        for run in _changes(division.ready):
+            lanes = () if run.operation is Operation.TRUNCATE else lanes_of(run, 0)
+            try:
+                if any(lane in closed for lane in lanes):
+                    raise waiting()  # noqa: TRY301 - one place holds changes
+                steps = self._one(unit, run, outcome, time_of)
+            except DataError as error:
+                closed.update(lanes)
+                division.held.append(_held(run, error, lanes))
+            else:
+                done += steps
+        division.held.sort(key=lambda one: one.sequence)
+        return Applied(outcome, division), done
+
+    def _one(self, unit: UnitOfWork, run: EntityRun, total: Outcome, time_of: TimeOf) -> list[Step]:
+        for name, row in ((run.layout, row) for row in run.rows):
+            check_required(name, row)
+        steps = fold([run], self._rank, time_of)
+        with unit.savepoint():
+            outcome = unit.apply(steps)
+            if outcome.missing:
+                steps += self._missing(unit, outcome, Division([run]), time_of)
+        for (mapping, kind), number in outcome.counts.items():
+            total.count(mapping, kind, number)
+        return steps
+
+    def _missing(
+        self, unit: UnitOfWork, outcome: Outcome, division: Division, time_of: TimeOf
+    ) -> list[Step]:
+        """Rows that a patch or rename did not find: read them at the source and write them whole."""
+        wanted = {(layout.mapping, layout.key_of(row)) for layout, row in outcome.missing}
+        outcome.missing = []
+        mapped = Mapped()
+        for run in division.ready:
+            for i, row in enumerate(run.rows):
+                if (run.layout.mapping, run.layout.key_of(row)) in wanted:
+                    mapped.unresolved.append(self._unresolved(run, i))
+        runs, rejected = self._resolver.resolve(mapped, unit, self._reread, final=True)
+        if rejected:
+            raise rejected[0].error
+        steps = fold(runs, self._rank, time_of) if runs else []
+        again = unit.apply(steps) if steps else Outcome()
+        for (mapping, kind), number in again.counts.items():
+            outcome.count(mapping, kind, number)
+        return steps
+
+    def _unresolved(self, run: EntityRun, i: int) -> Unresolved:
+        for compiled in self._mapper.compiled(run.source.relation):
+            if compiled.layout.mapping == run.layout.mapping:
+                return Unresolved(compiled, run.source, run.sequences[i])
+        raise Stop(f"mapping {run.layout.mapping} is gone")
+
+    # --- references -----------------------------------------------------------------------------
+
+    def _check_references(self, unit: UnitOfWork, steps: Sequence[Step], *, final: bool) -> None:
+        broken = unit.dangling(steps) if steps else {}
+        if not final:
+            self._suspects += _restricted(steps, broken)
+            return
+        if broken:
+            raise _BrokenReferences(_reasons(steps, broken))
+        if self._suspects:
+            late = unit.dangling(self._suspects)
+            if late:
+                raise LateFailure(_reasons(self._suspects, late))
+
+
+def check_required(layout: Layout, row: Sequence[object]) -> None:
+    """Raise DataError when a required attribute would become NULL."""
+    for attribute, value in zip(layout.attributes, row, strict=True):
+        if value is None and attribute.required:
+            raise required(attribute.name)
+
+
+def _times(batch: Batch) -> TimeOf:
+    def time_of(sequence: int) -> int:
+        return batch.begin_of(sequence)[2]
+
+    return time_of
+
+
+def _changes(runs: Sequence[EntityRun]) -> Iterator[EntityRun]:
+    """Every change as a run of its own, in source order."""
+    found = [
+        (sequence, n, i) for n, run in enumerate(runs) for i, sequence in enumerate(run.sequences)
+    ]
+    for _, n, i in sorted(found):
+        yield pick(runs[n], [i])
+
+
+def _held(run: EntityRun, error: DataError, lanes: tuple[bytes, ...]) -> Held:
+    return Held(
+        layout=run.layout, source=run.source, sequence=run.sequences[0], error=error, lanes=lanes
+    )
+
+
+def _reasons(steps: Sequence[Step], broken: Mapping[str, set[Key]]) -> dict[bytes, DataError]:
+    """The error for each lane in a broken reference, by what was done to its key."""
+    reasons: dict[bytes, DataError] = {}
+    for step in steps:
+        keys = broken.get(step.layout.mapping, set())
+        entity = step.layout.entity.name
+        error = still_referenced(entity) if isinstance(step, Delete) else reference_missing(entity)
+        for key in _keys(step):
+            if key in keys:
+                reasons[entity_lane(entity, key)] = error
+    return reasons
+
+
+def reference_missing(entity: str) -> DataError:
+    """The error of a row that refers to an entity row that is not there."""
+    return DataError(
+        f"this {entity} refers to a row that is not in the control database",
+        code="reference_missing",
+    )
+
+
+def still_referenced(entity: str) -> DataError:
+    """The error of a delete of a row that others refer to."""
+    return DataError(
+        f"this {entity} cannot be deleted while other rows refer to it", code="still_referenced"
+    )
+
+
+def _keys(step: Step) -> Iterator[Key]:
+    match step:
+        case Upsert() | Patch():
+            yield from (step.layout.key_of(row) for row in step.rows)
+        case Rename():
+            yield from (step.layout.key_of(row) for _, row in step.pairs)
+        case Delete():
+            yield from step.keys
+        case _:
+            return
+
+
+def _restricted(steps: Sequence[Step], broken: Mapping[str, set[Key]]) -> list[Step]:
+    """The steps cut down to the keys in a broken reference, to ask again at the end."""
+    found: list[Step] = []
+    for step in steps:
+        keys = broken.get(step.layout.mapping)
+        if not keys:
+            continue
+        match step:
+            case Upsert() | Patch():
+                rows = [row for row in step.rows if step.layout.key_of(row) in keys]
+            case Rename():
+                rows = [row for _, row in step.pairs if step.layout.key_of(row) in keys]
+            case Delete():
+                gone = [key for key in step.keys if key in keys]
+                found.append(Delete(layout=step.layout, keys=gone, times=[]))
+                continue
+            case _:
+                continue
+        found.append(Upsert(layout=step.layout, rows=rows))
+    return found

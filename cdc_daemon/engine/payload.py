@@ -1,0 +1,108 @@
+"""A change as the failure queue keeps it, and back: uncoalesced source images as JSON.
+
+Text is kept as text; bytes that are no UTF-8 as ``{"base64": …}``; NULL as null; what the log left
+out is left out. The images are of the columns the mapping reads.
+"""
+
+from __future__ import annotations
+
+import base64
+from typing import Any
+
+from cdc_daemon.engine.lanes import Held
+from cdc_daemon.model.changes import (
+    UNCHANGED,
+    Batch,
+    Invalid,
+    Operation,
+    Relation,
+    Row,
+    Run,
+    Value,
+)
+from cdc_daemon.model.effects import Parked
+from cdc_daemon.model.errors import Stop
+
+
+def parked(held: Held, *, pipeline: str, batch: Batch, position: str, version: str) -> Parked:
+    """The failure-queue form of a held change. ``position``: its transaction, rendered."""
+    begin = batch.begin_of(held.sequence)
+    return Parked(
+        pipeline=pipeline,
+        mapping=held.layout.mapping,
+        entity=held.layout.entity.name,
+        lanes=held.lanes,
+        position=position,
+        sequence=held.sequence - begin[0],
+        commit_time=begin[2],
+        operation=held.source.operation,
+        table=held.source.relation.name,
+        payload=images(held.source, held.sequence),
+        error_code=held.error.code,
+        error_message=held.error.message,
+        mapping_version=version,
+    )
+
+
+def images(run: Run, sequence: int) -> dict[str, object]:
+    """The old and new image of one change, by column name."""
+    i = sequence - run.sequence
+    found: dict[str, object] = {"operation": run.operation.value}
+    names = [column.name for column in run.relation.columns]
+    if run.operation in (Operation.INSERT, Operation.UPDATE):
+        found["new"] = _image(names, run.new_rows[i])
+    if run.old_rows is not None:
+        old_names = names if run.old_full else [names[j] for j in run.relation.identity]
+        found["old"] = _image(old_names, run.old_rows[i])
+        found["old_full"] = run.old_full
+    return found
+
+
+def _image(names: list[str], row: Row) -> dict[str, object]:
+    return {
+        name: _json(value) for name, value in zip(names, row, strict=True) if value is not UNCHANGED
+    }
+
+
+def _json(value: Value) -> object:
+    if value is None:
+        return None
+    if isinstance(value, Invalid):
+        return {"invalid": base64.b64encode(value.raw).decode(), "reason": value.reason}
+    assert isinstance(value, bytes)
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return {"base64": base64.b64encode(value).decode()}
+
+
+def run_of(payload: dict[str, Any], relation: Relation, *, sequence: int) -> Run:
+    """The change again, in the relation's present shape. Raises Stop for a payload of no shape."""
+    try:
+        operation = Operation(payload["operation"])
+        names = [column.name for column in relation.columns]
+        run = Run(relation=relation, operation=operation, sequence=sequence)
+        if "new" in payload:
+            run.new_rows = [_row(payload["new"], names)]
+            run.partial = any(not isinstance(v, bytes | None) for v in run.new_rows[0])
+        if "old" in payload:
+            run.old_full = bool(payload["old_full"])
+            old_names = names if run.old_full else [names[j] for j in relation.identity]
+            run.old_rows = [_row(payload["old"], old_names)]
+    except (KeyError, ValueError, TypeError, AttributeError) as error:
+        raise Stop("a parked change's payload cannot be read") from error
+    return run
+
+
+def _row(image: dict[str, Any], names: list[str]) -> Row:
+    return tuple(_value(image[name]) if name in image else UNCHANGED for name in names)
+
+
+def _value(value: Any) -> Value:
+    if value is None:
+        return None
+    if isinstance(value, str):
+        return value.encode()
+    if "base64" in value:
+        return base64.b64decode(value["base64"])
+    return Invalid(base64.b64decode(value["invalid"]), value["reason"])

@@ -1,0 +1,171 @@
+"""The main loop: what becomes of a batch between the log and the commit.
+
+Every step named here is a function beside it: reading (reader thread, queue), mapping/mapper,
+resolve, applying (lanes, fold, sets, replay), payload, snapshot, repair. Not in here: retrying after
+a lost connection (worker) and anything about SQL.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+
+from cdc_daemon.engine.applying import Applied, Applier
+from cdc_daemon.engine.meter import Meter
+from cdc_daemon.engine.payload import parked
+from cdc_daemon.engine.reading import Limits, Reader, Stopping, gather
+from cdc_daemon.engine.status import State
+from cdc_daemon.model.changes import Batch
+from cdc_daemon.model.errors import LateFailure
+from cdc_daemon.model.failpoint import failpoint
+from cdc_daemon.model.ports import Sink, Source, Stream, UnitOfWork
+
+IDLE_CHECKPOINT = 10.0  # seconds between checkpoints of idle progress (DESIGN section 1)
+
+
+class Pipeline:
+    """One source, streamed into the control database until asked to stop.
+
+    ``versions``: mapping → version, kept with parked changes. ``between``: called about once a
+    second between units of work (commands, watching the publication).
+    """
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        source: Source,
+        sink: Sink,
+        applier: Applier,
+        meter: Meter,
+        limits: Limits,
+        stopping: Stopping,
+        versions: Mapping[str, str],
+        between: Callable[[], None],
+    ) -> None:
+        self.name = name
+        self.source = source
+        self.sink = sink
+        self.applier = applier
+        self.meter = meter
+        self.limits = limits
+        self.stopping = stopping
+        self.versions = versions
+        self.between = between
+        self._progress_saved = 0.0
+
+    def stream(self, after: str) -> None:
+        """Apply what the log says after that position, until asked to stop."""
+        stream = self.source.stream(after)
+        self.meter.phase(State.STREAMING)
+        with Reader(stream, self.limits, self.meter) as reader:
+            batches = gather(reader, self.stopping, self.between)
+            for batch in batches:
+                if batch.runs or not batch.complete:
+                    batch = self._carry_out(batch, batches, stream)  # noqa: PLW2901 - its last piece
+                elif not self._save_progress(batch):
+                    continue
+                assert batch.position is not None
+                stream.acknowledge(batch.position)
+
+    def _carry_out(self, batch: Batch, following: Iterator[Batch], stream: Stream) -> Batch:
+        """One unit of work: a batch of whole transactions, or one transaction in pieces.
+
+        Returns the last piece. Nothing of it stays when an exception leaves.
+        """
+        began = time.monotonic()
+        total = _Total()
+        try:
+            with self.sink.begin() as unit:
+                while True:
+                    self.meter.applying(batch.begins)
+                    total.add(batch, self._apply(batch, unit, stream, final=batch.complete))
+                    if batch.position is not None:
+                        break
+                    self.meter.progressed()
+                    batch = next(following)
+                failpoint("before_checkpoint")
+                unit.save_checkpoint(
+                    batch.position,
+                    commit_time=batch.commit_time,
+                    transactions=total.transactions,
+                    changes=total.changes,
+                )
+        except BaseException as error:
+            self.applier.forget()
+            if isinstance(error, LateFailure):
+                self.applier.condemn(error)
+            raise
+        failpoint("after_sink_commit")
+        self.applier.settle()
+        total.report(self.meter, batch, time.monotonic() - began)
+        self._progress_saved = time.monotonic()
+        return batch
+
+    def _apply(self, batch: Batch, unit: UnitOfWork, stream: Stream, *, final: bool) -> Applied:
+        applied = self.applier.apply(batch, unit, final=final)
+        held = applied.division.held
+        if held:
+            unit.park(
+                [
+                    parked(
+                        one,
+                        pipeline=self.name,
+                        batch=batch,
+                        position=stream.render(batch.begin_of(one.sequence)[1]),
+                        version=self.versions.get(one.layout.mapping, ""),
+                    )
+                    for one in held
+                ]
+            )
+        return applied
+
+    def _save_progress(self, batch: Batch) -> bool:
+        """Checkpoint an idle log's position when it is due; whether it was."""
+        now = time.monotonic()
+        if not batch.urgent and now - self._progress_saved < IDLE_CHECKPOINT:
+            return False
+        assert batch.position is not None
+        self.sink.save_progress(batch.position)
+        self._progress_saved = now
+        self.meter.checkpointed(batch.position)
+        return True
+
+
+class _Total:
+    """What the pieces of one unit of work come to, for checkpoint and meter."""
+
+    def __init__(self) -> None:
+        self.transactions = 0
+        self.changes = 0
+        self.counts: dict[tuple[str, str], int] = {}
+        self.filtered: dict[str, int] = {}
+        self.failed: dict[str, int] = {}
+
+    def add(self, batch: Batch, applied: Applied) -> None:
+        """Take in one applied piece."""
+        self.transactions += batch.transactions
+        self.changes += batch.changes
+        for key, number in applied.outcome.counts.items():
+            self.counts[key] = self.counts.get(key, 0) + number
+        for mapping, number in applied.filtered.items():
+            self.filtered[mapping] = self.filtered.get(mapping, 0) + number
+        for held in applied.division.held:
+            self.failed[held.error.code] = self.failed.get(held.error.code, 0) + 1
+
+    def report(self, meter: Meter, batch: Batch, seconds: float) -> None:
+        """Tell the meter; the unit has committed."""
+        assert batch.position is not None
+        meter.committed(
+            batch.position,
+            begins=batch.begins,
+            commit_time=batch.commit_time,
+            transactions=self.transactions,
+            changes=self.changes,
+            counts=self.counts,
+            seconds=seconds,
+        )
+        for mapping, number in self.filtered.items():
+            meter.filtered(mapping, number)
+        for code, number in self.failed.items():
+            meter.failed(code, number)

@@ -1,0 +1,211 @@
+"""The first consistent copy, through the same mapping and applying as the stream.
+
+Tables go in groups in the reference order of their entities, one unit of work a group, so that
+every reference inside it can be checked at its end. A kill anywhere leaves a ``snapshotting``
+checkpoint: the next start begins a new generation, and rows that it does not see again are swept.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import dataclass
+
+from cdc_daemon.engine.applying import Applier
+from cdc_daemon.engine.meter import Meter
+from cdc_daemon.engine.payload import parked
+from cdc_daemon.engine.reading import DrainExpired, Stopping
+from cdc_daemon.engine.status import State
+from cdc_daemon.model.changes import Batch
+from cdc_daemon.model.effects import Layout
+from cdc_daemon.model.errors import LateFailure, PreflightRefusal, Problem
+from cdc_daemon.model.failpoint import failpoint
+from cdc_daemon.model.ports import Sink, Snapshot, Source, Table
+from cdc_daemon.model.position import SourceIdentity
+
+QUEUE_PIECES = 8  # pieces of a table read ahead
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Copying:
+    """What a snapshot needs beside source and sink. ``groups``: tables in reference order."""
+
+    name: str
+    slot: str
+    groups: Sequence[Sequence[Table]]
+    layouts: Sequence[Layout]
+    versions: dict[str, str]
+
+
+def take_snapshot(
+    source: Source,
+    sink: Sink,
+    applier: Applier,
+    meter: Meter,
+    stopping: Stopping,
+    copying: Copying,
+    *,
+    again: bool,
+) -> str:
+    """Copy every table and set the checkpoint to streaming; returns the position to stream from.
+
+    ``again``: an earlier try was cut short and its slot is to be replaced.
+    """
+    meter.phase(State.SNAPSHOTTING)
+    before = source.identify()
+    sink.begin_generation(copying.slot, before)
+    failpoint("generation_begun")
+    with source.snapshot(copying.slot, replace=again) as snapshot:
+        failpoint("slot_created")
+        rows = 0
+        for n, group in enumerate(copying.groups):
+            remaining = sum(len(tables) for tables in copying.groups[n:])
+            meter.snapshot_progress(tables_remaining=remaining, rows=rows)
+            rows += _copy_group(snapshot, sink, applier, meter, stopping, copying, group)
+        failpoint("handoff")
+        _same_publication(before, source.identify())
+        with meter.patience(3600.0), sink.begin() as unit:
+            unit.finish_snapshot(copying.layouts, before, snapshot.position)
+        meter.snapshot_progress(tables_remaining=0, rows=rows)
+        meter.checkpointed(snapshot.position)
+        return snapshot.position
+
+
+def _copy_group(
+    snapshot: Snapshot,
+    sink: Sink,
+    applier: Applier,
+    meter: Meter,
+    stopping: Stopping,
+    copying: Copying,
+    group: Sequence[Table],
+) -> int:
+    while True:
+        try:
+            return _copy_once(snapshot, sink, applier, meter, stopping, copying, group)
+        except LateFailure as failure:
+            applier.forget()
+            applier.condemn(failure)
+        except BaseException:
+            applier.forget()
+            raise
+
+
+def _copy_once(
+    snapshot: Snapshot,
+    sink: Sink,
+    applier: Applier,
+    meter: Meter,
+    stopping: Stopping,
+    copying: Copying,
+    group: Sequence[Table],
+) -> int:
+    counts: dict[str, int] = {}
+    last = Batch(begins=[(0, 0, 0)])
+    with sink.begin() as unit:
+        for batch in _with_end(prefetch(snapshot.read(group))):
+            if stopping.asked:
+                raise DrainExpired
+            final = batch is None
+            last = last if batch is None else batch
+            piece = Batch(begins=last.begins) if batch is None else batch
+            applied = applier.apply(piece, unit, final=final)
+            held = applied.division.held
+            if held:
+                unit.park(
+                    [
+                        parked(
+                            one,
+                            pipeline=copying.name,
+                            batch=last,
+                            position=snapshot.position,
+                            version=copying.versions.get(one.layout.mapping, ""),
+                        )
+                        for one in held
+                    ]
+                )
+                for one in held:
+                    meter.failed(one.error.code)
+            for (mapping, _), number in applied.outcome.counts.items():
+                counts[mapping] = counts.get(mapping, 0) + number
+            meter.progressed()
+            failpoint("snapshot_chunk")
+        unit.save_snapshot(counts)
+    applier.settle()
+    return sum(counts.values())
+
+
+def _with_end(batches: Iterator[Batch]) -> Iterator[Batch | None]:
+    """The batches, then None: the point at which what was put off is decided."""
+    yield from batches
+    yield None
+
+
+def _same_publication(before: SourceIdentity, after: SourceIdentity) -> None:
+    if before != after:
+        raise PreflightRefusal(
+            [
+                Problem(
+                    what="the publication or a replica identity changed during the snapshot",
+                    cure="start again; leave the publication alone until the snapshot is done",
+                )
+            ]
+        )
+
+
+def prefetch(batches: Generator[Batch, None, None]) -> Iterator[Batch]:
+    """Read ahead in a thread, so that source and control database work at the same time.
+
+    The thread ends with the iteration; an error of the source comes up where its batch would.
+    """
+    reader = _Ahead(batches)
+    try:
+        while (batch := reader.take()) is not None:
+            yield batch
+    finally:
+        reader.close()
+
+
+class _Ahead:
+    def __init__(self, batches: Generator[Batch, None, None]) -> None:
+        self._batches = batches
+        self._queue: deque[Batch] = deque()
+        self._changed = threading.Condition()
+        self._ended = self._closed = False
+        self._failure: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, name="snapshot-reader", daemon=True)
+        self._thread.start()
+
+    def take(self) -> Batch | None:
+        with self._changed:
+            self._changed.wait_for(lambda: self._queue or self._ended)
+            if self._queue:
+                self._changed.notify_all()
+                return self._queue.popleft()
+            if self._failure is not None:
+                raise self._failure
+            return None
+
+    def close(self) -> None:
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+        self._thread.join()
+
+    def _run(self) -> None:
+        try:
+            for batch in self._batches:
+                with self._changed:
+                    self._changed.wait_for(lambda: self._closed or len(self._queue) < QUEUE_PIECES)
+                    if self._closed:
+                        break
+                    self._queue.append(batch)
+                    self._changed.notify_all()
+        except BaseException as error:  # noqa: BLE001 - raised again by take()
+            self._failure = error
+        finally:
+            self._batches.close()
+            with self._changed:
+                self._ended = True
+                self._changed.notify_all()

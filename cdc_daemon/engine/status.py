@@ -1,0 +1,122 @@
+"""How one pipeline is doing: the snapshot that a worker reports each second as one line of JSON.
+
+Not in here: what fills it (``meter``) and how it becomes metrics or a health answer (``admin``).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+OPERATIONS = ("insert", "update", "delete", "noop")
+APPLY_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0)
+LATENCY_BUCKETS = (0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 15.0, 60.0, 600.0)
+IDLE_AFTER = 5.0  # seconds without a transaction
+STALLED_AFTER = 30.0  # seconds without attested progress; idle progress comes every 10
+
+
+class State(enum.Enum):
+    """What a pipeline does; the engine says the first four, the rest follows from its figures."""
+
+    STARTING = "starting"
+    SNAPSHOTTING = "snapshotting"
+    STREAMING = "streaming"
+    STOPPED = "stopped"
+    IDLE = "idle"  # streaming, and the source has nothing new
+    STALLED = "stalled"  # neither commit nor log read for STALLED_AFTER seconds
+    BLOCKED = "blocked"  # the last attempt failed and is being retried
+    DEGRADED = "degraded"  # streaming while changes are parked
+
+
+@dataclass(frozen=True, slots=True)
+class Histogram:
+    """Cumulative counts, one per bound and a last one for +Inf, and the sum of what was seen."""
+
+    counts: tuple[int, ...]
+    total: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerStatus:
+    """One pipeline at one moment. Times are seconds since 1970, counters since the worker began.
+
+    ``applied``: rows by (mapping, entity, operation); ``filtered`` by reason; ``failed`` by error
+    class; ``parked``: rows now in the failure queue, by mapping. ``progress`` grows with each
+    commit, idle checkpoint or log read; ``turns`` also with each failed attempt, so it shows that
+    the loop is alive while a server is away. ``patience``: seconds that the current step may take
+    without a turn (a sweep over a large table).
+    """
+
+    pipeline: str
+    state: State = State.STARTING
+    time: float = 0.0
+    started: float = 0.0
+    pid: int = 0
+    epoch: int = 0
+    connected: bool = False
+    reconnects: int = 0
+    position: str | None = None
+    commit_time: float | None = None  # of the last applied transaction
+    event_time: float | None = None  # when the log last said anything
+    checkpoint_time: float | None = None
+    lag_seconds: float | None = None
+    lag_bytes: int | None = None
+    received_transactions: int = 0
+    received_changes: int = 0
+    applied_transactions: int = 0
+    applied_changes: int = 0
+    commits: int = 0
+    applied: Mapping[tuple[str, str, str], int] = field(default_factory=dict)
+    filtered: Mapping[str, int] = field(default_factory=dict)
+    failed: Mapping[str, int] = field(default_factory=dict)
+    parked: Mapping[str, int] = field(default_factory=dict)
+    retries: int = 0
+    queue_bytes: int = 0
+    queue_capacity: int = 0
+    progress: int = 0
+    progress_time: float = 0.0
+    turns: int = 0
+    patience: float = 0.0
+    snapshot_tables_remaining: int = 0
+    snapshot_rows: int = 0
+    error: str = ""
+    error_time: float | None = None
+    apply_duration: Histogram = Histogram((0,) * (len(APPLY_BUCKETS) + 1))
+    end_to_end_latency: Histogram = Histogram((0,) * (len(LATENCY_BUCKETS) + 1))
+    memory_rss: int = 0
+
+    @property
+    def parked_rows(self) -> int:
+        """How many changes of the pipeline stand in the failure queue."""
+        return sum(self.parked.values())
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready; ``applied`` as a list of [mapping, entity, operation, rows]."""
+        plain = {found.name: getattr(self, found.name) for found in dataclasses.fields(self)}
+        plain["state"] = self.state.value
+        plain["applied"] = [[*key, rows] for key, rows in self.applied.items()]
+        for name in ("apply_duration", "end_to_end_latency"):
+            plain[name] = {"counts": plain[name].counts, "total": plain[name].total}
+        return plain
+
+    def to_json(self) -> str:
+        """One line."""
+        return json.dumps(self.to_dict(), separators=(",", ":"), ensure_ascii=False)
+
+    @classmethod
+    def from_json(cls, line: str | bytes) -> WorkerStatus:
+        """The inverse of :meth:`to_json`. Raises ValueError for anything else."""
+        try:
+            plain = json.loads(line)
+            plain["state"] = State(plain["state"])
+            plain["applied"] = {(m, e, op): rows for m, e, op, rows in plain["applied"]}
+            for name in ("apply_duration", "end_to_end_latency"):
+                found = plain[name]
+                plain[name] = Histogram(tuple(found["counts"]), found["total"])
+            return cls(**plain)
+        except (KeyError, TypeError, AttributeError) as exc:
+            raise ValueError("not a worker status") from exc

@@ -1,0 +1,1 @@
+"""From source rows to entity rows: pure, no socket, no clock, no driver."""

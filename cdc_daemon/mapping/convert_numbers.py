@@ -1,0 +1,169 @@
+"""Conversions to integer, bigint, decimal(p,s), numeric and double.
+
+Plain closures over bytes; :class:`decimal.Decimal` only where digits must be rounded away.
+"""
+
+from __future__ import annotations
+
+from cdc_daemon.mapping import decimals
+from cdc_daemon.mapping.conversion_rule import (
+    INTEGERS,
+    TEXTS,
+    Conversion,
+    Convert,
+    Lossy,
+    converts,
+    from_text,
+    passes,
+)
+from cdc_daemon.mapping.strict import parse_boolean
+from cdc_daemon.model.changes import ColumnType
+from cdc_daemon.model.entities import EntityType, Kind
+from cdc_daemon.model.errors import DataError
+
+_BITS = {Kind.INTEGER: 31, Kind.BIGINT: 63}
+
+
+def to_integer(source: ColumnType, target: EntityType, lossy: Lossy | None) -> Conversion | None:
+    """To integer or bigint; digits after the point are loss."""
+    bits = _BITS[target.kind]
+    check = _in_range(-(1 << bits), (1 << bits) - 1, target)
+    sql_type = target.kind.value
+    if source.name in INTEGERS:
+        if INTEGERS[source.name] <= (10 if target.kind is Kind.INTEGER else 19):
+            return passes()
+        return converts(check, f"{{}}::{sql_type}")
+    if source.name == "boolean":
+        return converts(lambda t: b"1" if parse_boolean(t) == b"t" else b"0", "{}::integer")
+    prepare = _number_text(source)
+    if prepare is None:
+        return None
+    number = "{}" if source.name == "numeric" else "{}::text::numeric"
+    cut = f"trunc({number})" if lossy == "truncate" else number
+
+    def convert(text: bytes) -> bytes:
+        return check(_whole(prepare(text), lossy))
+
+    return converts(from_text(source, convert), f"{cut}::{sql_type}")
+
+
+def _in_range(low: int, high: int, target: EntityType) -> Convert:
+    safe = len(str(high)) - 1
+
+    def in_range(text: bytes) -> bytes:
+        if len(text) <= safe or low <= int(text) <= high:
+            return text
+        raise DataError(f"the number is out of the range of {target}", code="out_of_range")
+
+    return in_range
+
+
+def _number_text(source: ColumnType) -> Convert | None:
+    """What makes plain number text (no exponent; NaN and infinities stay) of a source's text."""
+    if source.name == "numeric":
+        return lambda text: text
+    if source.name in ("real", "double"):
+        return lambda text: decimals.without_exponent(text) if b"e" in text else text
+    if source.name in TEXTS:
+        return lambda text: decimals.parse_number(text, special=True)
+    return None
+
+
+def _finite(text: bytes) -> bytes:
+    if text[-1:] > b"9":
+        raise DataError("NaN and Infinity do not fit", code="out_of_range")
+    return text
+
+
+def _whole(text: bytes, lossy: Lossy | None) -> bytes:
+    """The integer a number's text stands for, as Python and PostgreSQL print it."""
+    _finite(text)
+    whole, _, fraction = text.partition(b".")
+    if fraction.strip(b"0"):
+        if lossy is None:
+            raise DataError("the number has digits after the point", code="loss")
+        whole = decimals.round_text(text, 0, lossy)
+    return decimals.canonical_decimal(whole)
+
+
+def to_decimal(source: ColumnType, target: EntityType, lossy: Lossy | None) -> Conversion | None:
+    """To decimal(p,s); digits beyond the scale are loss, NaN and Infinity never fit."""
+    assert target.length is not None
+    scale = target.scale or 0
+    whole = target.length - scale
+    if source.name in INTEGERS:
+        if whole >= INTEGERS[source.name]:
+            return passes()
+        return converts(
+            _fitting(whole, scale, None, target), f"{{}}::numeric({target.length},{scale})"
+        )
+    if source.name == "numeric" and source.length is not None:
+        source_scale = source.scale or 0
+        if scale >= source_scale and whole >= source.length - source_scale:
+            return passes()
+    prepare = _number_text(source)
+    if prepare is None:
+        return None
+    fit = _fitting(whole, scale, lossy, target)
+    number = "{}" if source.name == "numeric" else "{}::text::numeric"
+    if lossy == "truncate":
+        number = f"trunc({number}, {scale})"
+    convert = fit if source.name == "numeric" else lambda text: fit(prepare(text))
+    return converts(from_text(source, convert), f"{number}::numeric({target.length},{scale})")
+
+
+def _fitting(whole: int, scale: int, lossy: Lossy | None, target: EntityType) -> Convert:
+    """Check plain number text against ``whole`` digits before and ``scale`` after the point."""
+
+    def fit(text: bytes) -> bytes:
+        point = text.find(b".")
+        if point >= 0 and len(text) - point - 1 > scale:
+            text = decimals.canonical_decimal(_finite(text))
+            point = text.find(b".")
+            if point >= 0 and len(text) - point - 1 > scale:
+                if lossy is None:
+                    raise DataError(
+                        f"the number has more than {scale} digits after the point", code="loss"
+                    )
+                text = decimals.round_text(text, scale, lossy)
+                point = text.find(b".")
+        _finite(text)
+        if (point if point >= 0 else len(text)) > whole:  # a sign or leading zeros may be in it
+            digits = text[: point if point >= 0 else None].lstrip(b"-").lstrip(b"0")
+            if len(digits) > whole:
+                raise DataError(f"the number is out of the range of {target}", code="out_of_range")
+        return text
+
+    return fit
+
+
+def to_numeric(source: ColumnType, _target: EntityType, _lossy: Lossy | None) -> Conversion | None:
+    """To numeric of any precision; NaN and infinities stay."""
+    if source.name in INTEGERS or source.name == "numeric":
+        return passes()
+    prepare = _number_text(source)
+    if prepare is None:
+        return None
+    return converts(from_text(source, prepare), "{}::text::numeric")
+
+
+def to_double(source: ColumnType, _target: EntityType, lossy: Lossy | None) -> Conversion | None:
+    """To double; loss is when the shortest round trip says another number."""
+    if source.name in ("smallint", "integer", "double"):
+        return passes()
+    if source.name == "real":
+        return passes("{}::text::double precision")
+    if source.name not in ("bigint", "numeric") and source.name not in TEXTS:
+        return None
+
+    def convert(text: bytes) -> bytes:
+        number = decimals.parse_double(text)
+        printed = decimals.print_double(number)
+        if lossy is None and len(text) > 15 and number - number == 0:
+            plain = decimals.parse_number(text)
+            if decimals.canonical_decimal(plain) != decimals.canonical_decimal(printed):
+                raise DataError("double precision cannot hold all digits", code="loss")
+        return printed
+
+    cast = "{}::text::double precision" if source.name in TEXTS else "{}::double precision"
+    return converts(from_text(source, convert), cast)

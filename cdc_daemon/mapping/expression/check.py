@@ -1,0 +1,447 @@
+"""Type inference: tree + column types → typed tree, with every implicit cast made explicit.
+
+The rules are PostgreSQL's, made stricter: no implicit cast crosses between text, numbers, dates
+and booleans, except for string literals, which take the type that their context asks for.
+timestamptz never meets date or timestamp. Everything else that could depend on a session's
+settings is refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from decimal import Decimal
+
+from cdc_daemon.mapping.expression import moments, numbers, texts
+from cdc_daemon.mapping.expression.casts import INTEGERS, LADDER, OUTPUT, TEXTS, adopt, cast, folded
+from cdc_daemon.mapping.expression.functions import call
+from cdc_daemon.mapping.expression.tree import Call, Case, Cast, Column, Literal, Node, Place
+from cdc_daemon.mapping.expression.typed import (
+    Apply,
+    Choose,
+    Coalesce,
+    Compare,
+    Connect,
+    Const,
+    Distinct,
+    Input,
+    Is,
+    Member,
+    Not,
+    Shared,
+    Typed,
+    Written,
+)
+from cdc_daemon.model.changes import ColumnType
+from cdc_daemon.model.errors import DataError, suggest
+
+_KINDS = {"varchar": "text", "real": "double"}
+_COMPARABLE = {
+    *LADDER, *TEXTS, "boolean", "date", "time", "timestamp", "timestamptz", "uuid", "bytes",
+}  # fmt: skip
+_ARITHMETIC = {
+    "+": ("add({0}, {1})", "finite({0} + {1})"),
+    "-": ("subtract({0}, {1})", "finite({0} - {1})"),
+    "*": ("multiply({0}, {1})", "multiply_doubles({0}, {1})"),
+    "/": ("divide({0}, {1})", "divide_doubles({0}, {1})"),
+    "%": ("modulo({0}, {1})", ""),
+}
+_INTEGER = {"/": "quotient({0}, {1})", "%": "remainder({0}, {1})"}
+
+
+def check(node: Node, types: Mapping[str, ColumnType]) -> Typed:
+    """The typed tree of an expression; a string literal left alone is text.
+
+    Raises ExpressionError at the place of the first thing that does not fit.
+    """
+    typed = _Checker(types).node(node)
+    return cast(typed, "text", node.place) if typed.kind == "unknown" else typed
+
+
+def check_condition(node: Node, types: Mapping[str, ColumnType]) -> Typed:
+    """The same for a ``where``, which must be boolean."""
+    return _condition(_Checker(types).node(node), node.place)
+
+
+def _condition(typed: Typed, place: Place) -> Typed:
+    if isinstance(typed, Const) and typed.value is None:
+        return Const("boolean", None)
+    if typed.kind != "boolean":
+        kind = "text" if typed.kind == "unknown" else typed.kind
+        raise place.error(f"a condition must be boolean, this is {kind}")
+    return typed
+
+
+def _common(nodes: Sequence[Typed], places: Sequence[Place], what: str) -> tuple[str, list[Typed]]:
+    """One kind for all, and the nodes as that kind."""
+    kinds = list(dict.fromkeys(node.kind for node in nodes if not _is_null(node)))
+    known = [kind for kind in kinds if kind != "unknown"]
+    kind = _meeting(known)
+    if kind is None:
+        raise places[-1].error(f"{what} mixes {' and '.join(known)}; CAST one of them")
+    return kind, [cast(node, kind, place) for node, place in zip(nodes, places, strict=True)]
+
+
+def _is_null(node: Typed) -> bool:
+    return isinstance(node, Const) and node.value is None
+
+
+def _meeting(kinds: Sequence[str]) -> str | None:
+    if not kinds:
+        return "text"
+    if len(kinds) == 1:
+        return kinds[0]
+    if all(kind in LADDER for kind in kinds):
+        return max(kinds, key=LADDER.index)
+    if set(kinds) <= set(TEXTS):
+        return "text"
+    return "timestamp" if set(kinds) == {"date", "timestamp"} else None
+
+
+class _Checker:
+    """One walk over one tree."""
+
+    def __init__(self, types: Mapping[str, ColumnType]) -> None:
+        self._types = types
+        self._inputs: dict[str, Input] = {}
+        self._forms: dict[str, Callable[[Call], Typed]] = {
+            "and": self._connect, "or": self._connect, "not": self._not,
+            "is null": self._is_test, "is true": self._is_test, "is false": self._is_test,
+            "is distinct from": self._distinct, "is not distinct from": self._distinct,
+            "between": self._between, "in": self._in, "like": self._like, "ilike": self._like,
+            "||": self._join, "->": self._extraction, "->>": self._extraction,
+            "coalesce": self._coalesce, "nullif": self._nullif,
+            "greatest": self._extreme, "least": self._extreme,
+            "concat": self._concat, "concat_ws": self._concat,
+            "extract": self._extract, "mod": self._arithmetic,
+            **dict.fromkeys(("=", "<>", "<", "<=", ">", ">="), self._comparison),
+            **dict.fromkeys(_ARITHMETIC, self._arithmetic),
+        }  # fmt: skip
+
+    def node(self, node: Node) -> Typed:
+        """The typed node; a string literal or NULL stays ``unknown``."""
+        match node:
+            case Literal():
+                return _literal(node)
+            case Column():
+                return self._column(node)
+            case Cast():
+                return self._cast(node)
+            case Case():
+                return self._case(node)
+            case Call():
+                form = self._forms.get(node.name)
+                if form is not None:
+                    return form(node)
+                return call(node.name, self._operands(node), node.place)
+
+    def _operands(self, node: Call) -> list[Typed]:
+        return [self.node(argument) for argument in node.arguments]
+
+    def _conditions(self, nodes: Sequence[Node]) -> tuple[Typed, ...]:
+        return tuple(_condition(self.node(node), node.place) for node in nodes)
+
+    def _column(self, node: Column) -> Typed:
+        type_ = self._types.get(node.name)
+        if type_ is None:
+            raise node.place.error(
+                f"there is no column {node.name!r}{suggest(node.name, list(self._types))}"
+            )
+        kind = _KINDS.get(type_.name, type_.name)
+        return self._inputs.setdefault(node.name, Input(kind, node.name, type_))
+
+    def _cast(self, node: Cast) -> Typed:
+        value = self.node(node.value)
+        if node.parameters and node.type not in ("numeric", "varchar"):
+            raise node.place.error(f"{node.type} takes no length or precision here")
+        target = "text" if node.type == "varchar" else node.type
+        typed = cast(value, target, node.place)
+        if not node.parameters:
+            return typed
+        return self._constrained(typed, node)
+
+    def _constrained(self, typed: Typed, node: Cast) -> Typed:
+        if node.type == "varchar":
+            count = node.parameters[0]
+            if len(node.parameters) > 1 or count < 1:
+                raise node.place.error("varchar takes one length of at least 1")
+            operands = (typed, Const("opaque", count))
+            logic = folded(Apply("text", "cut({0}, {1})", "", operands), node.place)
+            return Written(logic, f"({{0}})::varchar({count})::text", (typed,))
+        precision, scale = (*node.parameters, 0)[:2]
+        if len(node.parameters) > 2 or not 1 <= precision <= 1000 or scale > precision:
+            raise node.place.error("numeric takes a precision from 1 to 1000 and a scale up to it")
+        limits = (typed, Const("opaque", precision), Const("opaque", scale))
+        logic = folded(Apply("numeric", "constrained({0}, {1}, {2})", "", limits), node.place)
+        return Written(logic, f"({{0}})::numeric({precision},{scale})", (typed,))
+
+    def _case(self, node: Case) -> Typed:
+        results = [result for _, result in node.whens]
+        values = [self.node(result) for result in results]
+        default: Typed = Const("unknown", None) if node.default is None else self.node(node.default)
+        places = [*(result.place for result in results), (node.default or node).place]
+        kind, coerced = _common([*values, default], places, "CASE")
+        if node.operand is None:
+            conditions = self._conditions([condition for condition, _ in node.whens])
+            whens = tuple(zip(conditions, coerced, strict=False))
+            return Choose(kind, whens, coerced[-1])
+        return self._simple_case(node, node.operand, kind, coerced)
+
+    def _simple_case(self, node: Case, operand: Node, kind: str, results: list[Typed]) -> Typed:
+        value = self.node(operand)
+        value = cast(value, "text", operand.place) if value.kind == "unknown" else value
+        shared = Shared(value)
+        tests = [self._compare("=", shared, self.node(when), when.place) for when, _ in node.whens]
+        logic = Choose(kind, tuple(zip(tests, results, strict=False)), results[-1])
+        parts = [value]
+        sql = "CASE {0}"
+        for test, result in zip(tests, results, strict=False):
+            sql += f" WHEN {{{len(parts)}}} THEN {{{len(parts) + 1}}}"
+            parts += [test.right, result]
+        sql += f" ELSE {{{len(parts)}}} END"
+        return Written(logic, sql, (*parts, results[-1]))
+
+    # --- conditions -----------------------------------------------------------------------
+
+    def _connect(self, node: Call) -> Typed:
+        return Connect(node.name, self._conditions(node.arguments))
+
+    def _not(self, node: Call) -> Typed:
+        return Not(*self._conditions(node.arguments))
+
+    def _is_test(self, node: Call) -> Typed:
+        if node.name == "is null":
+            operand = self.node(node.arguments[0])
+            if operand.kind == "unknown":
+                operand = cast(operand, "text", node.place)
+            return Is(operand, None)
+        return Is(*self._conditions(node.arguments), node.name == "is true")
+
+    def _comparison(self, node: Call) -> Typed:
+        left, right = self._operands(node)
+        return self._compare(node.name, left, right, node.place)
+
+    def _compare(self, operator: str, left: Typed, right: Typed, place: Place) -> Compare:
+        return Compare(operator, *_comparable([left, right], [place, place], "the comparison"))
+
+    def _distinct(self, node: Call) -> Typed:
+        places = [argument.place for argument in node.arguments]
+        left, right = _comparable(self._operands(node), places, "the comparison")
+        distinct = Distinct(left, right)
+        return distinct if node.name == "is distinct from" else Not(distinct)
+
+    def _between(self, node: Call) -> Typed:
+        places = [argument.place for argument in node.arguments]
+        value, low, high = _comparable(self._operands(node), places, "BETWEEN")
+        shared = Shared(value)
+        logic = Connect("and", (Compare(">=", shared, low), Compare("<=", shared, high)))
+        collate = ' COLLATE "C"' if value.kind in TEXTS else ""
+        sql = f"({{0}}{collate} BETWEEN {{1}}{collate} AND {{2}}{collate})"
+        return Written(logic, sql, (value, low, high))
+
+    def _in(self, node: Call) -> Typed:
+        places = [argument.place for argument in node.arguments]
+        value, *items = _comparable(self._operands(node), places, "IN")
+        constants = [item for item in items if isinstance(item, Const)]
+        if len(constants) == len(items):
+            present = tuple(item for item in constants if item.value is not None)
+            return Member(value, present, has_null=len(present) < len(items))
+        shared = Shared(value)
+        logic = Connect("or", tuple(Compare("=", shared, item) for item in items))
+        listed = ", ".join(f"{{{index + 1}}}" for index in range(len(items)))
+        return Written(logic, f"({{0}} IN ({listed}))", (value, *items))
+
+    def _like(self, node: Call) -> Typed:
+        operands = [self._text(o, node, node.name) for o in self._operands(node)]
+        escape = " ESCAPE {2}" if len(operands) == 3 else ""
+        sql = f"({{0}} {node.name.upper()} {{1}}{escape})"
+        if not all(isinstance(operand, Const) and operand.value for operand in operands[1:]):
+            given = ", ".join(f"{{{index}}}" for index in range(len(operands)))
+            return Apply("boolean", f"{node.name}({given})", sql, tuple(operands))
+        pattern = [
+            o.value for o in operands[1:] if isinstance(o, Const) and isinstance(o.value, bytes)
+        ]
+        fold = node.name == "ilike"
+        try:
+            matcher = texts.like_matcher(*(texts.lower(p) if fold else p for p in pattern))
+        except DataError as error:
+            raise node.place.error(error.message) from None
+        python = "{1}(lower({0}))" if fold else "{1}({0})"
+        logic = Apply("boolean", python, "", (operands[0], Const("opaque", matcher)))
+        return Written(logic, sql, tuple(operands))
+
+    # --- values ---------------------------------------------------------------------------
+
+    def _text(self, typed: Typed, node: Call, what: str) -> Typed:
+        if typed.kind not in (*TEXTS, "unknown"):
+            raise node.place.error(f"{what.upper()} needs text, not {typed.kind}; CAST it")
+        return cast(typed, "text", node.place)
+
+    def _arithmetic(self, node: Call) -> Typed:
+        operands = self._operands(node)
+        name = "%" if node.name == "mod" else node.name
+        if len(operands) == 1 and name == "-":
+            return self._negative(operands[0], node.place)
+        if len(operands) != 2:
+            raise node.place.error(f"{node.name} takes two operands")
+        if any(operand.kind == "date" for operand in operands):
+            return self._date_arithmetic(name, operands, node.place)
+        places = [argument.place for argument in node.arguments]
+        for operand, place in zip(operands, places, strict=True):
+            if operand.kind not in (*LADDER, "unknown"):
+                raise place.error(f"{name} needs numbers, not {operand.kind}; CAST it")
+        if all(operand.kind == "unknown" for operand in operands):
+            raise node.place.error(f"{name} needs numbers, not text; CAST it")
+        kind, (left, right) = _common(operands, places, name)
+        if kind == "double" and name == "%":
+            raise node.place.error("% needs exact numbers; CAST to numeric")
+        return folded(
+            Apply(kind, _formula(name, kind), f"({{0}} {name} {{1}})", (left, right)), node.place
+        )
+
+    def _negative(self, operand: Typed, place: Place) -> Typed:
+        if operand.kind not in LADDER:
+            raise place.error(f"- needs a number, not {operand.kind}")
+        if operand.kind in INTEGERS:
+            python = f"{operand.kind}(-{{0}})"
+        else:
+            python = "negate({0})" if operand.kind == "numeric" else "-{0}"
+        return folded(Apply(operand.kind, python, "(- {0})", (operand,)), place)
+
+    def _date_arithmetic(self, name: str, operands: list[Typed], place: Place) -> Typed:
+        left, right = operands
+        if name == "-" and left.kind == "date" and right.kind in ("date", "unknown"):
+            days = cast(right, "date", place)
+            return folded(Apply("integer", "between({0}, {1})", "({0} - {1})", (left, days)), place)
+        if name == "+" and left.kind in ("smallint", "integer"):
+            left, right = right, left
+        if name in ("+", "-") and left.kind == "date" and right.kind in ("smallint", "integer"):
+            by = "{1}" if name == "+" else "-{1}"
+            sql = f"({{0}} {name} {{1}})"
+            return folded(Apply("date", f"shift({{0}}, {by})", sql, (left, right)), place)
+        raise place.error("dates take + and - with integer days, and - with a date")
+
+    def _join(self, node: Call) -> Typed:
+        operands = self._operands(node)
+        if not any(operand.kind in (*TEXTS, "unknown") for operand in operands[:2]):
+            raise node.place.error("|| needs text on one side; CAST it")
+        given = tuple(cast(operand, "text", node.place) for operand in operands)
+        indexes = range(len(given))
+        python = " + ".join(f"{{{index}}}" for index in indexes)
+        sql = " || ".join(f"{{{index}}}" for index in indexes)
+        return folded(Apply("text", f"({python})", f"({sql})", given), node.place)
+
+    def _concat(self, node: Call) -> Typed:
+        if not node.arguments or (node.name == "concat_ws" and len(node.arguments) < 2):
+            raise node.place.error(f"{node.name} needs more operands")
+        operands = [
+            cast(operand, "text", node.place) if operand.kind == "unknown" else operand
+            for operand in self._operands(node)
+        ]
+        if node.name == "concat_ws":
+            operands[0] = self._text(operands[0], node, "the separator")
+        printed = tuple(
+            Apply("text", OUTPUT[operand.kind], "", (operand,))
+            if operand.kind in OUTPUT
+            else operand
+            for operand in operands
+        )
+        given = ", ".join(f"{{{index}}}" for index in range(len(operands)))
+        logic = Apply("text", f"{node.name}({given})", "", printed, strict=False)
+        return Written(logic, f"{node.name}({given})", tuple(operands))
+
+    def _coalesce(self, node: Call) -> Typed:
+        kind, operands = self._alike(node)
+        return Coalesce(kind, tuple(operands))
+
+    def _alike(self, node: Call) -> tuple[str, list[Typed]]:
+        if not node.arguments:
+            raise node.place.error(f"{node.name} needs operands")
+        places = [argument.place for argument in node.arguments]
+        return _common(self._operands(node), places, node.name.upper())
+
+    def _nullif(self, node: Call) -> Typed:
+        if len(node.arguments) != 2:
+            raise node.place.error("nullif takes two operands")
+        places = [argument.place for argument in node.arguments]
+        left, right = _comparable(self._operands(node), places, "NULLIF")
+        shared = Shared(left)
+        nothing = Const(left.kind, None)
+        logic = Choose(left.kind, ((Compare("=", shared, right), nothing),), shared)
+        return Written(logic, "NULLIF({0}, {1})", (left, right))
+
+    def _extreme(self, node: Call) -> Typed:
+        kind, operands = self._alike(node)
+        if kind not in _COMPARABLE:
+            raise node.place.error(f"{kind} has no order")
+        given = ", ".join(f"{{{index}}}" for index in range(len(operands)))
+        sql = f"{node.name.upper()}({given})"
+        if kind in TEXTS:  # by code point inside, the ordinary collation outside
+            sql = f'({sql.replace("}", '} COLLATE "C"')} COLLATE "default")'
+        return Apply(kind, f"{node.name}({given})", sql, tuple(operands), strict=False)
+
+    def _extract(self, node: Call) -> Typed:
+        unit, operand = node.arguments[0], self.node(node.arguments[1])
+        assert isinstance(unit, Literal)
+        if operand.kind not in ("date", "timestamp"):
+            raise node.place.error(f"EXTRACT takes a date or timestamp, not {operand.kind}")
+        parts = moments.DATE_PARTS
+        if operand.kind == "timestamp":
+            parts = (*parts, *moments.CLOCK_PARTS)
+        if unit.text not in parts:
+            raise node.place.error(f"EXTRACT from {operand.kind} knows {', '.join(parts)}")
+        python = f"Decimal(extract_{operand.kind}('{unit.text}', {{0}}))"
+        sql = f"extract({unit.text} from {{0}})::numeric"
+        return folded(Apply("numeric", python, sql, (operand,)), node.place)
+
+    def _extraction(self, node: Call) -> Typed:
+        document, key = self.node(node.arguments[0]), node.arguments[1]
+        assert isinstance(key, Literal)
+        if document.kind not in ("json", "jsonb"):
+            raise node.place.error(f"{node.name} takes json or jsonb, not {document.kind}")
+        document = cast(document, "jsonb", node.place)
+        function, kind = ("member_text", "text") if node.name == "->>" else ("member", "jsonb")
+        operands = (document, Const("opaque", key.text))
+        logic = Apply(kind, f"{function}({{0}}, {{1}})", "", operands, partial=True)
+        return Written(
+            logic, f"({{0}} {node.name} {{1}})", (document, Const("text", key.text.encode()))
+        )
+
+
+def _comparable(nodes: Sequence[Typed], places: Sequence[Place], what: str) -> list[Typed]:
+    """The nodes as one kind that has an order. Raises ExpressionError."""
+    kind, coerced = _common(nodes, places, what)
+    if kind not in _COMPARABLE:
+        raise places[-1].error(f"{kind} values cannot be compared; CAST them to text")
+    return coerced
+
+
+def _formula(name: str, kind: str) -> str:
+    """The Python of a binary arithmetic operator."""
+    if kind in INTEGERS:
+        return f"{kind}({_INTEGER.get(name, f'{{0}} {name} {{1}}')})"
+    return _ARITHMETIC[name][0 if kind == "numeric" else 1]
+
+
+def _literal(node: Literal) -> Const:
+    match node.kind:
+        case "null":
+            return Const("unknown", None)
+        case "boolean":
+            return Const("boolean", node.text == "True")
+        case "string":
+            return Const("unknown", node.text.encode())
+        case "number":
+            return _number(node)
+
+
+def _number(node: Literal) -> Const:
+    """An integer literal is integer, bigint or numeric by its size, as in PostgreSQL."""
+    if not node.text.isdecimal():
+        try:
+            return Const("numeric", numbers.plain(Decimal(node.text)))
+        except DataError as error:
+            raise node.place.error(error.message) from None
+    if len(node.text) < 20 and int(node.text) < 1 << 63:
+        value = int(node.text)
+        return Const("integer" if value < 1 << 31 else "bigint", value)
+    return Const("numeric", Decimal(node.text))

@@ -1,0 +1,371 @@
+"""One attribute's way from a source row: pass-through, conversion, map, default, const, expr, ref.
+
+A :class:`Field` is compiled once per relation and mapping. ``function`` is the one truth about what
+it does to its inputs; ``inline`` is the same as Python source for the generated row mapper, where a
+call can be saved. Not in here: rows (mapping/compile) and the conversions (mapping/convert).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from cdc_daemon.config.schema import FieldConfig
+from cdc_daemon.mapping.convert import Conversion, ConversionUnsupported, conversion
+from cdc_daemon.mapping.expression import Expression, ExpressionError, parse
+from cdc_daemon.model.changes import UNCHANGED, ColumnType, Invalid, Relation, Row, Value
+from cdc_daemon.model.entities import Attribute
+from cdc_daemon.model.errors import DataError, suggest
+
+Text = bytes | None
+TEXT_LIKE = frozenset({"text", "varchar", "char"})
+
+
+class NeedsSource(Exception):  # noqa: N818 - a signal, not an error
+    """The log left out what this row cannot be mapped without; its source row must be read again."""
+
+
+class FieldError(Exception):
+    """A field that cannot be compiled; ``part`` is where in the field's configuration."""
+
+    def __init__(self, message: str, part: tuple[str, ...] = ()) -> None:
+        self.part = part
+        super().__init__(message)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Field:
+    """How one attribute gets its value.
+
+    ``inputs``: positions in the relation's rows. ``function``: called with the inputs' values (text
+    or None), returns text or None, raises DataError; None: the only input passes through.
+    ``bare``: the value identifies what its only input identifies (nothing is folded together).
+    ``ref``: name of the mapping whose reference table turns the value into an entity key.
+    ``sql``: the same as a PostgreSQL expression over quoted column names, for verification.
+    """
+
+    attribute: Attribute
+    inputs: tuple[int, ...]
+    function: Callable[..., Text] | None = None
+    inline: str = "{0}"
+    environment: Mapping[str, object]
+    bare: bool = False
+    ref: str | None = None
+    invalid: str = "park"
+
+    @property
+    def passes_through(self) -> bool:
+        """Whether rows may carry the input's bytes as they are."""
+        return self.function is None
+
+    def of(self, row: Row) -> Value:
+        """The attribute's value for one row of any shape: slow, complete, the oracle for inline.
+
+        Raises DataError with the attribute's name, NeedsSource where UNCHANGED inputs would be
+        needed to compute a value.
+        """
+        values = [self._usable(row[i]) for i in self.inputs]
+        if any(value is UNCHANGED for value in values):
+            if len(values) == 1:
+                return UNCHANGED
+            raise NeedsSource
+        try:
+            result = values[0] if self.function is None else self.function(*values)
+        except DataError as error:
+            error.attribute = error.attribute or self.attribute.name
+            raise
+        if result is None and self.attribute.required:
+            raise required(self.attribute.name)
+        return result
+
+    def _usable(self, value: Value) -> Value:
+        if not isinstance(value, Invalid):
+            return value
+        if self.invalid == "null":
+            return None
+        if self.invalid == "keep":
+            return value.raw.decode("utf-8", "backslashreplace").encode()
+        raise DataError(
+            f"the source value is not valid: {value.reason}",
+            code="invalid_value",
+            attribute=self.attribute.name,
+        )
+
+
+def required(name: str) -> DataError:
+    """The error for a required attribute that would become NULL."""
+    return DataError(f"attribute {name!r} is required", code="required", attribute=name)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Nulls:
+    """Texts that a source writes where it means NULL: ``text`` in text columns, ``reference`` in
+    columns that a ``ref`` resolves."""
+
+    text: frozenset[bytes] = frozenset()
+    reference: frozenset[bytes] = frozenset()
+
+    def of(self, type_: ColumnType, *, ref: bool) -> frozenset[bytes]:
+        """The texts that mean NULL in a column of that type."""
+        found = self.text if type_.name in TEXT_LIKE else frozenset()
+        return found | self.reference if ref else found
+
+
+def compile_field(
+    attribute: Attribute,
+    config: FieldConfig,
+    relation: Relation,
+    nulls: Nulls,
+    tag: str,
+    target: str | None = None,
+) -> Field:
+    """Compile one field. ``tag`` makes its names unique in the generated code; ``target`` is the
+    mapping through which a ``ref`` is resolved.
+
+    Raises FieldError for unknown columns, types that cannot fit, and bad expressions.
+    """
+    if config.is_const:
+        return _const(attribute, config, tag)
+    if config.expr is not None:
+        return _expression(attribute, config, relation, tag)
+    if config.ref is not None:
+        return _reference(attribute, config, relation, nulls, tag, target)
+    return _column(attribute, config, relation, nulls, tag)
+
+
+def position(relation: Relation, column: str) -> int:
+    """Index of a column in the relation's rows. Raises FieldError with a suggestion."""
+    try:
+        return relation.position_of(column)
+    except KeyError:
+        known = [found.name for found in relation.columns]
+        raise FieldError(
+            f"table {relation.name} has no column {column!r}{suggest(column, known)}"
+        ) from None
+
+
+def _const(attribute: Attribute, config: FieldConfig, tag: str) -> Field:
+    value: Text = None
+    if config.const is not None:
+        value = _literal(config.const, attribute, "const")
+    elif attribute.required:
+        raise FieldError(f"attribute {attribute.name!r} is required, const is null", ("const",))
+    name = f"k{tag}"
+    return Field(
+        attribute=attribute,
+        inputs=(),
+        function=lambda: value,
+        inline=name,
+        environment={name: value},
+    )
+
+
+def _literal(text: str, attribute: Attribute, part: str) -> bytes:
+    """A configured text as canonical text of the attribute's type."""
+    try:
+        convert = conversion(ColumnType("text"), attribute.type).convert
+        return text.encode() if convert is None else convert(text.encode())
+    except (DataError, ConversionUnsupported) as error:
+        raise FieldError(f"{text!r} is no {attribute.type}: {error}", (part,)) from None
+
+
+def _expression(attribute: Attribute, config: FieldConfig, relation: Relation, tag: str) -> Field:
+    assert config.expr is not None
+    expression, types = checked_expression(config.expr, relation, "expr")
+    columns = sorted(expression.columns)
+    inputs = tuple(position(relation, column) for column in columns)
+    result = expression.check(types)
+    rule = _conversion(result, attribute, config)
+    evaluate = expression.compile(types)
+    convert = rule.convert
+
+    def function(*values: Text) -> Text:
+        value = evaluate(*values)
+        return value if value is None or convert is None else convert(value)
+
+    name = f"f{tag}"
+    inline = f"{name}({', '.join(f'{{{i}}}' for i in range(len(inputs)))})"
+    return Field(
+        attribute=attribute, inputs=inputs, function=function, inline=inline,
+        environment={name: function}, invalid=config.invalid,
+    )  # fmt: skip
+
+
+def checked_expression(
+    text: str, relation: Relation, part: str
+) -> tuple[Expression, dict[str, ColumnType]]:
+    """Parse an expression and check it against a relation. Raises FieldError."""
+    types = {column.name: column.type for column in relation.columns}
+    try:
+        expression = parse(text)
+        for column in sorted(expression.columns):
+            position(relation, column)
+        expression.check(types)
+    except ExpressionError as error:
+        raise FieldError(str(error), (part,)) from None
+    except FieldError as error:
+        raise FieldError(str(error), (part,)) from None
+    return expression, types
+
+
+def _conversion(source: ColumnType, attribute: Attribute, config: FieldConfig) -> Conversion:
+    try:
+        return conversion(source, attribute.type, lossy=config.lossy)
+    except ConversionUnsupported as error:
+        raise FieldError(f"attribute {attribute.name!r}: {error}") from None
+
+
+def _column(
+    attribute: Attribute, config: FieldConfig, relation: Relation, nulls: Nulls, tag: str
+) -> Field:
+    assert config.column is not None
+    index = position(relation, config.column)
+    type_ = relation.columns[index].type
+    null_texts = nulls.of(type_, ref=False)
+    rule = _conversion(ColumnType("text") if config.map else type_, attribute, config)
+    if config.map or config.has_default or config.trim or (null_texts and type_.name == "char"):
+        return _folded(attribute, config, index, null_texts, rule, tag, char=type_.name == "char")
+    bare = rule.lossless or type_.name == "char"
+    if rule.convert is None and not null_texts:
+        return Field(
+            attribute=attribute, inputs=(index,), environment={}, bare=bare, invalid=config.invalid
+        )
+    return _converted(attribute, config, index, null_texts, rule.convert, bare, tag)
+
+
+def _converted(
+    attribute: Attribute,
+    config: FieldConfig,
+    index: int,
+    null_texts: frozenset[bytes],
+    convert: Callable[[bytes], bytes] | None,
+    bare: bool,
+    tag: str,
+) -> Field:
+    """NULL texts and a conversion, inlined so that a NULL costs no call."""
+
+    def function(value: Text) -> Text:
+        if value is None or value in null_texts:
+            return None
+        return value if convert is None else convert(value)
+
+    null, call = f"n{tag}", f"v{tag}"
+    is_null = "{0} is None" + (f" or {{0}} in {null}" if null_texts else "")
+    inline = f"(None if {is_null} else {call}({{0}}))"
+    if convert is None:
+        inline = f"(None if {{0}} in {null} else {{0}})"
+    return Field(
+        attribute=attribute, inputs=(index,), function=function, inline=inline,
+        environment={null: null_texts, call: convert}, bare=bare and not null_texts,
+        invalid=config.invalid,
+    )  # fmt: skip
+
+
+def _folded(
+    attribute: Attribute,
+    config: FieldConfig,
+    index: int,
+    null_texts: frozenset[bytes],
+    rule: Conversion,
+    tag: str,
+    *,
+    char: bool,
+) -> Field:
+    """trim, NULL texts, map and default, in this order; the default stands for NULL and for
+    unmapped values. The pad blanks of a char column are no part of its value."""
+    table = None if config.map is None else _table(config.map, attribute)
+    if char:
+        null_texts = frozenset(text.rstrip(b" ") for text in null_texts)
+    default: Text = None
+    if config.has_default and config.default is not None:
+        default = _literal(config.default, attribute, "default")
+    has_default, trim, convert, name = config.has_default, config.trim, rule.convert, attribute.name
+
+    def function(value: Text) -> Text:
+        if value is not None and (trim or char):
+            value = value.strip(b" ") if trim else value.rstrip(b" ")
+        if value is None or value in null_texts:
+            return default
+        if table is None:
+            return value if convert is None else convert(value)
+        if value in table:
+            return table[value]
+        if has_default:
+            return default
+        raise DataError(
+            f"the source value has no entry in the map of {name!r} and there is no default",
+            code="unmapped_value",
+            attribute=name,
+        )
+
+    call = f"f{tag}"
+    return Field(
+        attribute=attribute, inputs=(index,), function=function, inline=f"{call}({{0}})",
+        environment={call: function}, invalid=config.invalid,
+    )  # fmt: skip
+
+
+def _table(pairs: Mapping[str, str | None], attribute: Attribute) -> dict[bytes, Text]:
+    return {
+        key.encode(): None if value is None else _literal(value, attribute, "map")
+        for key, value in pairs.items()
+    }
+
+
+def _reference(
+    attribute: Attribute,
+    config: FieldConfig,
+    relation: Relation,
+    nulls: Nulls,
+    tag: str,
+    target: str | None,
+) -> Field:
+    """The source row's id passes through; resolution replaces it with the entity key."""
+    if target is None:
+        raise FieldError(
+            f"attribute {attribute.name!r} refers to a table that no mapping of this source reads",
+            ("from",),
+        )
+    assert config.ref is not None
+    index = position(relation, config.ref)
+    null_texts = nulls.of(relation.columns[index].type, ref=True)
+    if not null_texts:
+        return Field(
+            attribute=attribute, inputs=(index,), environment={}, ref=target, invalid=config.invalid
+        )
+    field = _converted(attribute, config, index, null_texts, None, False, tag)
+    return replace(field, ref=target)
+
+
+def row_function(fields: Sequence[Field], width: int) -> Callable[[list[Row]], list[Row]] | None:
+    """Generate the mapper of full rows: straight-line Python, compiled once; None: rows as they are.
+
+    Rows must hold only text and None. Raises DataError at the first row at fault (the caller then
+    goes row by row with :meth:`Field.of`).
+    """
+    if [field.inputs for field in fields] == [(i,) for i in range(width)] and all(
+        field.passes_through for field in fields
+    ):
+        return None
+    environment: dict[str, object] = {"required": required}
+    body: list[str] = []
+    values: list[str] = []
+    for n, field in enumerate(fields):
+        environment.update(field.environment)
+        text = field.inline.format(*(f"c{i}" for i in field.inputs))
+        if field.attribute.required and field.inputs:
+            if not field.passes_through:
+                body.append(f"        a{n} = {text}")
+                text = f"a{n}"
+            body.append(f"        if {text} is None: raise required({field.attribute.name!r})")
+        values.append(text)
+    names = ", ".join(f"c{i}" for i in range(width)) + ","
+    result = ", ".join(values) + ","
+    if body:
+        lines = ["def rows(given):", "    out = []", "    append = out.append",
+                 f"    for {names} in given:", *body, f"        append(({result}))",
+                 "    return out"]  # fmt: skip
+    else:
+        lines = ["def rows(given):", f"    return [({result}) for {names} in given]"]
+    exec(compile("\n".join(lines), "<generated row mapper>", "exec"), environment)  # noqa: S102 - built from positions and quoted names only
+    return environment["rows"]  # type: ignore[return-value]

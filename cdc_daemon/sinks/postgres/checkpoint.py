@@ -1,0 +1,247 @@
+"""The checkpoint row: taking it, keeping it, moving it; fencing by its epoch.
+
+The row names who holds the pipeline: instance, backend and when it was last seen. Whoever wants to
+write must find the epoch it holds; so a holder that was taken over can only fail, however late its
+statements arrive.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import psycopg
+from psycopg.rows import dict_row
+
+from cdc_daemon.model.errors import ConfigurationError, Fenced, Problem
+from cdc_daemon.model.position import Checkpoint, Phase, SourceIdentity
+from cdc_daemon.sinks.postgres.ledger import VERSION
+from cdc_daemon.sinks.postgres.session import Connection
+from cdc_daemon.sinks.postgres.wire import Call, Statement
+
+STALE_SECONDS = 30
+"""A holder that was not seen for so long may be taken over, even if its backend lives."""
+
+FENCED = "22012"
+"""What :data:`_SAVE` fails with when the epoch is not ours: it divides by the rows it found."""
+
+_HELD = """
+    SELECT c.holder, c.backend_pid, c.backend_start, c.epoch,
+           a.pid IS NOT NULL AND c.backend_pid <> pg_backend_pid() AS present,
+           c.seen_at > clock_timestamp() - make_interval(secs => %(stale)s) AS fresh,
+           extract(epoch FROM clock_timestamp() - c.seen_at)::float8 AS age
+      FROM cdc.checkpoint c
+      LEFT JOIN pg_stat_activity a
+        ON a.pid = c.backend_pid
+       AND (a.backend_start = c.backend_start OR a.backend_start IS NULL)
+     WHERE c.pipeline = %(pipeline)s"""
+_TAKE = """
+    UPDATE cdc.checkpoint
+       SET epoch = epoch + 1, holder = %(holder)s, backend_pid = pg_backend_pid(),
+           backend_start = (SELECT backend_start FROM pg_stat_activity WHERE pid = pg_backend_pid()),
+           seen_at = clock_timestamp(), updated_at = clock_timestamp()
+     WHERE pipeline = %(pipeline)s AND epoch = %(epoch)s
+    RETURNING *"""
+_TERMINATE = """
+    SELECT pg_terminate_backend(a.pid)
+      FROM cdc.checkpoint c JOIN pg_stat_activity a
+        ON a.pid = c.backend_pid AND a.backend_start = c.backend_start
+     WHERE c.pipeline = %(pipeline)s AND c.epoch = %(epoch)s AND a.pid <> pg_backend_pid()"""
+_RELEASE = """
+    UPDATE cdc.checkpoint SET holder = '', backend_pid = NULL, backend_start = NULL, seen_at = NULL
+     WHERE pipeline = %(pipeline)s AND epoch = %(epoch)s"""
+_SEEN = """
+    UPDATE cdc.checkpoint SET seen_at = clock_timestamp()
+     WHERE pipeline = %(pipeline)s AND epoch = %(epoch)s"""
+_BEGIN_GENERATION = """
+    UPDATE cdc.checkpoint
+       SET phase = 'snapshotting', generation = generation + 1, generation_started = now(),
+           slot = %(slot)s, system = %(system)s, timeline = %(timeline)s, database = %(database)s,
+           publication = %(publication)s, position = NULL, seen_at = clock_timestamp(),
+           updated_at = clock_timestamp()
+     WHERE pipeline = %(pipeline)s AND epoch = %(epoch)s
+    RETURNING *"""
+_FINISH = """
+    UPDATE cdc.checkpoint
+       SET phase = 'streaming', system = %(system)s, timeline = %(timeline)s,
+           database = %(database)s, publication = %(publication)s, position = %(position)s,
+           seen_at = clock_timestamp(), updated_at = clock_timestamp()
+     WHERE pipeline = %(pipeline)s AND epoch = %(epoch)s
+    RETURNING generation_started"""
+_SAVE = Statement(
+    b"cdc_save",
+    b"""
+    WITH moved AS (
+        UPDATE cdc.checkpoint
+           SET position = $1, transactions = transactions + $3::bigint,
+               changes = changes + $4::bigint, seen_at = clock_timestamp(),
+               updated_at = clock_timestamp(), commit_time = coalesce(
+                   timestamptz 'epoch' + $2::bigint * interval '1 microsecond', commit_time)
+         WHERE pipeline = $5 AND epoch = $6::bigint RETURNING 1)
+    SELECT 1 / count(*) FROM moved""",
+)
+
+
+class Lease:
+    """Our hold on a pipeline: its name, who we are, the epoch that is ours."""
+
+    def __init__(self, pipeline: str, holder: str) -> None:
+        self.pipeline = pipeline
+        self.holder = holder
+        self.epoch = 0
+
+    @property
+    def params(self) -> dict[str, object]:
+        """Parameters that every statement here takes."""
+        return {
+            "pipeline": self.pipeline,
+            "holder": self.holder,
+            "epoch": self.epoch,
+            "stale": STALE_SECONDS,
+        }
+
+    def acquire(self, connection: Connection) -> Checkpoint:
+        """Take the pipeline, or raise Fenced naming the holder."""
+        check_version(connection)
+        connection.execute(
+            "INSERT INTO cdc.checkpoint (pipeline) VALUES (%s) ON CONFLICT DO NOTHING",
+            (self.pipeline,),
+        )
+        held = one(connection, _HELD, self.params)
+        assert held is not None
+        if held["present"] and held["fresh"]:
+            raise Fenced(
+                f"Pipeline {self.pipeline} is held by {held['holder']} (backend"
+                f" {held['backend_pid']}, seen {max(held['age'], 0):.0f} s ago)."
+            )
+        self.epoch = held["epoch"]
+        connection.execute(_TERMINATE, self.params)
+        return self._take(connection)
+
+    def recover(self, connection: Connection) -> Checkpoint:
+        """Raise our own epoch after a lost connection; the row's lock waits the old one out."""
+        connection.execute(_TERMINATE, self.params)
+        return self._take(connection)
+
+    def release(self, connection: Connection) -> None:
+        """Clear the holder's mark, so that the next start need not wait."""
+        connection.execute(_RELEASE, self.params)
+
+    def seen(self, connection: Connection) -> None:
+        """Attest that we live. Raises Fenced when the epoch is not ours."""
+        if connection.execute(_SEEN, self.params).rowcount == 0:
+            raise self.fenced()
+
+    def begin_generation(
+        self, connection: Connection, slot: str, identity: SourceIdentity
+    ) -> Checkpoint:
+        """Set the row to snapshotting with the next generation."""
+        row = one(
+            connection, _BEGIN_GENERATION, {**self.params, **_identity(identity), "slot": slot}
+        )
+        if row is None:
+            raise self.fenced()
+        return checkpoint_of(row)
+
+    def finish_generation(
+        self, connection: Connection, identity: SourceIdentity, position: str
+    ) -> Any:
+        """Set the row to streaming; when the generation began."""
+        row = one(connection, _FINISH, {**self.params, **_identity(identity), "position": position})
+        if row is None:
+            raise self.fenced()
+        return row["generation_started"]
+
+    def save(
+        self, position: str, *, commit_time: int | None, transactions: int, changes: int
+    ) -> Call:
+        """The call that moves the checkpoint; it fails with :data:`FENCED` unless it is ours."""
+        return _SAVE, [
+            position.encode(),
+            None if commit_time is None else b"%d" % commit_time,
+            b"%d" % transactions,
+            b"%d" % changes,
+            self.pipeline.encode(),
+            b"%d" % self.epoch,
+        ]
+
+    def fenced(self) -> Fenced:
+        """The error of a holder that was taken over."""
+        return Fenced(
+            f"Pipeline {self.pipeline} was taken over: epoch {self.epoch} is not current."
+        )
+
+    def _take(self, connection: Connection) -> Checkpoint:
+        row = one(connection, _TAKE, self.params)
+        if row is None:
+            raise self.fenced()
+        self.epoch = row["epoch"]
+        return checkpoint_of(row)
+
+
+def check_version(connection: Connection) -> None:
+    """Refuse a ledger that is missing or of another version. Raises ConfigurationError."""
+    problem = version_problem(connection)
+    if problem is not None:
+        raise ConfigurationError([problem])
+
+
+def version_problem(connection: Connection) -> Problem | None:
+    """What is wrong with the ledger as a whole."""
+    cure = "run cdc-daemon apply --admin-dsn …"
+    try:
+        row = connection.execute("SELECT version FROM cdc.meta").fetchone()
+    except (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName):
+        row = None
+    if row is None:
+        return Problem(what="the control database has no ledger", where="cdc.meta", cure=cure)
+    if row[0] == VERSION:
+        return None
+    if row[0] > VERSION:
+        cure = "run a newer cdc-daemon"
+    what = f"the ledger has version {row[0]}, this program needs {VERSION}"
+    return Problem(what=what, where="cdc.meta", cure=cure)
+
+
+def checkpoint_of(row: Mapping[str, Any]) -> Checkpoint:
+    """A checkpoint from its row."""
+    identity = None
+    if row["system"] is not None:
+        identity = SourceIdentity(
+            system=row["system"],
+            timeline=row["timeline"],
+            database=row["database"],
+            publication=row["publication"],
+        )
+    return Checkpoint(
+        pipeline=row["pipeline"],
+        phase=Phase(row["phase"]),
+        epoch=row["epoch"],
+        identity=identity,
+        slot=row["slot"],
+        generation=row["generation"],
+        generation_started=row["generation_started"],
+        position=row["position"],
+        commit_time=row["commit_time"],
+        transactions=row["transactions"],
+        changes=row["changes"],
+        holder=row["holder"],
+        backend_pid=row["backend_pid"],
+        seen_at=row["seen_at"],
+        updated_at=row["updated_at"],
+    )
+
+
+def one(connection: Connection, sql: str, params: Mapping[str, object]) -> dict[str, Any] | None:
+    """The first row of a query, by column name."""
+    with connection.cursor(row_factory=dict_row) as cursor:
+        return cursor.execute(sql.encode(), params).fetchone()
+
+
+def _identity(identity: SourceIdentity) -> dict[str, object]:
+    return {
+        "system": identity.system,
+        "timeline": identity.timeline,
+        "database": identity.database,
+        "publication": identity.publication,
+    }

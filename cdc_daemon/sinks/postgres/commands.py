@@ -1,0 +1,56 @@
+"""``cdc.command``: the only way from a command line, a page or an API to a worker."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from psycopg.rows import dict_row
+
+from cdc_daemon.model.ports import Command
+from cdc_daemon.sinks.postgres.session import Connection
+
+_COLUMNS = "id, pipeline, verb, arguments, actor, state, result"
+
+
+def submit(
+    connection: Connection, pipeline: str, verb: str, arguments: Mapping[str, object], actor: str
+) -> int:
+    """Queue a command; its id."""
+    row = connection.execute(
+        "INSERT INTO cdc.command (pipeline, verb, arguments, actor)"
+        " VALUES (%s, %s, %s::jsonb, %s) RETURNING id",
+        (pipeline, verb, json.dumps(arguments), actor),
+    ).fetchone()
+    return int(row[0]) if row else 0
+
+
+def pending(connection: Connection, pipeline: str) -> list[Command]:
+    """Commands that wait for the pipeline's worker, oldest first."""
+    sql = (
+        f"SELECT {_COLUMNS} FROM cdc.command WHERE pipeline = %s AND state = 'pending' ORDER BY id"
+    )
+    with connection.cursor(row_factory=dict_row) as cursor:
+        return [_command(row) for row in cursor.execute(sql.encode(), (pipeline,))]
+
+
+def get(connection: Connection, number: int) -> Command | None:
+    """A command with its state and result."""
+    sql = f"SELECT {_COLUMNS} FROM cdc.command WHERE id = %s"
+    with connection.cursor(row_factory=dict_row) as cursor:
+        row = cursor.execute(sql.encode(), (number,)).fetchone()
+    return _command(row) if row else None
+
+
+def finish(connection: Connection, number: int, *, ok: bool, result: Mapping[str, object]) -> None:
+    """Note a command's result."""
+    connection.execute(
+        "UPDATE cdc.command SET state = %s, result = %s::jsonb, finished_at = clock_timestamp()"
+        " WHERE id = %s",
+        ("done" if ok else "failed", json.dumps(result), number),
+    )
+
+
+def _command(row: Mapping[str, Any]) -> Command:
+    return Command(**row)

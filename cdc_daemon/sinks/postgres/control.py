@@ -1,0 +1,99 @@
+"""``Control`` on PostgreSQL: what a command line or a page reads, and how it reaches a worker."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+
+import psycopg
+from psycopg.rows import dict_row
+
+from cdc_daemon.model.errors import Stop
+from cdc_daemon.model.ports import Command, Failure
+from cdc_daemon.model.position import Checkpoint
+from cdc_daemon.sinks.postgres import commands, failures
+from cdc_daemon.sinks.postgres.checkpoint import STALE_SECONDS, check_version, checkpoint_of
+from cdc_daemon.sinks.postgres.errors import translate
+from cdc_daemon.sinks.postgres.session import Connection, connect
+
+_ALIVE = """
+    SELECT EXISTS (
+        SELECT FROM cdc.checkpoint c JOIN pg_stat_activity a
+            ON a.pid = c.backend_pid
+           AND (a.backend_start = c.backend_start OR a.backend_start IS NULL)
+         WHERE c.pipeline = %(pipeline)s
+           AND c.seen_at > clock_timestamp() - make_interval(secs => %(stale)s))"""
+
+
+class PostgresControl:
+    """The control database seen from outside the worker. Connects at first use; one thread."""
+
+    def __init__(self, conninfo: Mapping[str, str], schema: str = "public") -> None:
+        self._conninfo = dict(conninfo)
+        self._schema = schema
+        self._connected: Connection | None = None
+
+    def checkpoints(self) -> list[Checkpoint]:
+        """Every pipeline's checkpoint."""
+        with self._connection() as connection, connection.cursor(row_factory=dict_row) as cursor:
+            rows = cursor.execute("SELECT * FROM cdc.checkpoint ORDER BY pipeline")
+            return [checkpoint_of(row) for row in rows]
+
+    def failures(
+        self,
+        *,
+        pipeline: str | None = None,
+        entity: str | None = None,
+        error: str | None = None,
+        ids: Sequence[int] | None = None,
+        state: str | None = "parked",
+        limit: int | None = None,
+    ) -> list[Failure]:
+        """Failures that match, in source order."""
+        with self._connection() as connection:
+            return failures.select(
+                connection,
+                pipeline=pipeline,
+                entity=entity,
+                error=error,
+                ids=ids,
+                state=state,
+                limit=limit,
+            )
+
+    def holder_alive(self, pipeline: str) -> bool:
+        """Whether a worker holds the pipeline now."""
+        params = {"pipeline": pipeline, "stale": STALE_SECONDS}
+        with self._connection() as connection:
+            row = connection.execute(_ALIVE, params).fetchone()
+        return bool(row and row[0])
+
+    def submit(self, pipeline: str, verb: str, arguments: dict[str, object], actor: str) -> int:
+        """Queue a command; its id."""
+        with self._connection() as connection:
+            return commands.submit(connection, pipeline, verb, arguments, actor)
+
+    def command(self, number: int) -> Command:
+        """A command with its state and result. Raises Stop when there is none."""
+        with self._connection() as connection:
+            found = commands.get(connection, number)
+        if found is None:
+            raise Stop(f"There is no command {number}.")
+        return found
+
+    def close(self) -> None:
+        """Close the connection; never raises."""
+        with suppress(Exception):
+            if self._connected is not None:
+                self._connected.close()
+
+    @contextmanager
+    def _connection(self) -> Iterator[Connection]:
+        try:
+            if self._connected is None or self._connected.closed:
+                self._connected = connect(self._conninfo, "cdc_daemon:control")
+                check_version(self._connected)
+            yield self._connected
+        except psycopg.Error as exc:
+            self.close()
+            raise translate(exc) from exc

@@ -1,0 +1,141 @@
+"""One function that turns a driver's error into what the engine understands.
+
+Connections, locks, space and rights are worth another try; classes 22 and 23 are a row's fault; a
+table that is not what the configuration says stops the pipeline, and so does everything unknown.
+No message of the server is passed on: its primary message and DETAIL may hold row values. What is
+said is the SQLSTATE, our own words, and names of tables, columns and constraints.
+"""
+
+from __future__ import annotations
+
+import re
+
+import psycopg
+
+from cdc_daemon.model.errors import (
+    CdcError,
+    ConfigurationError,
+    DataError,
+    Problem,
+    Retryable,
+    Stop,
+    Unreachable,
+)
+
+_LOST = ("08", "57P01", "57P02", "57P03", "57P05", "25P03", "25P04")
+_AGAIN = {
+    "40": "the transaction lost against another one",
+    "53": "the server is short of resources",
+    "25006": "the database is read-only",
+    "42501": "the role lacks a right",
+    "55P03": "a lock was not to be had in time",
+    "55006": "an object is in use",
+    "57": "the server cancelled the statement",
+    "58": "the server met a system error",
+}
+_AGAIN_HINTS = {
+    "53100": "the disk of the control database is full",
+    "53300": "too many connections",
+    "42501": "cdc-daemon apply --admin-dsn grants what the worker needs",
+    "25006": "is it a standby, or is default_transaction_read_only on?",
+}
+_AT_FAULT = {
+    "22001": "a value is too long for its column",
+    "22003": "a number is out of its column's range",
+    "22007": "a value is no date or time",
+    "22008": "a date or time is out of range",
+    "22021": "a text holds a NUL or is not valid UTF-8",
+    "22P02": "a value is not of its column's type",
+    "22P03": "a value is not of its column's type",
+    "22P05": "a character cannot be stored",
+    "23502": "a required value is NULL",
+    "23503": "a row refers to, or is referred to by, another that would not exist",
+    "23505": "another row has this value already",
+    "23514": "a check constraint rejects the row",
+    "23P01": "an exclusion constraint rejects the row",
+    "54000": "a value is too large for an index or a row",
+}
+_ALTERED = ("42703", "42P01", "42804", "42P10", "3F000", "42883", "42846")
+_COPY_COLUMN = re.compile(r"^COPY .*, line \d+, column (.+?): (?:\"|null input)", re.S)
+_REFUSED = (
+    (r"password authentication failed|no password supplied", "the password is wrong or missing"),
+    (r'database ".*" does not exist', "the database does not exist"),
+    (r'role ".*" does not exist', "the role does not exist"),
+    (r"no pg_hba\.conf entry|pg_hba\.conf rejects", "pg_hba.conf does not admit the connection"),
+    (r"is not permitted to log in", "the role may not log in"),
+    (r"invalid connection option|invalid .* value|invalid port|invalid integer", "bad option"),
+    (r"certificate verify failed|server certificate for", "the server's certificate is not valid"),
+    (r"server does not support SSL", "the server does not speak TLS"),
+    (r"root certificate file .* does not exist", "the root certificate file does not exist"),
+)
+
+
+def translate(error: psycopg.Error, *, known: frozenset[str] = frozenset()) -> CdcError:
+    """What an error of a statement means. ``known``: attribute names that a message may name."""
+    code = error.sqlstate
+    if code is None:
+        return Unreachable("The connection to the control database was lost.")
+    if code.startswith(_LOST):
+        return Unreachable(f"The control database ended the connection (SQLSTATE {code}).")
+    again = _AGAIN.get(code) or _AGAIN.get(code[:2])
+    if again is not None:
+        hint = _AGAIN_HINTS.get(code)
+        return Retryable(f"Not now: {again}{_names(error)} (SQLSTATE {code}).", hint=hint)
+    if code[:2] in ("22", "23") or code == "54000":
+        return _data_error(error, code, known)
+    if code in _ALTERED:
+        return Stop(
+            f"The control database is not as configured{_where(error)} (SQLSTATE {code}).",
+            hint="a table was altered, dropped or never created: see cdc-daemon plan",
+        )
+    return Stop(f"The control database refused a statement{_names(error)} (SQLSTATE {code}).")
+
+
+def refused(error: psycopg.Error, place: str) -> CdcError:
+    """What a failed attempt to connect means: wrong settings, or a server that does not answer."""
+    text = str(error)
+    for pattern, words in _REFUSED:
+        if re.search(pattern, text):
+            return ConfigurationError([Problem(what=words, where=place, cure="see target.url")])
+    return Unreachable(f"The control database {place} does not answer.")
+
+
+def _data_error(error: psycopg.Error, code: str, known: frozenset[str]) -> DataError:
+    words = _AT_FAULT.get(code, "the database rejects a value")
+    attribute = error.diag.column_name or _copy_column(error)
+    if attribute not in known:
+        attribute = None
+    place = f", attribute {attribute}" if attribute else ""
+    constraint = error.diag.constraint_name
+    named = f", constraint {constraint}" if constraint else ""
+    table = f" ({error.diag.table_name})" if error.diag.table_name else ""
+    message = f"{words}{table}{place}{named}"
+    return DataError(message[0].upper() + message[1:], code=f"sqlstate_{code}", attribute=attribute)
+
+
+def _copy_column(error: psycopg.Error) -> str | None:
+    """The column that COPY was at: its CONTEXT names it, before the value."""
+    found = _COPY_COLUMN.match(error.diag.context or "")
+    return found.group(1) if found else None
+
+
+def _names(error: psycopg.Error) -> str:
+    """The objects that the error names in fields of their own."""
+    diag = error.diag
+    parts = [
+        f"{word} {name}"
+        for word, name in (
+            ("table", diag.table_name),
+            ("column", diag.column_name),
+            ("constraint", diag.constraint_name),
+        )
+        if name
+    ]
+    return f": {', '.join(parts)}" if parts else _where(error)
+
+
+def _where(error: psycopg.Error) -> str:
+    """The primary message of errors about objects: these name objects and hold no row value."""
+    if (error.sqlstate or "").startswith(("42", "3F")):
+        return f": {error.diag.message_primary}"
+    return ""

@@ -1,0 +1,187 @@
+"""The failure queue: parked changes with the lanes they block, in the order they came.
+
+Rows are never deleted here: what was replayed or skipped keeps its payload, who did it and why.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from psycopg.rows import dict_row
+
+from cdc_daemon.model.effects import Parked
+from cdc_daemon.model.failpoint import failpoint
+from cdc_daemon.model.ports import Failure
+from cdc_daemon.sinks.postgres.session import Connection
+
+_PARK = """
+    WITH parked AS (
+        INSERT INTO cdc.failure (pipeline, mapping, entity, source_table, operation, position,
+            sequence, commit_time, error_code, error_message, payload, mapping_version, lanes)
+        VALUES (%(pipeline)s, %(mapping)s, %(entity)s, %(table)s, %(operation)s, %(position)s,
+            %(sequence)s, timestamptz 'epoch' + %(time)s::bigint * interval '1 microsecond',
+            %(code)s, %(message)s, %(payload)s::jsonb, %(version)s, %(lanes)s::bytea[])
+        RETURNING id)
+    INSERT INTO cdc.failure_lane (pipeline, digest, failure)
+    SELECT DISTINCT %(pipeline)s, lane, parked.id FROM parked, unnest(%(lanes)s::bytea[]) AS lane"""
+_RESOLVE = """
+    WITH resolved AS (
+        UPDATE cdc.failure SET state = %(state)s, resolved_at = clock_timestamp(),
+               actor = %(actor)s, reason = %(reason)s, attempts = attempts + %(attempts)s
+         WHERE id = %(id)s AND state = 'parked' RETURNING id)
+    DELETE FROM cdc.failure_lane l USING resolved WHERE l.failure = resolved.id"""
+_ATTEMPTED = """
+    UPDATE cdc.failure SET attempts = attempts + 1, error_code = %(code)s, error_message = %(message)s
+     WHERE id = %(id)s AND state = 'parked'"""
+_SUPERSEDE = """
+    WITH superseded AS (
+        UPDATE cdc.failure SET state = 'skipped', resolved_at = clock_timestamp(),
+               actor = 'cdc-daemon', reason = 'superseded by ' || %(by)s
+         WHERE pipeline = %(pipeline)s AND state = 'parked'
+           AND (%(mapping)s::text IS NULL OR mapping = %(mapping)s)
+        RETURNING id),
+    opened AS (DELETE FROM cdc.failure_lane l USING superseded s WHERE l.failure = s.id)
+    SELECT count(*) FROM superseded"""
+_LANES = """
+    SELECT l.digest, min(f.mapping) FROM cdc.failure_lane l JOIN cdc.failure f ON f.id = l.failure
+     WHERE l.pipeline = %s GROUP BY l.digest"""
+_PARKED = """
+    SELECT mapping, count(*) FROM cdc.failure WHERE pipeline = %s AND state = 'parked'
+     GROUP BY mapping"""
+_LIST = """
+    SELECT id, pipeline, mapping, entity, source_table, operation, position, sequence, commit_time,
+           parked_at, error_code, error_message, attempts, state, payload, mapping_version, lanes
+      FROM cdc.failure
+     WHERE (%(pipeline)s::text IS NULL OR pipeline = %(pipeline)s)
+       AND (%(entity)s::text IS NULL OR entity = %(entity)s)
+       AND (%(error)s::text IS NULL OR error_code = %(error)s)
+       AND (%(state)s::text IS NULL OR state = %(state)s)
+       AND (%(ids)s::bigint[] IS NULL OR id = ANY(%(ids)s))
+     ORDER BY id LIMIT %(limit)s"""
+_BYTES = "base64"
+
+
+def park(connection: Connection, changes: Sequence[Parked]) -> None:
+    """Add changes to the queue in this order, and block their lanes."""
+    with connection.cursor() as cursor:
+        for number, change in enumerate(changes):
+            if number:
+                failpoint("dlq_insert")
+            cursor.execute(_PARK, _params(change))
+
+
+def resolve(
+    connection: Connection, failure: int, *, state: str, actor: str, reason: str | None = None
+) -> None:
+    """Close a parked change as replayed or skipped, and open its lanes."""
+    connection.execute(
+        _RESOLVE,
+        {
+            "id": failure,
+            "state": state,
+            "actor": actor,
+            "reason": reason,
+            "attempts": int(state == "replayed"),
+        },
+    )
+
+
+def attempted(connection: Connection, failure: int, *, code: str, message: str) -> None:
+    """Note that a replay failed once more."""
+    connection.execute(_ATTEMPTED, {"id": failure, "code": code, "message": message})
+
+
+def supersede(
+    connection: Connection, pipeline: str, by: str, *, mapping: str | None = None
+) -> int:
+    """Close what a new first copy, or a truncate of a mapping's table, makes void; how many."""
+    params = {"pipeline": pipeline, "by": by, "mapping": mapping}
+    row = connection.execute(_SUPERSEDE, params).fetchone()
+    return int(row[0]) if row else 0
+
+
+def lanes(connection: Connection, pipeline: str) -> dict[bytes, str]:
+    """The lanes of a pipeline that are blocked, and the mapping of each."""
+    return {bytes(digest): mapping for digest, mapping in connection.execute(_LANES, (pipeline,))}
+
+
+def parked(connection: Connection, pipeline: str) -> dict[str, int]:
+    """How many changes are parked, by mapping."""
+    return dict(connection.execute(_PARKED, (pipeline,)).fetchall())
+
+
+def select(
+    connection: Connection,
+    *,
+    pipeline: str | None = None,
+    entity: str | None = None,
+    error: str | None = None,
+    ids: Sequence[int] | None = None,
+    state: str | None = "parked",
+    limit: int | None = None,
+) -> list[Failure]:
+    """Failures that match, in the order they were parked."""
+    params = {
+        "pipeline": pipeline,
+        "entity": entity,
+        "error": error,
+        "ids": None if ids is None else list(ids),
+        "state": state,
+        "limit": limit,
+    }
+    with connection.cursor(row_factory=dict_row) as cursor:
+        return [_failure(row) for row in cursor.execute(_LIST, params)]
+
+
+def _failure(row: Mapping[str, Any]) -> Failure:
+    found = dict(row)
+    table = found.pop("source_table")
+    payload = _restored(found.pop("payload"))
+    digests = tuple(bytes(lane) for lane in found.pop("lanes"))
+    return Failure(**found, table=table, payload=payload, lanes=digests)
+
+
+def _params(change: Parked) -> dict[str, object]:
+    return {
+        "pipeline": change.pipeline,
+        "mapping": change.mapping,
+        "entity": change.entity,
+        "table": change.table,
+        "operation": change.operation.value,
+        "position": change.position,
+        "sequence": change.sequence,
+        "time": change.commit_time,
+        "code": change.error_code,
+        "message": change.error_message.replace("\0", "␀"),
+        "payload": json.dumps(_storable(change.payload), ensure_ascii=False),
+        "version": change.mapping_version,
+        "lanes": list(change.lanes),
+    }
+
+
+def _storable(value: Any) -> Any:
+    r"""The value with texts that jsonb cannot hold (NUL, lone surrogates) as base64 of UTF-8."""
+    match value:
+        case str() if "\0" in value or any("\ud800" <= c <= "\udfff" for c in value):
+            return {_BYTES: base64.b64encode(value.encode(errors="surrogatepass")).decode()}
+        case dict():
+            return {key: _storable(item) for key, item in value.items()}
+        case list() | tuple():
+            return [_storable(item) for item in value]
+        case _:
+            return value
+
+
+def _restored(value: Any) -> Any:
+    match value:
+        case {"base64": str(text)} if len(value) == 1:
+            return base64.b64decode(text).decode(errors="surrogatepass")
+        case dict():
+            return {key: _restored(item) for key, item in value.items()}
+        case list():
+            return [_restored(item) for item in value]
+        case _:
+            return value

@@ -1,0 +1,127 @@
+"""Renames on the table: rows move one by one, each when its new key is free.
+
+Foreign keys follow by ON UPDATE CASCADE. A cycle of keys is opened by letting one of its rows stand
+aside on a key that nobody uses.
+"""
+
+from __future__ import annotations
+
+import random
+import uuid
+from collections.abc import Sequence
+
+from cdc_daemon.model.changes import UNCHANGED
+from cdc_daemon.model.effects import Key, Outcome, Rename
+from cdc_daemon.model.entities import EntityType, Kind
+from cdc_daemon.sinks.postgres.names import key_attributes
+from cdc_daemon.sinks.postgres.rename import Move, follow, in_order
+from cdc_daemon.sinks.postgres.shape import Shape
+from cdc_daemon.sinks.postgres.singles import arrays, duplicate_entity_key, params
+from cdc_daemon.sinks.postgres.staging import states
+from cdc_daemon.sinks.postgres.transaction import Transaction
+from cdc_daemon.sinks.postgres.wire import Call
+
+_TRIES = 8
+
+
+def rename(transaction: Transaction, shape: Shape, step: Rename, outcome: Outcome) -> None:
+    """Carry a step's renames out. DataError ``duplicate_entity_key`` for a living row in the way."""
+    keys = list(dict.fromkeys(_keys_of(step)))
+    standing = states(transaction, shape, keys)
+    found = follow(step, {key: True for key, living in standing.items() if living})
+    if found.clash:
+        raise duplicate_entity_key(shape)
+    outcome.missing += [(step.layout, row) for row in found.missing]
+    taken = {move.new for move in found.moves}
+    tombs = [key for key, living in standing.items() if not living and key in taken]
+    calls: list[Call] = [(shape.delete, arrays(tombs))] if tombs else []
+    for group in in_order(found.moves):
+        calls += _cycle(transaction, shape, group) if len(group) > 1 else [_move(shape, group[0])]
+    if step.source_keys is not None:
+        calls += _references(shape, found.moves)
+    if calls:
+        transaction.calls(calls)
+    outcome.count(step.layout.mapping, "update", len(found.moves))
+
+
+def _keys_of(step: Rename) -> list[Key]:
+    return [key for old, row in step.pairs for key in (old, step.layout.key_of(row))]
+
+
+def _move(shape: Shape, move: Move, start: Key | None = None) -> Call:
+    present = tuple(i for i, value in enumerate(move.row) if value is not UNCHANGED)
+    values = [move.row[i] for i in present]
+    return shape.rename(present), params([*values, *(start or move.old)])
+
+
+def _cycle(transaction: Transaction, shape: Shape, group: Sequence[Move]) -> list[Call]:
+    first = group[0]
+    aside = _free_key(transaction, shape, first.old)
+    places = shape.layout.key
+    away = shape.rename(places), params([*aside, *first.old])
+    return [away, *(_move(shape, move) for move in group[1:]), _move(shape, first, aside)]
+
+
+def _references(shape: Shape, moves: Sequence[Move]) -> list[Call]:
+    """First the source keys that are no more, then those that are: they may have changed places."""
+    gone = [
+        move.old_source
+        for move in moves
+        if move.old_source is not None and move.old_source != move.source
+    ]
+    calls: list[Call] = [(shape.forget_many, arrays(gone))] if gone else []
+    return calls + [
+        (shape.refer, params([*move.source, *move.new]))
+        for move in moves
+        if move.source is not None
+    ]
+
+
+def _free_key(transaction: Transaction, shape: Shape, key: Key) -> Key:
+    """The key with one part changed to something that no row has."""
+    for place, attribute in enumerate(key_attributes(shape.layout.entity)):
+        values = [_unlikely(attribute.type) for _ in range(_TRIES)]
+        tried = [(*key[:place], v, *key[place + 1 :]) for v in values if v is not None]
+        standing = states(transaction, shape, tried)
+        for candidate in tried:
+            if candidate not in standing:
+                return candidate
+    raise duplicate_entity_key(shape)
+
+
+def _unlikely(kind: EntityType) -> bytes | None:  # noqa: PLR0911 - one line for each type
+    """A value of the type that real keys hardly have; None where the type has too few values."""
+    number = random.getrandbits
+    match kind.kind:
+        case Kind.STRING | Kind.TEXT:
+            return uuid.uuid4().hex[: min(kind.length or 32, 32)].encode()
+        case Kind.INTEGER:
+            return b"%d" % -(number(31) + 1)
+        case Kind.BIGINT | Kind.NUMERIC:
+            return b"%d" % -(number(62) + 1)
+        case Kind.DOUBLE:
+            return b"%d" % -(number(52) + 1)
+        case Kind.DECIMAL:
+            return _decimal(kind.length or 1, kind.scale or 0)
+        case Kind.DATE:
+            return b"%d-01-%02d" % (4000 + number(12), 1 + number(4))
+        case Kind.TIMESTAMP:
+            return b"%d-01-01 00:00:00.%06d" % (4000 + number(12), number(19))
+        case Kind.TIMESTAMPTZ:
+            return b"%d-01-01 00:00:00.%06d+00" % (4000 + number(12), number(19))
+        case Kind.TIME:
+            return b"%02d:%02d:00.%06d" % (number(4), number(5), number(19))
+        case Kind.INTERVAL:
+            return b"-%d microseconds" % number(52)
+        case Kind.UUID:
+            return str(uuid.uuid4()).encode()
+        case Kind.BYTES:
+            return b"\\x" + uuid.uuid4().hex.encode()
+        case Kind.BOOLEAN | Kind.JSON:
+            return None
+
+
+def _decimal(precision: int, scale: int) -> bytes:
+    digits = f"{random.randrange(10**precision):0{precision + 1}d}"
+    whole, fraction = digits[: len(digits) - scale], digits[len(digits) - scale :]
+    return f"-{whole}.{fraction}".rstrip(".").encode()

@@ -1,0 +1,324 @@
+"""What ``plan`` shows and ``apply`` does: the way from the live database to the configured one.
+
+Only what cannot lose anything is a change: creating, adding a column that may be NULL, granting.
+Everything else is a refusal with its cure. A plan over a database that is as it should be is empty.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import psycopg
+
+from cdc_daemon.model.effects import Layout
+from cdc_daemon.model.entities import Entity
+from cdc_daemon.model.errors import ConfigurationError, Problem, Stop
+from cdc_daemon.sinks.postgres import ledger
+from cdc_daemon.sinks.postgres.checkpoint import version_problem
+from cdc_daemon.sinks.postgres.errors import translate
+from cdc_daemon.sinks.postgres.names import LEDGER, qualified, quote
+from cdc_daemon.sinks.postgres.session import Connection, connect
+from cdc_daemon.sinks.postgres.tables import (
+    LiveTable,
+    add_column,
+    add_foreign_key,
+    add_index,
+    create_table,
+    differences,
+    live_table,
+    reserved_names,
+    wanted_columns,
+)
+
+OLDEST_SERVER = 140000
+_RIGHTS = ("SELECT", "INSERT", "UPDATE", "DELETE")
+_APPLY = "run cdc-daemon apply --admin-dsn …"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """One step of a plan: what it does, in words and in SQL."""
+
+    description: str
+    sql: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """Ordered changes, and what only a person can put right."""
+
+    changes: tuple[Change, ...]
+    refusals: tuple[Problem, ...]
+
+
+def plan(
+    conninfo: Mapping[str, str],
+    entities: Mapping[str, Entity],
+    layouts: Sequence[Layout],
+    *,
+    schema: str = "public",
+    worker: str | None = None,
+) -> Plan:
+    """Compare the database with the configuration. ``worker``: the role that needs rights.
+
+    Raises Unreachable, ConfigurationError, Stop.
+    """
+    with _administrator(conninfo) as connection:
+        return _plan(connection, entities, layouts, schema, worker)
+
+
+def apply_plan(
+    conninfo: Mapping[str, str],
+    entities: Mapping[str, Entity],
+    layouts: Sequence[Layout],
+    *,
+    schema: str = "public",
+    worker: str | None = None,
+) -> Plan:
+    """Plan anew and carry it out in one transaction; what was done. ConfigurationError: refusals."""
+    with _administrator(conninfo) as connection, connection.transaction():
+        connection.execute("SELECT pg_advisory_xact_lock(hashtext('cdc_daemon apply'))")
+        made = _plan(connection, entities, layouts, schema, worker)
+        if made.refusals:
+            raise ConfigurationError(made.refusals)
+        for change in made.changes:
+            _carry_out(connection, change)
+    return made
+
+
+def role_statements(role: str, schema: str = "public", database: str = "…") -> list[str]:
+    """The SQL that an administrator runs to create the least-privileged role of a worker."""
+    return [
+        f"CREATE ROLE {quote(role)} LOGIN PASSWORD '…'",
+        f"GRANT CONNECT, TEMPORARY ON DATABASE {quote(database)} TO {quote(role)}",
+        f"GRANT USAGE ON SCHEMA {quote(schema)}, {quote(LEDGER)} TO {quote(role)}",
+    ]
+
+
+def check_target(
+    connection: Connection, entities: Mapping[str, Entity], layouts: Sequence[Layout], schema: str
+) -> list[Problem]:
+    """Everything about ledger, tables and rights that a worker must not start with."""
+    if connection.info.server_version < OLDEST_SERVER:
+        return [Problem(what="PostgreSQL 14 or later is needed", where="target")]
+    version = version_problem(connection)
+    if version is not None:
+        return [version]
+    found: list[Problem] = []
+    tables = [(LEDGER, layout.reference.name) for layout in layouts if layout.reference]
+    for entity in entities.values():
+        live = live_table(connection, schema, entity.name)
+        if live is not None:
+            found += differences(entity, live, schema)
+        tables.append((schema, entity.name))
+    tables += [(LEDGER, name) for name in ledger.TABLES]
+    for home, name in tables:
+        found += _usable(connection, home, name)
+    temporary = "SELECT has_database_privilege(current_database(), 'TEMP')"
+    if not _scalar(connection, temporary):
+        found.append(Problem(what="no right to temporary tables", where="target", cure=_APPLY))
+    return found
+
+
+def _usable(connection: Connection, schema: str, name: str) -> list[Problem]:
+    """Whether a table is there and may be read and written."""
+    where = f"{schema}.{name}"
+    if live_table(connection, schema, name) is None:
+        return [Problem(what="the table does not exist", where=where, cure=_APPLY)]
+    if not _scalar(connection, "SELECT has_schema_privilege(%s, 'USAGE')", schema):
+        return [Problem(what="no right to use its schema", where=where, cure=_APPLY)]
+    rights = ("SELECT",) if name == "meta" else _RIGHTS
+    question = "SELECT has_table_privilege(%s, %s)"
+    lacking = [r for r in rights if not _scalar(connection, question, qualified(schema, name), r)]
+    if not lacking:
+        return []
+    return [Problem(what=f"no right to {', '.join(lacking)}", where=where, cure=_APPLY)]
+
+
+def _plan(
+    connection: Connection,
+    entities: Mapping[str, Entity],
+    layouts: Sequence[Layout],
+    schema: str,
+    worker: str | None,
+) -> Plan:
+    changes: list[Change] = []
+    refusals: list[Problem] = []
+    if connection.info.server_version < OLDEST_SERVER:
+        refusals.append(Problem(what="PostgreSQL 14 or later is needed", where="target"))
+    changes += _ledger_changes(connection, refusals)
+    if not _scalar(connection, "SELECT to_regnamespace(%s) IS NOT NULL", quote(schema)):
+        sql = f"CREATE SCHEMA {quote(schema)}"
+        changes.append(Change(description=f"create schema {schema}", sql=sql))
+    lives: dict[str, LiveTable | None] = {}
+    for name, entity in entities.items():
+        lives[name] = live_table(connection, schema, name)
+        changes += _entity_changes(connection, entity, lives[name], schema, refusals)
+    changes += _foreign_changes(entities, layouts, lives, schema)
+    changes += _reference_changes(connection, layouts)
+    if worker is not None:
+        changes += _rights(connection, entities, layouts, schema, worker, refusals)
+    return Plan(changes=tuple(changes), refusals=tuple(refusals))
+
+
+def _ledger_changes(connection: Connection, refusals: list[Problem]) -> Iterator[Change]:
+    if not _scalar(connection, "SELECT to_regclass('cdc.meta') IS NOT NULL"):
+        steps = ledger.create()
+    else:
+        version = _scalar(connection, "SELECT version FROM cdc.meta")
+        problem = version_problem(connection)
+        if problem is None:
+            return
+        if not isinstance(version, int) or version > ledger.VERSION:
+            refusals.append(problem)
+            return
+        steps = [
+            step for number in range(version, ledger.VERSION) for step in ledger.MIGRATIONS[number]
+        ]
+        note = f"UPDATE cdc.meta SET version = {ledger.VERSION}, migrated_at = now()"
+        steps.append((f"note the ledger's version {ledger.VERSION}", note))
+    for description, sql in steps:
+        yield Change(description=description, sql=sql)
+
+
+def _entity_changes(
+    connection: Connection,
+    entity: Entity,
+    live: LiveTable | None,
+    schema: str,
+    refusals: list[Problem],
+) -> Iterator[Change]:
+    refusals += reserved_names(entity)
+    where = f"{schema}.{entity.name}"
+    if live is None:
+        yield Change(description=f"create table {where}", sql=create_table(entity, schema))
+        return
+    missing = [name for name in wanted_columns(entity) if name not in live.columns]
+    refusals += [
+        problem
+        for problem in differences(entity, live, schema)
+        if problem.what not in {f"column {name} is missing" for name in missing}
+    ]
+    for name in missing:
+        _, rest = wanted_columns(entity)[name]
+        demanding = ("NOT NULL" in rest and "DEFAULT" not in rest) or "IDENTITY" in rest
+        occupied = demanding and _scalar(
+            connection, f"SELECT EXISTS (SELECT FROM {qualified(schema, entity.name)})"
+        )
+        if occupied:
+            what = f"column {name} is missing, is required, and the table has rows"
+            cure = "add it by hand with values for them, or make the attribute not required first"
+            refusals.append(Problem(what=what, where=where, cure=cure))
+        else:
+            yield Change(
+                description=f"add column {name} to {where}", sql=add_column(entity, schema, name)
+            )
+
+
+def _foreign_changes(
+    entities: Mapping[str, Entity],
+    layouts: Sequence[Layout],
+    lives: Mapping[str, LiveTable | None],
+    schema: str,
+) -> Iterator[Change]:
+    """Foreign keys; and an index on each that hard deletes of its parent would search."""
+    deleted = {layout.entity.name for layout in layouts if not layout.soft}
+    for name, entity in entities.items():
+        live = lives[name]
+        for attribute in entity.attributes:
+            parent = entities.get(attribute.references or "")
+            if parent is None:
+                continue
+            where = f"{schema}.{name}.{attribute.name}"
+            if live is None or (attribute.name, parent.name) not in live.foreign:
+                yield Change(
+                    description=f"let {where} refer to {parent.name}",
+                    sql=add_foreign_key(entity, attribute, parent, schema),
+                )
+            indexed = live.indexed if live is not None else frozenset(entity.key[:1])
+            if parent.name in deleted and attribute.name not in indexed | {entity.key[0]}:
+                yield Change(
+                    description=f"index {where}, for deletes of {parent.name}",
+                    sql=add_index(entity, attribute, schema),
+                )
+
+
+def _reference_changes(connection: Connection, layouts: Sequence[Layout]) -> Iterator[Change]:
+    for layout in layouts:
+        if layout.reference is None:
+            continue
+        if live_table(connection, LEDGER, layout.reference.name) is None:
+            description, sql = ledger.create_reference(layout)
+            yield Change(description=description, sql=sql)
+
+
+def _rights(
+    connection: Connection,
+    entities: Mapping[str, Entity],
+    layouts: Sequence[Layout],
+    schema: str,
+    worker: str,
+    refusals: list[Problem],
+) -> Iterator[Change]:
+    """GRANTs that the worker's role lacks."""
+    if not _scalar(connection, "SELECT true FROM pg_roles WHERE rolname = %s", worker):
+        cure = f"CREATE ROLE {quote(worker)} LOGIN PASSWORD '…'"
+        refusals.append(Problem(what=f"role {worker} does not exist", where="target", cure=cure))
+        return
+    role = quote(worker)
+    database = str(_scalar(connection, "SELECT current_database()"))
+    if not _scalar(
+        connection, "SELECT has_database_privilege(%s, current_database(), 'TEMP')", worker
+    ):
+        sql = f"GRANT TEMPORARY ON DATABASE {quote(database)} TO {role}"
+        yield Change(description=f"let {worker} create temporary tables", sql=sql)
+    for home in (LEDGER, schema):
+        question = (
+            "SELECT has_schema_privilege(%s, oid, 'USAGE') FROM pg_namespace WHERE nspname = %s"
+        )
+        if not _scalar(connection, question, worker, home):
+            sql = f"GRANT USAGE ON SCHEMA {quote(home)} TO {role}"
+            yield Change(description=f"let {worker} use schema {home}", sql=sql)
+    tables = [(LEDGER, name) for name in ledger.TABLES]
+    tables += [(LEDGER, layout.reference.name) for layout in layouts if layout.reference]
+    tables += [(schema, name) for name in entities]
+    for home, name in tables:
+        rights = ("SELECT",) if (home, name) == (LEDGER, "meta") else _RIGHTS
+        lacking = [right for right in rights if not _has(connection, worker, home, name, right)]
+        if lacking:
+            sql = f"GRANT {', '.join(lacking)} ON {qualified(home, name)} TO {role}"
+            yield Change(description=f"grant {worker} its rights on {home}.{name}", sql=sql)
+
+
+def _has(connection: Connection, worker: str, schema: str, name: str, right: str) -> bool:
+    question = (
+        "SELECT has_table_privilege(%s, c.oid, %s) FROM pg_class c"
+        " JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = %s AND c.relname = %s"
+    )
+    return bool(_scalar(connection, question, worker, right, schema, name))
+
+
+def _scalar(connection: Connection, sql: str, *params: object) -> object:
+    row = connection.execute(sql.encode(), params or None).fetchone()
+    return row[0] if row else None
+
+
+def _carry_out(connection: Connection, change: Change) -> None:
+    try:
+        connection.execute(change.sql.encode())
+    except psycopg.Error as exc:
+        error = translate(exc)
+        raise Stop(f"Could not {change.description}: {error.message}", hint=error.hint) from exc
+
+
+@contextmanager
+def _administrator(conninfo: Mapping[str, str]) -> Iterator[Connection]:
+    connection = connect(conninfo, "cdc_daemon:apply")
+    try:
+        yield connection
+    except psycopg.Error as exc:
+        raise translate(exc) from exc
+    finally:
+        connection.close()

@@ -1,0 +1,338 @@
+"""The statements of one layout: what its rows look like in SQL, written out once.
+
+A *shape* has prepared statements for single rows and script texts for staged ones. References
+(source key → entity key) take part in both where the mapping keeps them: then a row may replace a
+living one only if the reference of its own source key names it. A row that an earlier generation
+left behind counts as not living, for the running copy or its sweep has the word on it.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Sequence
+from functools import cached_property
+
+from cdc_daemon.model.effects import Layout
+from cdc_daemon.sinks.postgres.names import (
+    DELETED_AT,
+    LAST_SYNC,
+    LEDGER,
+    element_type,
+    key_attributes,
+    listed,
+    literal,
+    qualified,
+    quote,
+    reference_columns,
+)
+from cdc_daemon.sinks.postgres.wire import Statement
+
+_numbers = itertools.count(1)
+_MOMENT = "timestamptz 'epoch' + {}::bigint * interval '1 microsecond'"
+
+
+class Shape:
+    """SQL of one layout on one schema. Text is made at first use and kept."""
+
+    def __init__(self, layout: Layout, schema: str, pipeline: str) -> None:
+        self.layout = layout
+        self.number = next(_numbers)
+        self.table = qualified(schema, layout.entity.name)
+        self.columns = layout.columns
+        self.keys = layout.entity.key
+        self.soft_table = layout.entity.soft_delete
+        self.sources, self.targets = reference_columns(layout)
+        reference = layout.reference
+        self.reference = qualified(LEDGER, reference.name) if reference else ""
+        self.source_types = tuple(kind for _, kind in reference.columns) if reference else ()
+        self._generation = (
+            f"(SELECT c.generation_started FROM {LEDGER}.checkpoint c"
+            f" WHERE c.pipeline = {literal(pipeline)})"
+        )
+        self.key_types = tuple(element_type(a.type) for a in key_attributes(layout.entity))
+
+    def statement(self, purpose: str, sql: str) -> Statement:
+        """A prepared statement of this shape."""
+        return Statement(f"cdc_{self.number}_{purpose}".encode(), sql.encode())
+
+    # --- single rows -----------------------------------------------------------------------------
+
+    @cached_property
+    def write(self) -> Statement:
+        """Write one row: its values, then, with references, its source key. One row: inserted?
+
+        No row in the answer: a living row of somebody else stands there.
+        """
+        guard = ""
+        if self.reference:
+            guard = f" WHERE {self._replaceable('t', self._parameters(len(self.columns)))}"
+        sql = (
+            f"INSERT INTO {self.table} AS t ({listed(self.columns)})"
+            f" VALUES ({_dollars(len(self.columns))})"
+            f" ON CONFLICT ({listed(self.keys)}) DO UPDATE SET {self._assignments('EXCLUDED')}"
+            f"{guard} RETURNING t.xmax = 0"
+        )
+        return self.statement("write", sql)
+
+    @cached_property
+    def refer(self) -> Statement:
+        """Write one reference: source key, then entity key."""
+        width = len(self.sources) + len(self.targets)
+        sql = (
+            f"INSERT INTO {self.reference} AS r ({listed(self.sources + self.targets)})"
+            f" VALUES ({_dollars(width)}) {self._refer_again}"
+        )
+        return self.statement("refer", sql)
+
+    @cached_property
+    def forget(self) -> Statement:
+        """Delete one reference by source key."""
+        sql = f"DELETE FROM {self.reference} r WHERE {self._parameters()}"
+        return self.statement("forget", sql)
+
+    def patch(self, present: tuple[int, ...]) -> Statement:
+        """Update the present columns of one living row; values of ``present``, key among them."""
+        names = [self.columns[i] for i in present]
+        places = {name: f"${i}" for i, name in enumerate(names, 1)}
+        where = " AND ".join(f"t.{quote(k)} = {places[k]}" for k in self.keys)
+        values = [f"{quote(n)} = {places[n]}" for n in names if n not in self.keys]
+        mark = "_".join(str(i) for i in present)
+        sql = f"UPDATE {self.table} t SET {self._set(values)} WHERE {where}{self._living('t')}"
+        return self.statement(f"patch_{mark}", sql)
+
+    def rename(self, present: tuple[int, ...]) -> Statement:
+        """Move one row: the present values, then the old key."""
+        names = [self.columns[i] for i in present]
+        values = [f"{quote(name)} = ${i}" for i, name in enumerate(names, 1)]
+        where = " AND ".join(
+            f"t.{quote(key)} = ${i}" for i, key in enumerate(self.keys, len(names) + 1)
+        )
+        mark = "_".join(str(i) for i in present)
+        sql = f"UPDATE {self.table} t SET {self._set(values)} WHERE {where}"
+        return self.statement(f"rename_{mark}", sql)
+
+    # --- sets of keys ----------------------------------------------------------------------------
+
+    @cached_property
+    def delete(self) -> Statement:
+        """Delete by arrays of key parts."""
+        if len(self.keys) == 1:
+            where = f"WHERE t.{quote(self.keys[0])} = ANY($1::{self.key_types[0]}[])"
+            return self.statement("delete", f"DELETE FROM {self.table} t {where}")
+        using, on = self._unnested()
+        return self.statement("delete", f"DELETE FROM {self.table} t USING {using} WHERE {on}")
+
+    @cached_property
+    def bury(self) -> Statement:
+        """Set ``deleted_at`` by arrays of key parts and one of moments (µs since 1970)."""
+        using, on = self._unnested(extra="bigint")
+        sql = (
+            f"UPDATE {self.table} t SET {quote(DELETED_AT)} = {_MOMENT.format('k.x')},"
+            f" {quote(LAST_SYNC)} = now() FROM {using} WHERE {on}{self._living('t')}"
+        )
+        return self.statement("bury", sql)
+
+    @cached_property
+    def forget_many(self) -> Statement:
+        """Delete references by arrays of source key parts."""
+        columns = [f"k{i}" for i in range(len(self.sources))]
+        arrays = ", ".join(f"${i}::{kind}[]" for i, kind in enumerate(self.source_types, 1))
+        on = " AND ".join(
+            f"r.{quote(s)} = k.{c}" for s, c in zip(self.sources, columns, strict=True)
+        )
+        sql = (
+            f"DELETE FROM {self.reference} r USING unnest({arrays}) AS k({', '.join(columns)})"
+            f" WHERE {on}"
+        )
+        return self.statement("forget_many", sql)
+
+    @cached_property
+    def resolve(self) -> Statement:
+        """Entity keys by arrays of source key parts: (ordinal, entity key parts)."""
+        columns = [f"k{i}" for i in range(len(self.sources))]
+        arrays = ", ".join(f"${i}::{kind}[]" for i, kind in enumerate(self.source_types, 1))
+        on = " AND ".join(
+            f"r.{quote(s)} = k.{c}" for s, c in zip(self.sources, columns, strict=True)
+        )
+        found = ", ".join(f"r.{quote(name)}" for name in self.targets)
+        sql = (
+            f"SELECT k.n, {found} FROM unnest({arrays}) WITH ORDINALITY"
+            f" AS k({', '.join(columns)}, n) JOIN {self.reference} r ON {on}"
+        )
+        return self.statement("resolve", sql)
+
+    @cached_property
+    def states(self) -> Statement:
+        """Which keys exist: (ordinal, living) by arrays of key parts."""
+        using, on = self._unnested(ordinal=True)
+        living = f"t.{quote(DELETED_AT)} IS NULL" if self.soft_table else "true"
+        return self.statement(
+            "states", f"SELECT k.n, {living} FROM {using} JOIN {self.table} t ON {on}"
+        )
+
+    # --- scripts over the stage --------------------------------------------------------------------
+
+    @property
+    def stage(self) -> str:
+        """The temporary table with this layout's columns, and its source key's."""
+        return f"pg_temp.{quote(f'stage_{self.number}')}"
+
+    @cached_property
+    def stage_columns(self) -> tuple[str, ...]:
+        """Stage columns: the rows' own, then the source key's (s0, s1 ...)."""
+        return (*self.columns, *(f"{LEDGER}.s{i}" for i in range(len(self.sources))))
+
+    @cached_property
+    def create_stage(self) -> str:
+        """DDL of the stage; its types and collations are those of the live tables."""
+        tables = f"{self.table} t"
+        selected = [f"t.{quote(name)}" for name in self.columns]
+        if self.reference:
+            tables += f", {self.reference} r"
+            names = self.stage_columns[len(self.columns) :]
+            selected += [
+                f"r.{quote(source)} AS {quote(name)}"
+                for source, name in zip(self.sources, names, strict=True)
+            ]
+        return (
+            f"CREATE TEMPORARY TABLE {self.stage} ON COMMIT DELETE ROWS AS"
+            f" SELECT {', '.join(selected)} FROM {tables} WITH NO DATA"
+        )
+
+    def copy_stage(self, present: Sequence[int] | None = None, *, sources: bool = False) -> str:
+        """COPY into the stage: all columns or the present ones, with or without source keys."""
+        names = [self.columns[i] for i in present] if present is not None else list(self.columns)
+        if sources:
+            names += self.stage_columns[len(self.columns) :]
+        return f"COPY {self.stage} ({listed(names)}) FROM STDIN"
+
+    @cached_property
+    def copy_table(self) -> str:
+        """COPY straight into the entity table."""
+        return f"COPY {self.table} ({listed(self.columns)}) FROM STDIN"
+
+    @cached_property
+    def copy_references(self) -> str:
+        """COPY straight into the reference table: source key, entity key."""
+        return f"COPY {self.reference} ({listed(self.sources + self.targets)}) FROM STDIN"
+
+    @cached_property
+    def update_staged(self) -> str:
+        """Write staged rows over those that exist."""
+        guard = f" AND {self._replaceable('t', self._staged_source())}" if self.reference else ""
+        return (
+            f"UPDATE {self.table} t SET {self._assignments('s')} FROM {self.stage} s"
+            f" WHERE {self._same_key('t', 's')}{guard}"
+        )
+
+    @cached_property
+    def insert_staged(self) -> str:
+        """Add staged rows that do not exist, in key order."""
+        selected = ", ".join(f"s.{quote(name)}" for name in self.columns)
+        order = ", ".join(f"s.{quote(name)}" for name in self.keys)
+        again = f" ON CONFLICT ({listed(self.keys)}) DO "
+        again += "NOTHING" if self.reference else f"UPDATE SET {self._assignments('EXCLUDED')}"
+        return (
+            f"INSERT INTO {self.table} ({listed(self.columns)}) SELECT {selected}"
+            f" FROM {self.stage} s WHERE NOT EXISTS (SELECT FROM {self.table} t"
+            f" WHERE {self._same_key('t', 's')}) ORDER BY {order}{again}"
+        )
+
+    @cached_property
+    def refer_staged(self) -> str:
+        """Write the references of staged rows where they are new or changed."""
+        names = self.stage_columns[len(self.columns) :]
+        selected = ", ".join(f"s.{quote(name)}" for name in (*names, *self.keys))
+        order = ", ".join(f"s.{quote(name)}" for name in names)
+        named = " AND ".join(
+            f"r.{quote(target)} = s.{quote(key)}"
+            for target, key in zip(self.targets, self.keys, strict=True)
+        )
+        return (
+            f"INSERT INTO {self.reference} AS r ({listed(self.sources + self.targets)})"
+            f" SELECT {selected} FROM {self.stage} s WHERE NOT EXISTS (SELECT FROM {self.reference} r"
+            f" WHERE {self._staged_source()} AND {named}) ORDER BY {order} {self._refer_again}"
+        )
+
+    def patch_staged(self, present: tuple[int, ...]) -> str:
+        """Update the present columns of living rows from the stage."""
+        names = [self.columns[i] for i in present if self.columns[i] not in self.keys]
+        values = [f"{quote(name)} = s.{quote(name)}" for name in names]
+        return (
+            f"UPDATE {self.table} t SET {self._set(values)} FROM {self.stage} s"
+            f" WHERE {self._same_key('t', 's')}{self._living('t')}"
+        )
+
+    @cached_property
+    def empty_stage(self) -> str:
+        """Make room for the next chunk inside one unit of work."""
+        return f"TRUNCATE {self.stage}"
+
+    # --- parts -------------------------------------------------------------------------------------
+
+    def _set(self, values: Iterable[str]) -> str:
+        return ", ".join([*values, f"{quote(LAST_SYNC)} = now()"])
+
+    def _assignments(self, alias: str) -> str:
+        values = [f"{quote(n)} = {alias}.{quote(n)}" for n in self.columns if n not in self.keys]
+        if self.soft_table:
+            values.append(f"{quote(DELETED_AT)} = NULL")
+        return self._set(values)
+
+    def _living(self, alias: str) -> str:
+        return f" AND {alias}.{quote(DELETED_AT)} IS NULL" if self.soft_table else ""
+
+    def _same_key(self, one: str, other: str) -> str:
+        return " AND ".join(f"{one}.{quote(key)} = {other}.{quote(key)}" for key in self.keys)
+
+    def _parameters(self, offset: int = 0) -> str:
+        """``r.source = $n`` for every part of the source key."""
+        return " AND ".join(
+            f"r.{quote(name)} = ${i}" for i, name in enumerate(self.sources, offset + 1)
+        )
+
+    def _staged_source(self) -> str:
+        names = self.stage_columns[len(self.columns) :]
+        return " AND ".join(
+            f"r.{quote(source)} = s.{quote(name)}"
+            for source, name in zip(self.sources, names, strict=True)
+        )
+
+    def _replaceable(self, alias: str, named: str) -> str:
+        """Whether a row may be written over: dead, left behind, or named by its own reference."""
+        own = " AND ".join(
+            f"r.{quote(target)} = {alias}.{quote(key)}"
+            for target, key in zip(self.targets, self.keys, strict=True)
+        )
+        dead = f"{alias}.{quote(DELETED_AT)} IS NOT NULL OR " if self.soft_table else ""
+        left_behind = f"{alias}.{quote(LAST_SYNC)} < {self._generation}"
+        named_by_it = f"EXISTS (SELECT FROM {self.reference} r WHERE {named} AND {own})"
+        return f"({dead}{left_behind} OR {named_by_it})"
+
+    @property
+    def _refer_again(self) -> str:
+        values = ", ".join(f"{quote(name)} = EXCLUDED.{quote(name)}" for name in self.targets)
+        before = ", ".join(f"r.{quote(name)}" for name in self.targets)
+        after = ", ".join(f"EXCLUDED.{quote(name)}" for name in self.targets)
+        return (
+            f"ON CONFLICT ({listed(self.sources)}) DO UPDATE SET {values}"
+            f" WHERE ROW({before}) IS DISTINCT FROM ROW({after})"
+        )
+
+    def _unnested(self, *, extra: str = "", ordinal: bool = False) -> tuple[str, str]:
+        """``unnest(…) AS k(…)`` over arrays of key parts, and its join condition with ``t``."""
+        columns = [f"k{i}" for i in range(len(self.keys))]
+        kinds = list(self.key_types)
+        if extra:
+            kinds.append(extra)
+        arrays = ", ".join(f"${i}::{kind}[]" for i, kind in enumerate(kinds, 1))
+        names = columns + (["x"] if extra else []) + (["n"] if ordinal else [])
+        on = " AND ".join(
+            f"t.{quote(key)} = k.{name}" for key, name in zip(self.keys, columns, strict=True)
+        )
+        suffix = " WITH ORDINALITY" if ordinal else ""
+        return f"unnest({arrays}){suffix} AS k({', '.join(names)})", on
+
+
+def _dollars(count: int) -> str:
+    return ", ".join(f"${i}" for i in range(1, count + 1))

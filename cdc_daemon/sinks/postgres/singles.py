@@ -1,0 +1,129 @@
+"""A handful of rows: one prepared statement each, all of them in one round trip.
+
+Also the way of every rename, whatever its number: each row goes on its own, in an order in which
+its new key is free.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from psycopg.pq.abc import PGresult
+
+from cdc_daemon.model.changes import Row
+from cdc_daemon.model.effects import Delete, Key, Outcome, Patch, Upsert
+from cdc_daemon.model.errors import DataError
+from cdc_daemon.sinks.postgres.copytext import array, no_text
+from cdc_daemon.sinks.postgres.shape import Shape
+from cdc_daemon.sinks.postgres.wire import Call, Param, affected
+
+Answer = Callable[[PGresult], None]
+
+MOST = 20
+"""Steps of at most this many rows go row by row (measured: staging costs as much as 20 rows)."""
+
+
+def duplicate_entity_key(shape: Shape) -> DataError:
+    """The error of a row whose entity key another source row holds."""
+    entity = shape.layout.entity.name
+    return DataError(
+        f"Another source row holds this key of {entity} already", code="duplicate_entity_key"
+    )
+
+
+class Singles:
+    """Calls for single rows, collected, and what their answers count."""
+
+    def __init__(self, outcome: Outcome) -> None:
+        self.calls: list[Call] = []
+        self._answers: list[Answer | None] = []
+        self._outcome = outcome
+
+    def finish(self, results: Sequence[PGresult]) -> None:
+        """Take the answers. Raises DataError where one says so."""
+        for answer, result in zip(self._answers, results, strict=True):
+            if answer is not None:
+                answer(result)
+
+    def upsert(self, shape: Shape, step: Upsert) -> None:
+        """Write whole rows, and their references."""
+        layout = shape.layout
+        for i, row in enumerate(step.rows):
+            source = step.source_keys[i] if step.source_keys is not None else ()
+            self._add(shape, (shape.write, params((*row, *source))), self._written)
+            if step.source_keys is not None:
+                self._add(shape, (shape.refer, params((*source, *layout.key_of(row)))), None)
+
+    def patch(self, shape: Shape, step: Patch) -> None:
+        """Write the present columns of rows that exist."""
+        present = present_in(step)
+        statement = shape.patch(present)
+        for row in step.rows:
+
+            def answer(result: PGresult, shape: Shape = shape, row: Row = row) -> None:
+                if affected(result):
+                    self._outcome.count(shape.layout.mapping, "update", 1)
+                else:
+                    self._outcome.missing.append((shape.layout, row))
+
+            self.calls.append((statement, params([row[i] for i in present])))
+            self._answers.append(answer)
+
+    def delete(self, shape: Shape, step: Delete) -> None:
+        """Delete by arrays, hard or softly, and the references that go along."""
+        number = len(step.keys)
+
+        def answer(result: PGresult) -> None:
+            self._outcome.count(shape.layout.mapping, "delete", affected(result))
+            self._outcome.count(shape.layout.mapping, "noop", number - affected(result))
+
+        self.calls.append(delete_call(shape, step))
+        self._answers.append(answer)
+        if step.source_keys:
+            self.calls.append((shape.forget_many, arrays(step.source_keys)))
+            self._answers.append(None)
+
+    def also(self, calls: Sequence[Call]) -> None:
+        """Calls whose answers count nothing."""
+        self.calls += calls
+        self._answers += [None] * len(calls)
+
+    def _add(
+        self, shape: Shape, call: Call, answer: Callable[[Shape, PGresult], None] | None
+    ) -> None:
+        self.calls.append(call)
+        self._answers.append(
+            None if answer is None else lambda result: answer(shape, result)
+        )
+
+    def _written(self, shape: Shape, result: PGresult) -> None:
+        if not result.ntuples:
+            raise duplicate_entity_key(shape)
+        kind = "insert" if result.get_value(0, 0) == b"t" else "update"
+        self._outcome.count(shape.layout.mapping, kind, 1)
+
+
+def present_in(step: Patch) -> tuple[int, ...]:
+    """The positions that a patch writes or finds its row by."""
+    return tuple(i for i in range(len(step.layout.columns)) if i not in step.unchanged)
+
+
+def delete_call(shape: Shape, step: Delete) -> Call:
+    """The statement that deletes a step's keys."""
+    if not step.layout.soft:
+        return shape.delete, arrays(step.keys)
+    moments = array([b"%d" % time for time in step.times])
+    return shape.bury, [*arrays(step.keys), moments]
+
+
+def arrays(keys: Sequence[Key]) -> list[Param]:
+    """Keys as one array literal for each of their parts."""
+    return [array(part) for part in zip(*keys, strict=True)]
+
+
+def params(values: Sequence[object]) -> list[Param]:
+    """Parameters of a call. Raises DataError for a NUL, at which libpq would cut the text."""
+    for value in values:
+        if value is not None and b"\0" in value:  # type: ignore[operator]
+            raise no_text()
+    return list(values)  # type: ignore[arg-type]

@@ -1,0 +1,206 @@
+"""``Sink`` on PostgreSQL: one pipeline's hold on the control database.
+
+One session carries the units of work; the heartbeat has one of its own, so that it goes on while a
+unit is busy. Only the heartbeat may come from another thread.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+
+import psycopg
+
+from cdc_daemon.model.effects import Layout
+from cdc_daemon.model.entities import Entity
+from cdc_daemon.model.errors import ConfigurationError, Problem, Unreachable
+from cdc_daemon.model.ports import Command, Failure
+from cdc_daemon.model.position import Checkpoint, SourceIdentity
+from cdc_daemon.sinks.postgres import commands, failures
+from cdc_daemon.sinks.postgres.checkpoint import Lease
+from cdc_daemon.sinks.postgres.dangling import References
+from cdc_daemon.sinks.postgres.errors import translate
+from cdc_daemon.sinks.postgres.plan import check_target
+from cdc_daemon.sinks.postgres.session import Connection, Session, connect
+from cdc_daemon.sinks.postgres.unit import PostgresUnit, Shapes
+
+_HEARTBEAT = {"lock_timeout": "'5s'", "statement_timeout": "'10s'"}
+
+
+class PostgresSink:
+    """The control database, held by one pipeline's worker under its epoch.
+
+    ``conninfo``: libpq keywords; never logged. ``entities``: all that tables are kept for.
+    ``layouts``: the pipeline's mappings. Nothing connects before it is asked for.
+    """
+
+    def __init__(
+        self,
+        conninfo: Mapping[str, str],
+        pipeline: str,
+        entities: Mapping[str, Entity],
+        layouts: Sequence[Layout],
+        *,
+        schema: str = "public",
+        instance: str | None = None,
+    ) -> None:
+        self._conninfo = dict(conninfo)
+        self._application = f"cdc_daemon:{pipeline}"
+        self._entities = dict(entities)
+        self._layouts = tuple(layouts)
+        self._schema = schema
+        self._lease = Lease(pipeline, instance or f"{socket.gethostname()}:{os.getpid()}")
+        self._shapes = Shapes(schema, pipeline)
+        self._references = References(self._entities, schema)
+        self._session: Session | None = None
+        self._pulse: Connection | None = None
+        self._pulse_lock = threading.Lock()
+
+    # --- holding -----------------------------------------------------------------------------------
+
+    def check(self) -> list[Problem]:
+        """Everything about ledger, tables and rights that a worker must not start with.
+
+        Raises Unreachable, or ConfigurationError for a wrong password or database.
+        """
+        connection = connect(self._conninfo, self._application)
+        try:
+            return check_target(connection, self._entities, self._layouts, self._schema)
+        except psycopg.Error as exc:
+            raise translate(exc) from exc
+        finally:
+            connection.close()
+
+    def acquire(self) -> Checkpoint:
+        """Take the pipeline (raise the epoch) or raise Fenced naming the holder."""
+        self._drop_session()
+        session = Session(connect(self._conninfo, self._application))
+        try:
+            checkpoint = self._lease.acquire(session.connection)
+        except BaseException as exc:
+            session.close()
+            if isinstance(exc, psycopg.Error):
+                raise translate(exc) from exc
+            raise
+        self._session = session
+        return checkpoint
+
+    def recover(self) -> Checkpoint:
+        """After a lost connection: reconnect, raise our own epoch, read the checkpoint again.
+
+        Raises Unreachable (also when the database refuses us now, for it did not before), Fenced.
+        """
+        self._drop_session()
+        try:
+            session = Session(connect(self._conninfo, self._application))
+        except ConfigurationError as exc:
+            raise Unreachable(str(exc)) from exc
+        try:
+            checkpoint = self._lease.recover(session.connection)
+        except BaseException as exc:
+            session.close()
+            if isinstance(exc, psycopg.Error):
+                raise translate(exc) from exc
+            raise
+        self._session = session
+        return checkpoint
+
+    def heartbeat(self) -> None:
+        """Attest on a connection of its own that this holder lives; any thread. Raises Fenced."""
+        with self._pulse_lock:
+            if self._pulse is None or self._pulse.closed:
+                self._pulse = connect(self._conninfo, f"{self._application}:heartbeat", _HEARTBEAT)
+            try:
+                self._lease.seen(self._pulse)
+            except psycopg.Error as exc:
+                self._pulse.close()
+                raise translate(exc) from exc
+
+    def close(self) -> None:
+        """Release the epoch's holder mark and close; never raises."""
+        session = self._session
+        if session is not None and session.alive:
+            with suppress(Exception):
+                self._lease.release(session.connection)
+        self._drop_session()
+        with self._pulse_lock, suppress(Exception):
+            if self._pulse is not None:
+                self._pulse.close()
+
+    # --- units of work -----------------------------------------------------------------------------
+
+    @contextmanager
+    def begin(self) -> Iterator[PostgresUnit]:
+        """Open a unit of work; leaving it commits, an exception rolls back.
+
+        Raises Unreachable when the connection is lost: then only :meth:`recover` helps, for nobody
+        knows whether a COMMIT under way took effect.
+        """
+        unit = PostgresUnit(self._live(), self._lease, self._shapes, self._references)
+        try:
+            yield unit
+            unit.commit()
+        except BaseException:
+            unit.rollback()
+            raise
+
+    def begin_generation(self, slot: str, identity: SourceIdentity) -> Checkpoint:
+        """Commit a ``snapshotting`` checkpoint that names slot and a new generation."""
+        with self._connection() as connection, connection.transaction():
+            checkpoint = self._lease.begin_generation(connection, slot, identity)
+            by = f"snapshot generation {checkpoint.generation}"
+            failures.supersede(connection, self._lease.pipeline, by)
+        return checkpoint
+
+    def save_progress(self, position: str) -> None:
+        """Checkpoint idle progress."""
+        with self.begin() as unit:
+            unit.save_checkpoint(position, commit_time=None, transactions=0, changes=0)
+
+    # --- reading -----------------------------------------------------------------------------------
+
+    def lanes(self) -> dict[bytes, str]:
+        """Digest of every blocked lane of the pipeline, and the mapping it belongs to."""
+        with self._connection() as connection:
+            return failures.lanes(connection, self._lease.pipeline)
+
+    def parked(self) -> dict[str, int]:
+        """How many changes stand in the failure queue, by mapping."""
+        with self._connection() as connection:
+            return failures.parked(connection, self._lease.pipeline)
+
+    def failures(self, ids: Sequence[int] | None = None) -> list[Failure]:
+        """Parked changes of the pipeline in source order; of these ids only where given."""
+        with self._connection() as connection:
+            return failures.select(connection, pipeline=self._lease.pipeline, ids=ids)
+
+    def commands(self) -> list[Command]:
+        """Pending commands for the pipeline, oldest first."""
+        with self._connection() as connection:
+            return commands.pending(connection, self._lease.pipeline)
+
+    def finish_command(self, command: int, *, ok: bool, result: dict[str, object]) -> None:
+        """Note a command's result."""
+        with self._connection() as connection:
+            commands.finish(connection, command, ok=ok, result=result)
+
+    @contextmanager
+    def _connection(self) -> Iterator[Connection]:
+        session = self._live()
+        try:
+            yield session.connection
+        except psycopg.Error as exc:
+            raise translate(exc) from exc
+
+    def _live(self) -> Session:
+        if self._session is None or not self._session.alive:
+            raise Unreachable("The connection to the control database was lost.")
+        return self._session
+
+    def _drop_session(self) -> None:
+        if self._session is not None:
+            self._session.close()
+            self._session = None

@@ -1,0 +1,307 @@
+"""One unit of work: rows, references, parked changes and the checkpoint in one transaction.
+
+BEGIN travels with the first statement and COMMIT with the checkpoint, so a unit of a few rows costs
+two round trips. An ``apply`` that fails leaves the unit as it was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from itertools import groupby
+from typing import assert_never
+
+import psycopg
+
+from cdc_daemon.model.effects import (
+    Delete,
+    Key,
+    Layout,
+    Outcome,
+    Parked,
+    Patch,
+    Rename,
+    Step,
+    Truncate,
+    Upsert,
+)
+from cdc_daemon.model.failpoint import failpoint
+from cdc_daemon.model.position import SourceIdentity
+from cdc_daemon.sinks.postgres import failures
+from cdc_daemon.sinks.postgres.checkpoint import FENCED, Lease
+from cdc_daemon.sinks.postgres.copytext import array
+from cdc_daemon.sinks.postgres.dangling import References
+from cdc_daemon.sinks.postgres.errors import translate
+from cdc_daemon.sinks.postgres.moving import rename
+from cdc_daemon.sinks.postgres.session import Session
+from cdc_daemon.sinks.postgres.shape import Shape
+from cdc_daemon.sinks.postgres.singles import MOST, Singles
+from cdc_daemon.sinks.postgres.staging import Caution, Codec, Staging
+from cdc_daemon.sinks.postgres.sweep import sweep
+from cdc_daemon.sinks.postgres.transaction import Transaction
+from cdc_daemon.sinks.postgres.wire import Call, Statement
+
+_IMMEDIATE = Statement(b"cdc_immediate", b"SET CONSTRAINTS ALL IMMEDIATE")
+
+
+class Shapes:
+    """SQL, encoders and caution of each layout, kept as long as the sink."""
+
+    def __init__(self, schema: str, pipeline: str) -> None:
+        self._schema = schema
+        self._pipeline = pipeline
+        self._known: dict[int, Shape] = {}
+        self.cautions: dict[int, Caution] = {}
+        self.codecs: dict[int, Codec] = {}
+
+    def of(self, layout: Layout) -> Shape:
+        """The shape of a layout. The shape keeps the layout, so its id stays its own."""
+        shape = self._known.get(id(layout))
+        if shape is None:
+            shape = self._known[id(layout)] = Shape(layout, self._schema, self._pipeline)
+        return shape
+
+
+class PostgresUnit:
+    """``UnitOfWork`` on PostgreSQL; made and ended by ``PostgresSink.begin``."""
+
+    def __init__(
+        self, session: Session, lease: Lease, shapes: Shapes, references: References
+    ) -> None:
+        self._session = session
+        self._lease = lease
+        self._shapes = shapes
+        self._references = references
+        self._transaction = Transaction(session.wire)
+        self._staging = Staging(session, self._transaction, shapes.cautions, shapes.codecs)
+        self._concerned = False
+        self._last: list[Call] = []
+
+    @contextmanager
+    def savepoint(self) -> Iterator[None]:
+        """What is done inside is undone when an exception leaves it; savepoints may nest."""
+        created = len(self._staging.created)
+        self._transaction.mark()
+        try:
+            yield
+        except BaseException:
+            self._staging.forget_created(created)
+            if self._session.alive:
+                with self._translated():
+                    self._transaction.rollback_to_mark()
+            raise
+        self._transaction.release()
+
+    # --- rows --------------------------------------------------------------------------------------
+
+    def references(self, layout: Layout, source_keys: Sequence[Key]) -> dict[Key, Key]:
+        """Entity key of each source row that the mapping's reference table knows."""
+        if not source_keys:
+            return {}
+        shape = self._shapes.of(layout)
+        params = [array(part) for part in zip(*source_keys, strict=True)]
+        with self._translated():
+            found = self._transaction.calls([(shape.resolve, params)])[0]
+        width = len(shape.targets) + 1
+        return {
+            source_keys[int(found.get_value(i, 0) or 0) - 1]: tuple(
+                [found.get_value(i, j) or b"" for j in range(1, width)]
+            )
+            for i in range(found.ntuples)
+        }
+
+    def apply(self, steps: Sequence[Step]) -> Outcome:
+        """Apply steps in order. All or nothing: on DataError the unit is as before the call."""
+        outcome = Outcome()
+        if not steps:
+            return outcome
+        known = frozenset(name for step in steps for name in step.layout.columns)
+        with self.savepoint(), self._translated(known):
+            for small, group in groupby(steps, _is_small):
+                if small:
+                    self._apply_singly(list(group), outcome)
+                else:
+                    for step in group:
+                        self._apply_set(step, outcome)
+        self._concerned |= any(map(self._references.concern, steps))
+        return outcome
+
+    def dangling(self, steps: Sequence[Step]) -> dict[str, set[Key]]:
+        """Entity keys, by mapping, that these steps leave in a broken reference."""
+        with self._translated():
+            return self._references.dangling(self._transaction, steps)
+
+    def _apply_singly(self, steps: Sequence[Step], outcome: Outcome) -> None:
+        singles = Singles(outcome)
+        for step in steps:
+            shape = self._shapes.of(step.layout)
+            match step:
+                case Upsert():
+                    singles.upsert(shape, step)
+                case Patch():
+                    singles.patch(shape, step)
+                case Delete():
+                    singles.delete(shape, step)
+                    singles.also(self._loosened(step))
+                case Rename() | Truncate():
+                    raise AssertionError("not a step of single rows")
+                case _:
+                    assert_never(step)
+        singles.finish(self._transaction.calls(singles.calls))
+
+    def _apply_set(self, step: Step, outcome: Outcome) -> None:
+        shape = self._shapes.of(step.layout)
+        match step:
+            case Upsert():
+                self._staging.upsert(shape, step, outcome)
+            case Patch():
+                self._staging.patch(shape, step, outcome)
+            case Delete():
+                self._staging.delete(shape, step, outcome)
+                loosened = self._loosened(step)
+                if loosened:
+                    self._transaction.calls(loosened)
+            case Rename():
+                rename(self._transaction, shape, step, outcome)
+            case Truncate():
+                self._staging.truncate(shape, step, outcome)
+            case _:
+                assert_never(step)
+
+    def _loosened(self, step: Delete) -> list[Call]:
+        return [] if step.layout.soft else self._references.loosen(step.layout, step.keys)
+
+    # --- failures ----------------------------------------------------------------------------------
+
+    def park(self, parked: Sequence[Parked]) -> None:
+        """Put changes into the failure queue, in this order, and block their lanes."""
+        if parked:
+            with self._translated():
+                self._transaction.begin()
+                failures.park(self._session.connection, parked)
+
+    def replayed(self, failure: int, *, actor: str) -> None:
+        """A parked change has taken effect in this unit."""
+        with self._translated():
+            self._transaction.begin()
+            failures.resolve(self._session.connection, failure, state="replayed", actor=actor)
+
+    def skipped(self, failure: int, *, actor: str, reason: str) -> None:
+        """An administrator gave a parked change up."""
+        with self._translated():
+            self._transaction.begin()
+            failures.resolve(
+                self._session.connection, failure, state="skipped", actor=actor, reason=reason
+            )
+
+    def attempted(self, failure: int, *, code: str, message: str) -> None:
+        """A replay failed again: one more attempt, the new error kept."""
+        with self._translated():
+            self._transaction.begin()
+            failures.attempted(self._session.connection, failure, code=code, message=message)
+
+    # --- the checkpoint ----------------------------------------------------------------------------
+
+    def supersede(self, mapping: str) -> int:
+        """A truncate undid every parked change of the mapping; their number. Their lanes open."""
+        with self._translated():
+            self._transaction.begin()
+            return failures.supersede(
+                self._session.connection, self._lease.pipeline, "a truncate", mapping=mapping
+            )
+
+    def save_checkpoint(
+        self, position: str, *, commit_time: int | None, transactions: int, changes: int
+    ) -> None:
+        """Move the checkpoint in this unit; it is sent with the COMMIT.
+
+        Foreign keys that this unit concerns are checked here and now: DataError, with the unit as
+        before. That the epoch is not ours is known at the end of the ``with``, as Fenced.
+        """
+        failpoint("before_checkpoint_upsert")
+        if self._concerned:
+            self._check_constraints()
+        self._last = [
+            self._lease.save(
+                position, commit_time=commit_time, transactions=transactions, changes=changes
+            )
+        ]
+
+    def save_snapshot(self, mapping_rows: dict[str, int]) -> None:
+        """Note a finished group of the snapshot. Raises Fenced."""
+        with self._translated():
+            self._transaction.begin()
+            connection = self._session.connection
+            self._lease.seen(connection)
+            for mapping, rows in mapping_rows.items():
+                connection.execute(_CHUNK, {**self._lease.params, "mapping": mapping, "rows": rows})
+
+    def finish_snapshot(
+        self, layouts: Sequence[Layout], identity: SourceIdentity, position: str
+    ) -> Outcome:
+        """Sweep rows that this generation did not see and set the checkpoint to streaming."""
+        outcome = Outcome()
+        with self._translated():
+            self._transaction.begin()
+            connection = self._session.connection
+            started = self._lease.finish_generation(connection, identity, position)
+            for layout in layouts:
+                sweep(self._transaction, self._shapes.of(layout), started, outcome)
+        self._concerned = True
+        self._check_constraints()
+        return outcome
+
+    def _check_constraints(self) -> None:
+        with self.savepoint(), self._translated():
+            self._transaction.calls([(_IMMEDIATE, ())])
+
+    # --- its end -----------------------------------------------------------------------------------
+
+    def commit(self) -> None:
+        """Commit; Unreachable when it is not known whether it took effect."""
+        failpoint("before_sink_commit")
+        try:
+            self._transaction.commit(self._last)
+        except psycopg.Error as exc:
+            if exc.sqlstate == FENCED and self._last:
+                raise self._lease.fenced() from exc
+            raise translate(exc) from exc
+
+    def rollback(self) -> None:
+        """Undo everything, as far as the connection lives; never raises."""
+        self._staging.forget_created(0)
+        if not self._session.alive:
+            self._session.close()
+            return
+        try:
+            self._transaction.rollback()
+        except psycopg.Error:
+            self._session.close()
+
+    @contextmanager
+    def _translated(self, known: frozenset[str] = frozenset()) -> Iterator[None]:
+        try:
+            yield
+        except psycopg.Error as exc:
+            raise translate(exc, known=known) from exc
+
+
+_CHUNK = """
+    INSERT INTO cdc.backfill_chunk (pipeline, generation, mapping, rows, finished_at)
+    SELECT pipeline, generation, %(mapping)s, %(rows)s, clock_timestamp()
+      FROM cdc.checkpoint WHERE pipeline = %(pipeline)s
+    ON CONFLICT (pipeline, generation, mapping, number)
+    DO UPDATE SET rows = backfill_chunk.rows + EXCLUDED.rows, finished_at = EXCLUDED.finished_at"""
+
+
+def _is_small(step: Step) -> bool:
+    """Whether a step is cheaper row by row."""
+    match step:
+        case Upsert() | Patch():
+            return len(step.rows) <= MOST
+        case Delete():
+            return len(step.keys) <= MOST
+        case Rename() | Truncate():
+            return False
+        case _:
+            assert_never(step)

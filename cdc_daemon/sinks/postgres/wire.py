@@ -1,0 +1,180 @@
+"""Scripts with COPY, and pipelines, over one connection without a wait that holds up Python.
+
+psycopg's cursors carry one statement at a time and wrap every one in objects. Two things need more:
+a *script* is one simple query of several statements, in which every ``COPY … FROM STDIN`` takes the
+next feed, so that a whole step costs one round trip; a *pipeline* is a list of prepared statements
+with one synchronisation at its end. Both wait in ``poll``, so another thread runs meanwhile.
+
+Not in here: what the statements say, and what their errors mean.
+"""
+
+from __future__ import annotations
+
+import select
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import psycopg
+from psycopg.errors import error_from_result
+from psycopg.pq import ConnStatus, ExecStatus, TransactionStatus
+from psycopg.pq.abc import PGresult
+
+Param = bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """A statement that a session prepares once, under this name; ``$n`` parameters in text."""
+
+    name: bytes
+    sql: bytes
+
+
+Call = tuple[Statement, Sequence[Param]]
+
+
+class Wire:
+    """The connection's lower level. One thread at a time."""
+
+    def __init__(self, connection: psycopg.Connection[tuple[object, ...]]) -> None:
+        self._pgconn = connection.pgconn
+        self._pgconn.nonblocking = 1
+        self._prepared: set[bytes] = set()
+        self._poll = select.poll()
+        self._poll.register(self._pgconn.socket, select.POLLIN)
+
+    @property
+    def alive(self) -> bool:
+        """Whether the connection can be used still, as far as it is known."""
+        return self._pgconn.status == ConnStatus.OK
+
+    @property
+    def failed(self) -> bool:
+        """Whether the open transaction only takes a rollback."""
+        return self._pgconn.transaction_status == TransactionStatus.INERROR
+
+    @property
+    def settled(self) -> bool:
+        """Whether no statement is under way."""
+        return self._pgconn.transaction_status != TransactionStatus.ACTIVE
+
+    def script(self, statements: bytes, *feeds: Iterable[bytes]) -> list[PGresult]:
+        """Run statements separated by semicolons; the results in order.
+
+        Raises psycopg.Error for the first that fails; the server skips those behind it.
+        """
+        self._pgconn.send_query(statements)
+        self._flush()
+        waiting = iter(feeds)
+        results: list[PGresult] = []
+        failed: PGresult | None = None
+        while (result := self._next_result()) is not None:
+            if result.status == ExecStatus.COPY_IN:
+                self._feed(next(waiting))
+            elif result.status == ExecStatus.FATAL_ERROR:
+                failed = failed or result
+            else:
+                results.append(result)
+        if failed is not None:
+            raise error_from_result(failed)
+        return results
+
+    def pipeline(self, calls: Sequence[Call]) -> list[PGresult]:
+        """Run prepared statements in one round trip; a result each, the first bad one an error.
+
+        Calls behind a failed one have the status PIPELINE_ABORTED. Look with :func:`failure`.
+        """
+        pgconn = self._pgconn
+        pgconn.enter_pipeline_mode()
+        preparing: list[bytes | None] = []
+        for statement, params in calls:
+            if statement.name not in self._prepared and statement.name not in preparing:
+                pgconn.send_prepare(statement.name, statement.sql)
+                preparing.append(statement.name)
+            pgconn.send_query_prepared(statement.name, params)
+            preparing.append(None)
+        pgconn.pipeline_sync()
+        self._flush()
+        found = self._pipeline_results()
+        pgconn.exit_pipeline_mode()
+        return self._answers(found, preparing)
+
+    def _answers(
+        self, found: Sequence[PGresult], preparing: Sequence[bytes | None]
+    ) -> list[PGresult]:
+        """The results of the calls; a statement that could not be prepared answers for its call."""
+        results: list[PGresult] = []
+        unprepared: PGresult | None = None
+        for result, name in zip(found, preparing, strict=True):
+            if name is None:
+                results.append(unprepared or result)
+                unprepared = None
+            elif result.status == ExecStatus.COMMAND_OK:
+                self._prepared.add(name)
+            else:
+                unprepared = result
+        return results
+
+    def _pipeline_results(self) -> list[PGresult]:
+        results: list[PGresult] = []
+        while True:
+            result = self._next_result()
+            if result is None:
+                self._must_live()
+            elif result.status == ExecStatus.PIPELINE_SYNC:
+                return results
+            else:
+                results.append(result)
+                if not self.alive:
+                    raise psycopg.OperationalError("connection lost in a pipeline")
+
+    def _feed(self, chunks: Iterable[bytes]) -> None:
+        """Send one COPY's data. An exception of the feed ends the COPY with an error first."""
+        pgconn = self._pgconn
+        problem: bytes | None = b"the feed failed"
+        try:
+            for chunk in chunks:
+                pgconn.put_copy_data(chunk)
+                self._flush()
+            problem = None
+        finally:
+            pgconn.put_copy_end(problem)
+            self._flush()
+            if problem is not None:
+                while self._next_result() is not None:
+                    pass
+
+    def _flush(self) -> None:
+        pgconn = self._pgconn
+        while pgconn.flush():
+            self._wait(select.POLLIN | select.POLLOUT)
+
+    def _next_result(self) -> PGresult | None:
+        pgconn = self._pgconn
+        while pgconn.is_busy():
+            self._wait(select.POLLIN)
+        return pgconn.get_result()
+
+    def _wait(self, events: int) -> None:
+        """Wait until the socket is ready; read what there is, or the server might wait for us."""
+        self._poll.modify(self._pgconn.socket, events)
+        ready = self._poll.poll()
+        if any(found & ~select.POLLOUT for _, found in ready):
+            self._pgconn.consume_input()
+
+    def _must_live(self) -> None:
+        if not self.alive:
+            raise psycopg.OperationalError("connection lost in a pipeline")
+
+
+def failure(results: Sequence[PGresult]) -> psycopg.Error | None:
+    """The error of the first call that failed, or None."""
+    for result in results:
+        if result.status == ExecStatus.FATAL_ERROR:
+            return error_from_result(result)
+    return None
+
+
+def affected(result: PGresult) -> int:
+    """How many rows a statement wrote."""
+    return result.command_tuples or 0

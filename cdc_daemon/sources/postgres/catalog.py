@@ -1,0 +1,150 @@
+"""Mapped tables as the source's catalogue describes them now.
+
+Everything here is read with a few set-based queries, whatever the number of tables. What is wrong
+with what it finds, ``preflight.py`` says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from cdc_daemon.model.changes import Relation
+from cdc_daemon.model.ports import Table
+from cdc_daemon.sources.postgres.connection import Connection
+from cdc_daemon.sources.postgres.relations import REPLICAS, Described, Relations
+from cdc_daemon.sources.postgres.types import Types
+
+_TABLES = """
+SELECT n.nspname::text, c.relname::text, c.oid, c.relkind::text, c.relpersistence::text,
+       c.relreplident::text, c.relispartition,
+       COALESCE(pg_catalog.row_security_active(c.oid), false),
+       k.columns, i.columns, COALESCE(i.oid, 0)
+FROM ROWS FROM (pg_catalog.unnest(%s::text[]), pg_catalog.unnest(%s::text[])) AS w (s, t)
+JOIN pg_catalog.pg_namespace n ON n.nspname = w.s
+JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid AND c.relname = w.t
+     AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
+LEFT JOIN LATERAL (
+    SELECT pg_catalog.array_agg(a.attname::text ORDER BY a.attnum) AS columns
+    FROM pg_catalog.pg_index x JOIN pg_catalog.pg_attribute a ON a.attrelid = x.indrelid
+         AND a.attnum = ANY ((x.indkey::int2[])[0:x.indnkeyatts - 1])
+    WHERE x.indrelid = c.oid AND x.indisprimary) k ON true
+LEFT JOIN LATERAL (
+    SELECT x.indexrelid AS oid, pg_catalog.array_agg(a.attname::text ORDER BY a.attnum) AS columns
+    FROM pg_catalog.pg_index x JOIN pg_catalog.pg_attribute a ON a.attrelid = x.indrelid
+         AND a.attnum = ANY ((x.indkey::int2[])[0:x.indnkeyatts - 1])
+    WHERE x.indrelid = c.oid AND x.indisreplident GROUP BY x.indexrelid) i ON true
+"""
+
+_COLUMNS = """
+SELECT a.attrelid, a.attname::text, a.atttypid, a.atttypmod, a.attgenerated::text,
+       pg_catalog.has_column_privilege(a.attrelid, a.attnum, 'SELECT')
+FROM pg_catalog.pg_attribute a
+WHERE a.attrelid = ANY (%s::oid[]) AND a.attnum > 0 AND NOT a.attisdropped
+ORDER BY a.attrelid, a.attnum
+"""
+
+_TYPES = """
+WITH RECURSIVE used (oid) AS (
+    SELECT pg_catalog.unnest(%s::oid[])
+    UNION SELECT t.typbasetype FROM used u JOIN pg_catalog.pg_type t ON t.oid = u.oid
+          WHERE t.typtype = 'd')
+SELECT t.oid, pg_catalog.format_type(t.oid, NULL),
+       CASE WHEN t.typtype = 'd' THEN t.typbasetype ELSE 0 END, t.typtypmod
+FROM used u JOIN pg_catalog.pg_type t ON t.oid = u.oid
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ColumnFacts:
+    """One column: type by oid and modifier; ``generated``: ``s`` or ``v`` where it is computed."""
+
+    name: str
+    oid: int
+    modifier: int
+    generated: str
+    readable: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TableFacts:
+    """One table, view or partition; ``kind``, ``persistence``, ``replica`` as in pg_class."""
+
+    schema: str
+    name: str
+    oid: int
+    kind: str
+    persistence: str
+    replica: str
+    is_partition: bool
+    row_security: bool
+    primary_key: tuple[str, ...]
+    replica_index: tuple[str, ...]
+    replica_index_oid: int
+    columns: tuple[ColumnFacts, ...]
+
+    @property
+    def identity(self) -> tuple[str, ...]:
+        """The columns that the log's key-only tuples carry; empty: none, or all of them."""
+        return {"d": self.primary_key, "i": self.replica_index}.get(self.replica, ())
+
+    def column(self, name: str) -> ColumnFacts | None:
+        """A column by name."""
+        return next((column for column in self.columns if column.name == name), None)
+
+
+def read_tables(
+    connection: Connection, tables: Sequence[Table]
+) -> dict[tuple[str, str], TableFacts]:
+    """What the catalogue knows of these tables; missing ones are left out."""
+    names = [table.schema for table in tables], [table.name for table in tables]
+    found = connection.execute(_TABLES, names).fetchall()
+    columns: dict[int, list[ColumnFacts]] = {}
+    for oid, name, type_oid, modifier, generated, readable in connection.execute(
+        _COLUMNS, ([row[2] for row in found],)
+    ):
+        facts = ColumnFacts(
+            name=name, oid=type_oid, modifier=modifier, generated=generated, readable=readable
+        )
+        columns.setdefault(oid, []).append(facts)
+    return {
+        (row[0], row[1]): TableFacts(
+            schema=row[0],
+            name=row[1],
+            oid=row[2],
+            kind=row[3],
+            persistence=row[4],
+            replica=row[5],
+            is_partition=row[6],
+            row_security=row[7],
+            primary_key=tuple(row[8] or ()),
+            replica_index=tuple(row[9] or ()),
+            replica_index_oid=row[10],
+            columns=tuple(columns.get(row[2], ())),
+        )
+        for row in found
+    }
+
+
+def learn(
+    connection: Connection, facts: Sequence[TableFacts], relations: Relations, types: Types
+) -> None:
+    """Teach the decoder what only the catalogue knows: primary keys, domains, type names."""
+    used = sorted({column.oid for table in facts for column in table.columns})
+    types.learn(connection.execute(_TYPES, (used,)).fetchall())
+    for table in facts:
+        relations.learn_primary_key(table.schema, table.name, table.primary_key)
+
+
+def describe(facts: TableFacts, relations: Relations, types: Types) -> Relation:
+    """A mapped table's relation, with the columns in the order in which the log sends them."""
+    published = [column for column in facts.columns if not column.generated]
+    described = Described(
+        schema=facts.schema,
+        table=facts.name,
+        names=tuple(column.name for column in published),
+        types=tuple(types.column_type(column.oid, column.modifier) for column in published),
+        flagged=frozenset(facts.identity),
+        replica=REPLICAS[facts.replica],
+    )
+    return relations.describe(described)[0]

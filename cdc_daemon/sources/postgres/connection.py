@@ -1,0 +1,197 @@
+"""Connections to one source database, with forced session settings, and its errors in our words.
+
+The output text of a walsender depends on settings that a DBA may have changed for the role or the
+database, so all of them are forced at connect. Every psycopg error leaves this package as one of
+ours; DETAIL (which holds row values) and connection strings never do.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Final
+
+import psycopg
+
+from cdc_daemon.model.errors import (
+    CdcError,
+    ConfigurationError,
+    PreflightRefusal,
+    Problem,
+    Stop,
+    Unreachable,
+)
+from cdc_daemon.sources.postgres.probe import CANNOT_CONNECT_NOW, refusal
+
+Connection = psycopg.Connection[tuple[Any, ...]]
+
+SESSION: Final = {
+    "DateStyle": "ISO",
+    "IntervalStyle": "postgres",
+    "TimeZone": "UTC",
+    "extra_float_digits": "3",
+    "bytea_output": "hex",
+    "lc_monetary": "C",
+    "xmlbinary": "base64",
+    "search_path": "",
+    "row_security": "off",  # a policy that hides rows is an error, not a smaller table
+    "statement_timeout": "0",
+    "lock_timeout": "0",
+    "idle_in_transaction_session_timeout": "0",
+}
+"""Settings that decide how values look, or that would end a long copy."""
+
+_DEFAULTS: Final = {
+    "connect_timeout": "10",
+    "keepalives_idle": "30",
+    "keepalives_interval": "10",
+    "keepalives_count": "3",
+    "tcp_user_timeout": "60000",
+}
+
+_RETRY = re.compile(r"08...|57P0.|57014|53...|40...|55006|25006|58030")
+_GONE = {
+    "42704": "it was dropped",
+    "55000": "the server no longer serves it",
+    "58P01": "the server has removed the log that is needed",
+}
+_DENIED = re.compile(r"28...|3D000|42501")
+
+_STARTUP: Final = (
+    (
+        re.compile(r"password authentication failed|no password supplied|authentication failed"),
+        "check user and password",
+    ),
+    (
+        re.compile(r'role ".*" does not exist|is not permitted to log in'),
+        "create the role with LOGIN, or correct the user",
+    ),
+    (re.compile(r'database ".*" does not exist'), "correct the database's name"),
+    (
+        re.compile(r"no pg_hba.conf entry|pg_hba.conf rejects"),
+        "allow user, database and address in the server's pg_hba.conf",
+    ),
+    (
+        re.compile(r"start (walsender|WAL sender)|replication role"),
+        "ALTER ROLE ... REPLICATION for the daemon's user",
+    ),
+    (re.compile(r"permission denied"), "grant the daemon's user CONNECT on the database"),
+    (re.compile(r"SSL|certificate|sslmode|GSS"), "check sslmode and the certificates"),
+    (
+        re.compile(r"invalid (connection option|sslmode|port|integer|value)"),
+        "correct the connection's settings",
+    ),
+)
+_TRANSIENT = re.compile(
+    r"shutting down|starting up|recovery|not yet accepting|too many|remaining connection slots"
+    r"|could not connect|Connection refused|timeout expired|could not translate|timed out"
+    r"|closed the connection|No route|unreachable|terminat"
+)
+
+
+class Server:
+    """How one source's database is reached. The password stays in here."""
+
+    def __init__(self, source: str, conninfo: Mapping[str, str]) -> None:
+        self.source = source
+        self._conninfo = dict(conninfo)
+
+    @property
+    def where(self) -> str:
+        """The source's name with host, port and database, for messages."""
+        get = self._conninfo.get
+        host = get("host") or get("hostaddr") or "local socket"
+        return f"source {self.source} ({host}:{get('port', '5432')}/{self.database})"
+
+    @property
+    def user(self) -> str:
+        """The role that the daemon connects as."""
+        return self._conninfo.get("user", "")
+
+    @property
+    def database(self) -> str:
+        """The database's name."""
+        return self._conninfo.get("dbname") or self.user
+
+    def connect(self) -> Connection:
+        """An SQL connection in autocommit mode."""
+        return self._connect()
+
+    def connect_for_replication(self) -> Connection:
+        """A walsender connection: only replication commands and simple queries."""
+        return self._connect(replication="database")
+
+    def _connect(self, **extra: str) -> Connection:
+        settings = {**_DEFAULTS, **self._conninfo, **extra}
+        forced = " ".join(f"-c {name}={value}" for name, value in SESSION.items())
+        settings["options"] = f"{settings.get('options', '')} {forced}".strip()
+        settings["client_encoding"] = "UTF8"
+        settings.setdefault("application_name", f"cdc_daemon:{self.source}")
+        try:
+            return psycopg.connect(autocommit=True, prepare_threshold=None, **settings)  # type: ignore[arg-type]
+        except psycopg.Error as exc:
+            raise self._startup_error(exc) from exc
+
+    def _startup_error(self, exc: psycopg.Error) -> CdcError:
+        """A failed connection: worth another try, or something to be corrected first."""
+        lines = [line.strip() for line in self._clean(str(exc)).splitlines() if line.strip()]
+        text = re.sub(r"^.*?(FATAL|ERROR):\s+", "", lines[-1]) if lines else "connection failed"
+        for pattern, cure in _STARTUP:
+            if pattern.search(text):
+                return ConfigurationError([Problem(what=text, where=self.where, cure=cure)])
+        if not _TRANSIENT.search(text) and self._asks_for_password():
+            cure = "read the server's message; its log says more"
+            return ConfigurationError([Problem(what=text, where=self.where, cure=cure)])
+        return Unreachable(f"{self.where}: {text}")
+
+    def _clean(self, text: str) -> str:
+        """The text without the password, should a driver ever repeat it."""
+        password = self._conninfo.get("password")
+        return text.replace(password, "********") if password else text
+
+    def _asks_for_password(self) -> bool:
+        """Whether the server is up and takes connections, so that it refused us for a reason."""
+        try:
+            return self.refusal() in (None, "28000", "28P01", "3D000", "42501")
+        except OSError:
+            return False
+
+    def refusal(self) -> str | None:
+        """The SQLSTATE that new connections are refused with before they authenticate."""
+        get = self._conninfo.get
+        host = (get("hostaddr") or get("host") or "localhost").split(",")[0]
+        port = int((get("port") or "5432").split(",")[0])
+        return refusal(host, port, user=self.user, database=self.database)
+
+    def shutting_down(self) -> bool:
+        """Whether new connections are told that the server is going down, or nobody listens."""
+        try:
+            return self.refusal() == CANNOT_CONNECT_NOW
+        except OSError:
+            return True
+
+    @contextmanager
+    def errors(self, doing: str) -> Iterator[None]:
+        """Turn psycopg's errors into ours; ``doing`` says what was tried."""
+        try:
+            yield
+        except psycopg.Error as exc:
+            raise self.translate(exc, doing) from exc
+
+    def translate(self, exc: psycopg.Error, doing: str) -> CdcError:
+        """An error of an open connection in our words, without DETAIL."""
+        state = exc.sqlstate
+        said = exc.diag.message_primary or self._clean(str(exc)).split("\n", 1)[0]
+        message = f"{doing}: {said}" + (f" (SQLSTATE {state})" if state else "")
+        if state is None and isinstance(exc, psycopg.OperationalError):
+            return Unreachable(f"{self.where}: {message}")
+        if state is not None and _RETRY.fullmatch(state):
+            return Unreachable(f"{self.where}: {message}")
+        if state in _GONE:
+            cure = f"{_GONE[state]}; take a new snapshot once it is back"
+            return PreflightRefusal([Problem(what=message, where=self.where, cure=cure)])
+        if state is not None and _DENIED.fullmatch(state):
+            cure = f"grant {self.user or 'the user'} what is missing"
+            return ConfigurationError([Problem(what=message, where=self.where, cure=cure)])
+        return Stop(f"{self.where}: {message}")

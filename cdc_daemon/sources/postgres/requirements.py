@@ -1,0 +1,227 @@
+"""What must hold for the publication and for each mapped table, else it is a problem with a cure.
+
+Publishing a table whose rows nothing identifies breaks the application that writes it: its UPDATEs
+and DELETEs fail at the source. So such a table is refused before it is ever published.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from cdc_daemon.model.errors import Problem, suggest
+from cdc_daemon.model.ports import Table
+from cdc_daemon.sources.postgres.catalog import TableFacts, read_tables
+from cdc_daemon.sources.postgres.connection import Connection
+from cdc_daemon.sources.postgres.publication import Member, Publication, read_publication
+
+_KINDS: Final = {"v": "a view", "m": "a materialized view", "f": "a foreign table"}
+_ACTIONS: Final = frozenset({"insert", "update", "delete", "truncate"})
+
+_NAMES: Final = """
+SELECT n.nspname || '.' || c.relname FROM pg_catalog.pg_class c
+JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+WHERE c.relkind IN ('r', 'p') AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
+ORDER BY 1 LIMIT 20000
+"""
+
+_LEAVES: Final = """
+SELECT r.oid, c.oid::regclass::text
+FROM pg_catalog.pg_class r, pg_catalog.pg_partition_tree(r.oid) t
+JOIN pg_catalog.pg_class c ON c.oid = t.relid
+WHERE r.oid = ANY (%s::oid[]) AND t.isleaf AND c.relreplident <> r.relreplident
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """What a source is configured to read."""
+
+    slot: str
+    publication: str
+    tables: tuple[Table, ...]
+
+
+def table_problems(where: str, connection: Connection, asked: Asked) -> list[Problem]:
+    """Everything that is wrong with the publication and the mapped tables."""
+    facts = read_tables(connection, asked.tables)
+    problems = missing(where, connection, asked, facts)
+    publication = read_publication(connection, asked.publication)
+    place = f"{where}, publication {asked.publication}"
+    problems += identity_problems(where, connection, asked, facts, publication)
+    if publication is None:
+        cure = "cdc-daemon apply --admin-dsn creates it"
+        return [*problems, Problem(what="it does not exist", where=place, cure=cure)]
+    if lacking := sorted(_ACTIONS - publication.actions):
+        cure = (
+            f"ALTER PUBLICATION {asked.publication} "
+            "SET (publish = 'insert, update, delete, truncate')"
+        )
+        what = f"it does not publish {', '.join(lacking)}"
+        problems.append(Problem(what=what, where=place, cure=cure))
+    for table in asked.tables:
+        found = facts.get((table.schema, table.name))
+        if found is not None:
+            whats = _membership_problems(asked, table, found, publication)
+            problems += [Problem(what=what, where=place, cure=cure) for what, cure in whats]
+    return problems
+
+
+def missing(
+    where: str, connection: Connection, asked: Asked, facts: dict[tuple[str, str], TableFacts]
+) -> list[Problem]:
+    """Tables and columns that are not there or cannot be read."""
+    problems: list[Problem] = []
+    known: list[str] | None = None
+    for table in asked.tables:
+        found = facts.get((table.schema, table.name))
+        place = f"{where}, table {table.schema}.{table.name}"
+        if found is None:
+            if known is None:
+                known = [row[0] for row in connection.execute(_NAMES)]
+            hint = suggest(f"{table.schema}.{table.name}", known)
+            cure = "correct the mapping's from"
+            problems.append(Problem(what=f"the table does not exist{hint}", where=place, cure=cure))
+            continue
+        whats = (*_kind_problems(found), *_column_problems(table, found))
+        problems += [Problem(what=what, where=place, cure=cure) for what, cure in whats]
+    return problems
+
+
+def _kind_problems(found: TableFacts) -> Iterator[tuple[str, str]]:
+    """What cannot be read from a log at all."""
+    if found.kind in _KINDS:
+        yield f"it is {_KINDS[found.kind]}, which has no changes in the log", "map its table"
+    if found.persistence != "p":
+        cure = f"ALTER TABLE {found.schema}.{found.name} SET LOGGED"
+        yield "it is unlogged or temporary: its changes are not in the log", cure
+    if found.row_security:
+        yield (
+            "row security hides rows of it from the daemon's user",
+            "ALTER ROLE ... BYPASSRLS for the daemon's user",
+        )
+
+
+def _column_problems(table: Table, found: TableFacts) -> Iterator[tuple[str, str]]:
+    """Mapped columns that are unknown, computed or not readable."""
+    names = [column.name for column in found.columns]
+    unreadable = []
+    for name in sorted({*table.columns, *table.identity}):
+        column = found.column(name)
+        if column is None:
+            yield f"column {name!r} does not exist{suggest(name, names)}", "correct the mapping"
+        elif column.generated:
+            yield (
+                f"column {name!r} is generated, and generated columns are not in the log",
+                "map the columns that it is computed from, with an expr",
+            )
+        elif not column.readable:
+            unreadable.append(name)
+    if unreadable:
+        cure = f"GRANT SELECT ON {found.schema}.{found.name} TO the daemon's user"
+        yield f"no right to read {', '.join(unreadable)}", cure
+
+
+def identity_problems(
+    where: str,
+    connection: Connection,
+    asked: Asked,
+    facts: dict[tuple[str, str], TableFacts],
+    publication: Publication | None,
+) -> list[Problem]:
+    """Tables whose rows nothing identifies: publishing them breaks their application."""
+    odd: dict[int, str] = dict(
+        connection.execute(_LEAVES, ([f.oid for f in facts.values() if f.kind == "p"],))
+    )
+    problems = []
+    for table in asked.tables:
+        found = facts.get((table.schema, table.name))
+        if found is None or found.kind in _KINDS:
+            continue
+        generated = publication.generated if publication else "n"
+        whats = [*_identity(table, found, generated, connection.info.server_version)]
+        if found.oid in odd:
+            whats.append(
+                (
+                    f"partition {odd[found.oid]} has another replica identity than the table",
+                    "give every partition the table's replica identity",
+                )
+            )
+        place = f"{where}, table {table.schema}.{table.name}"
+        problems += [Problem(what=what, where=place, cure=cure) for what, cure in whats]
+    return problems
+
+
+def _identity(
+    table: Table, found: TableFacts, generated: str, version: int
+) -> Iterator[tuple[str, str]]:
+    """Why rows of this table could not be updated or deleted while it is published."""
+    name = f"{found.schema}.{found.name}"
+    key = f"add a primary key, or ALTER TABLE {name} REPLICA IDENTITY USING INDEX ..."
+    match found.replica:
+        case "n":
+            yield "REPLICA IDENTITY NOTHING: UPDATE and DELETE would fail", key
+        case "d" if not found.primary_key:
+            yield "it has no primary key: published, its UPDATE and DELETE would fail", key
+        case "i" if not found.replica_index:
+            yield "the index of its replica identity is gone: UPDATE and DELETE would fail", key
+        case "f" if not found.primary_key and not table.identity:
+            yield (
+                "REPLICA IDENTITY FULL without a primary key: nothing identifies a row",
+                "name the identifying columns in the mapping (identity)",
+            )
+        case _:
+            pass
+    published = ("", "s") if generated == "s" else ("",)
+    unpublished = [column.name for column in found.columns if column.generated not in published]
+    if found.replica == "f" and version >= 180000 and unpublished:
+        yield (
+            f"REPLICA IDENTITY FULL with the unpublished generated column {unpublished[0]}:"
+            " UPDATE and DELETE would fail",
+            f"ALTER TABLE {name} REPLICA IDENTITY DEFAULT",
+        )
+
+
+def _membership_problems(
+    asked: Asked, table: Table, found: TableFacts, publication: Publication
+) -> Iterator[tuple[str, str]]:
+    """What is wrong with how the publication holds a table."""
+    name = f"{table.schema}.{table.name}"
+    member = publication.members.get((table.schema, table.name))
+    if found.kind == "p" and not publication.via_root:
+        yield (
+            f"the partitioned table {name} would be streamed under its partitions' names",
+            f"ALTER PUBLICATION {asked.publication} SET (publish_via_partition_root = true)",
+        )
+    elif member is None and found.is_partition and publication.via_root:
+        yield (
+            f"the partition {name} is streamed under its partitioned table's name",
+            "map the partitioned table",
+        )
+    elif member is None:
+        yield (
+            f"table {name} is not in it",
+            f"ALTER PUBLICATION {asked.publication} ADD TABLE {name}",
+        )
+    else:
+        yield from _content_problems(name, table, found, member)
+
+
+def _content_problems(
+    name: str, table: Table, found: TableFacts, member: Member
+) -> Iterator[tuple[str, str]]:
+    """Row filters and column lists."""
+    if member.row_filter is not None:
+        yield (
+            f"a row filter on {name} turns updates into inserts and deletes",
+            "publish the table without WHERE and filter in the mapping",
+        )
+    if member.columns is not None:
+        needed = {*table.columns, *table.identity, *found.identity}
+        exist = {column.name for column in found.columns if not column.generated}
+        if lacking := sorted(needed & exist - member.columns):
+            yield (
+                f"its column list for {name} lacks {', '.join(lacking)}",
+                "publish the table without a column list, or with these columns",
+            )

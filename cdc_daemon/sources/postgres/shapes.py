@@ -1,0 +1,319 @@
+"""Row messages of one relation, decoded by generated code: bytes in, tuples out.
+
+A *shape* is one layout that row messages of a relation can have: an insert, an update without, with
+key-only or with full old tuple, a delete with key-only or full old tuple. All messages of a shape
+begin with the same eight bytes (kind, relation oid, tuple tag, number of columns), its ``key``.
+
+Two decoders do the work and a third one explains:
+
+* whole groups of messages without NULL go through one regular expression. That is exact: the text
+  format holds no zero byte, so ``t 00 00`` occurs only where a value's length begins, and a group
+  that holds anything else than text values matches too few times;
+* the others go through straight-line code, made by ``compile`` for the columns that are wanted;
+* a message that neither can read, or that is long, goes through :func:`read_strictly`, which knows
+  where it went wrong.
+
+Protocol: "Logical Replication Message Formats" of the PostgreSQL documentation (Insert, Update,
+Delete, TupleData), version 1, text values. Messages carry the 25-byte XLogData header in front.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from cdc_daemon.model.changes import UNCHANGED, Operation, Relation, Row, Value
+from cdc_daemon.model.errors import DecodeError, Stop
+from cdc_daemon.sources.postgres.messages import HEADER
+
+KEY_END: Final = HEADER + 8  # kind, relation oid, tuple tag, number of columns
+_SHORT: Final = 0xFFFF  # no value of a message up to this length has more than two length bytes
+_GROUP: Final = 4  # from so many messages on, the regular expression pays
+_PATIENCE: Final = 63  # groups that are not tried after the expression has failed again and again
+
+Decoded = tuple[list[Row], list[Row], list[int]]
+"""New rows, old rows (either may be empty), and the indexes of new rows that hold UNCHANGED."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Shape:
+    """How one kind of row message of one relation is read.
+
+    ``width`` is the number of columns in its tuples, ``wanted`` the positions of the relation's
+    columns in them, ``identity`` those that a key-only tuple fills. ``old`` and ``new`` say which
+    tuples there are; ``old`` is ``b"K"``, ``b"O"`` or empty.
+    """
+
+    relation: Relation
+    operation: Operation
+    oid: bytes
+    width: int
+    wanted: tuple[int, ...]
+    identity: tuple[int, ...]
+    old: bytes
+    new: bool
+    max_value_bytes: int
+    key: bytes = b""
+    _each: Callable[[list[bytes]], Decoded] = field(init=False)
+    _all: Callable[[list[bytes]], Decoded | None] | None = None
+    _misses: int = 0
+    _rest: int = 0
+
+    def __post_init__(self) -> None:
+        self.key = self._kind + self.oid + (self.old or b"N") + self._count
+        self._each = _compile_each(self)
+        if self.max_value_bytes >= _SHORT and (self.wanted if self.new else self.old_columns):
+            self._all = _compile_all(self)
+
+    @property
+    def _kind(self) -> bytes:
+        kinds = {Operation.INSERT: b"I", Operation.UPDATE: b"U", Operation.DELETE: b"D"}
+        return kinds[self.operation]
+
+    @property
+    def _count(self) -> bytes:
+        return self.width.to_bytes(2, "big")
+
+    @property
+    def old_columns(self) -> tuple[int, ...]:
+        """The positions that make an old row."""
+        if not self.old:
+            return ()
+        return self.identity if self.old == b"K" else self.wanted
+
+    @property
+    def fills(self) -> bool:
+        """Whether a value that the new tuple leaves out stands in the old one."""
+        return self.old == b"O" and self.new
+
+    def decode(self, messages: list[bytes]) -> Decoded:
+        """Rows of messages that all begin with ``key``. Raises DecodeError, or Stop for a value
+        longer than ``max_value_bytes``."""
+        if self._all is not None and len(messages) >= _GROUP:
+            if self._rest:
+                self._rest -= 1
+            else:
+                found = self._all(messages)
+                self._misses = 0 if found else min(2 * self._misses + 1, _PATIENCE)
+                self._rest = self._misses
+                if found:
+                    return found
+        try:
+            return self._each(messages)
+        except IndexError:
+            return self._strictly(messages)
+
+    def _strictly(self, messages: Sequence[bytes]) -> Decoded:
+        decoded: Decoded = ([], [], [])
+        for message in messages:
+            append_strictly(self, message, decoded)
+        return decoded
+
+
+def append_strictly(shape: Shape, message: bytes, decoded: Decoded) -> None:
+    """Decode one message with every check, and append what it holds."""
+    news, olds, partial = decoded
+    kind = chr(message[HEADER])
+    offset = KEY_END
+    old: list[Value] = []
+    if shape.old:
+        old, offset = read_strictly(message, offset, shape.width, kind)
+        olds.append(tuple([old[i] for i in shape.old_columns]))
+    if shape.new:
+        if shape.old:
+            if message[offset : offset + 3] != b"N" + shape.width.to_bytes(2, "big"):
+                raise DecodeError("new tuple expected", kind=kind, offset=offset)
+            offset += 3
+        new, offset = read_strictly(message, offset, shape.width, kind)
+        if shape.fills:
+            new = [old[i] if value is UNCHANGED else value for i, value in enumerate(new)]
+        row = tuple([new[i] for i in shape.wanted])
+        if UNCHANGED in row:
+            partial.append(len(news))
+        news.append(row)
+    if offset != len(message):
+        raise DecodeError("bytes after the end", kind=kind, offset=offset)
+    for values in (olds[-1:], news[-1:]):
+        _check_sizes(shape, values)
+
+
+def read_strictly(data: bytes, offset: int, width: int, kind: str) -> tuple[list[Value], int]:
+    """All values of one tuple and the offset after it. Raises DecodeError where it is malformed."""
+    values: list[Value] = []
+    for _ in range(width):
+        match data[offset : offset + 1]:
+            case b"n":
+                values.append(None)
+                offset += 1
+            case b"u":
+                values.append(UNCHANGED)
+                offset += 1
+            case b"t":
+                start = offset + 5
+                end = start + int.from_bytes(data[offset + 1 : start], "big")
+                if not start <= end <= len(data):
+                    raise DecodeError("value longer than its message", kind=kind, offset=offset)
+                values.append(data[start:end])
+                offset = end
+            case b"":
+                raise DecodeError("tuple cut short", kind=kind, offset=offset)
+            case tag:
+                raise DecodeError(f"unknown value kind {tag!r}", kind=kind, offset=offset)
+    return values, offset
+
+
+def _check_sizes(shape: Shape, rows: Sequence[Row]) -> None:
+    """Stop at a value over the limit, naming table, column and key columns, never values."""
+    relation = shape.relation
+    for row in rows:
+        for index, value in enumerate(row):
+            if isinstance(value, bytes) and len(value) > shape.max_value_bytes:
+                key = ", ".join(relation.columns[i].name for i in relation.identity)
+                raise Stop(
+                    f"{relation.name}: a value of {len(value)} bytes (column "
+                    f"{relation.columns[index].name}, row identified by {key}) is longer than "
+                    f"max_value_bytes ({shape.max_value_bytes})",
+                    hint="raise max_value_bytes or leave the column out of the mapping",
+                )
+
+
+# --- one message after the other: generated straight-line code ---------------------------------
+
+_VALUE = """\
+        if d[o] == 116:
+            v = o + 5
+            o = v + d[o + 4] + (d[o + 3] and d[o + 3] << 8)
+            {take}
+        elif d[o] == 110:
+            {null}
+            o += 1
+"""
+_LEFT_OUT = """\
+        elif d[o] == 117:
+            {unchanged}
+            o += 1
+"""
+_OTHERWISE = """\
+        else:
+            raise IndexError
+"""
+
+
+def _compile_each(shape: Shape) -> Callable[[list[bytes]], Decoded]:
+    """Straight-line code that reads the wanted columns and steps over the others.
+
+    It trusts the lengths, raises IndexError when they lead astray, and is right when they lead
+    exactly to the message's end.
+    """
+    source = "".join(_each_lines(shape))
+    names = {
+        "U": UNCHANGED,
+        "limit": min(_SHORT, shape.max_value_bytes),
+        "strictly": lambda message, *decoded: append_strictly(shape, message, decoded),
+        "again": b"N" + shape.width.to_bytes(2, "big"),
+    }
+    exec(compile(source, f"<decoder of {shape.relation.name}>", "exec"), names)  # noqa: S102
+    return names["decode"]  # type: ignore[return-value]
+
+
+def _each_lines(shape: Shape) -> list[str]:
+    """The source text of that code; it holds no name from outside, only positions."""
+    lines = [
+        "def decode(messages):\n"
+        "    news, olds, partial = [], [], []\n"
+        "    u = False\n"
+        "    for d in messages:\n"
+        "        if len(d) > limit:\n"
+        "            strictly(d, news, olds, partial)\n"
+        "            continue\n"
+        f"        o = {KEY_END}\n"
+    ]
+    if shape.old:
+        lines += [_value_lines(i, "a", i in shape.old_columns, "") for i in range(shape.width)]
+    if shape.old and shape.new:
+        lines.append(
+            "        if d[o:o + 3] != again:\n            raise IndexError\n        o += 3\n"
+        )
+    if shape.new:
+        left_out = "c{i} = a{i}" if shape.fills else "c{i} = U; u = True"
+        lines += [_value_lines(i, "c", i in shape.wanted, left_out) for i in range(shape.width)]
+    lines.append("        if o != len(d):\n            raise IndexError\n")
+    if shape.new:
+        lines.append(
+            "        if u:\n            partial.append(len(news))\n            u = False\n"
+            f"        news.append({_tuple_text('c', shape.wanted)})\n"
+        )
+    if shape.old:
+        lines.append(f"        olds.append({_tuple_text('a', shape.old_columns)})\n")
+    lines.append("    return news, olds, partial\n")
+    return lines
+
+
+def _value_lines(position: int, letter: str, wanted: bool, left_out: str) -> str:
+    """Code for one column. ``left_out`` is the assignment for an unchanged value, if it may be."""
+    text = _VALUE.format(
+        take=f"{letter}{position} = d[v:o]" if wanted else "pass",
+        null=f"{letter}{position} = None" if wanted else "pass",
+    )
+    if left_out:
+        text += _LEFT_OUT.format(unchanged=left_out.format(i=position) if wanted else "pass")
+    return text + _OTHERWISE
+
+
+def _tuple_text(letter: str, positions: Sequence[int]) -> str:
+    return "(" + "".join(f"{letter}{i}, " for i in positions) + ")"
+
+
+# --- a whole group at once: one regular expression ---------------------------------------------
+
+_TEXT = rb"t\0\0..([^\0]*)"
+_SKIPPED = rb"t\0\0..[^\0]*"
+_END = b"\0"  # between the messages of a group, so that a value cannot run into the next
+
+
+def _compile_all(shape: Shape) -> Callable[[list[bytes]], Decoded | None]:
+    """One expression over a joined group; None when the group is not made of text values only.
+
+    The last value of each message is measured against its length, which finds cut messages.
+    """
+    old, new = shape.old_columns, shape.wanted if shape.new else ()
+    tuples = []
+    if shape.old == b"K":
+        tuples.append(_pattern(shape.width, old, nulls=True, last=False))
+    elif shape.old:
+        tuples.append(_pattern(shape.width, old, nulls=False, last=not shape.new))
+    if shape.new:
+        tuples.append(_pattern(shape.width, new, nulls=False, last=True))
+    between = re.escape(b"N" + shape.width.to_bytes(2, "big"))
+    pattern = rb"(?s)w.{24}" + re.escape(shape.key) + between.join(tuples) + _END
+    findall: Callable[[bytes], list[tuple[bytes, ...]]] = re.compile(pattern).findall
+    groups = pattern.count(b"([^")
+    split, end = len(old), len(old) + len(new)
+    tail = 0 if shape.new or shape.old == b"O" else shape.width - 1 - max(old)
+
+    def decode(messages: list[bytes]) -> Decoded | None:
+        found = findall(_END.join(messages) + _END)
+        if len(found) != len(messages):
+            return None
+        if groups == 1:
+            found = list(zip(found, strict=True))  # type: ignore[arg-type]
+        for message, row in zip(messages, found, strict=True):
+            length = len(row[-1])
+            if message[-1 - length - tail] != length & 255:
+                return None
+        if not old and groups == end:
+            return found, [], []  # type: ignore[return-value]
+        news = [row[split:end] for row in found] if new else []
+        olds = [row[:split] for row in found] if old else []
+        return news, olds, []  # type: ignore[return-value]
+
+    return decode
+
+
+def _pattern(width: int, taken: Sequence[int], *, nulls: bool, last: bool) -> bytes:
+    """The columns of one tuple; ``nulls``: those not taken are NULL; ``last``: capture the last."""
+    captured = {*taken, width - 1} if last else set(taken)
+    other = b"n" if nulls else _SKIPPED
+    return b"".join(_TEXT if i in captured else other for i in range(width))

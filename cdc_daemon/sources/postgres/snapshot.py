@@ -1,0 +1,225 @@
+"""The first consistent copy: a new slot, its exported snapshot, and COPY ... TO STDOUT.
+
+The snapshot is exactly the state at the slot's consistent point, so the stream goes on after it
+without gap and without overlap. It is imported into a second connection before the replication
+connection, with which it would vanish, does anything else.
+"""
+
+from __future__ import annotations
+
+import select
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Final
+
+import psycopg
+from psycopg import sql
+
+from cdc_daemon.model.changes import Batch, Operation, Relation, Row, Run
+from cdc_daemon.model.errors import Unreachable
+from cdc_daemon.model.ports import Table
+from cdc_daemon.sources.postgres.connection import Connection, Server
+from cdc_daemon.sources.postgres.copytext import parse_rows
+from cdc_daemon.sources.postgres.lsn import parse_lsn
+
+SLOT_TIMEOUT: Final = 60.0  # seconds that creating a slot may wait for running transactions
+_BLOCKERS: Final = """
+SELECT pid, usename::text, application_name,
+       pg_catalog.date_part('epoch', pg_catalog.now() - xact_start)::bigint
+FROM pg_catalog.pg_stat_activity
+WHERE backend_xid IS NOT NULL AND pid <> pg_catalog.pg_backend_pid()
+ORDER BY xact_start LIMIT 5
+"""
+
+
+class PostgresSnapshot:
+    """An imported snapshot. ``relations`` gives each table's description and where to read it."""
+
+    def __init__(
+        self,
+        server: Server,
+        connection: Connection,
+        *,
+        position: str,
+        relations: dict[tuple[str, str], tuple[Relation, bool]],
+        piece_rows: int,
+        piece_bytes: int,
+    ) -> None:
+        self._server = server
+        self._connection = connection
+        self._position = position
+        self._relations = relations
+        self._piece_rows = piece_rows
+        self._piece_bytes = piece_bytes
+        self._sequence = 0
+        self._begun = time.time_ns() // 1000
+
+    @property
+    def position(self) -> str:
+        """The slot's consistent point."""
+        return self._position
+
+    def read(self, tables: Sequence[Table]) -> Iterator[Batch]:
+        """All rows of these tables, table by table, as INSERT runs."""
+        for table in tables:
+            relation, partitioned = self._relations[table.schema, table.name]
+            query = copy_query(relation, partitioned=partitioned)
+            with self._server.errors(f"copying {table.schema}.{table.name}"):
+                for lines in self._pieces(query):
+                    yield self._batch(relation, parse_rows(lines), sum(map(len, lines)))
+
+    def _pieces(self, query: sql.Composed) -> Iterator[list[bytes]]:
+        """The lines of one COPY, up to a piece's limits at a time."""
+        pgconn = self._connection.pgconn
+        pgconn.send_query(query.as_bytes(self._connection))
+        poll = select.poll()
+        poll.register(pgconn.socket, select.POLLIN)
+        _expect_copy(self._connection, poll)
+        lines: list[bytes] = []
+        size = 0
+        while True:
+            found, view = pgconn.get_copy_data(1)
+            if found > 0:
+                lines.append(view.obj)  # type: ignore[arg-type]
+                size += found
+                if len(lines) >= self._piece_rows or size >= self._piece_bytes:
+                    yield lines
+                    lines, size = [], 0
+            elif found == 0:
+                poll.poll(1000)
+                pgconn.consume_input()
+            else:
+                break
+        _finish(self._connection)
+        if lines:
+            yield lines
+
+    def _batch(self, relation: Relation, rows: list[Row], size: int) -> Batch:
+        first = self._sequence
+        self._sequence += len(rows)
+        run = Run(relation=relation, operation=Operation.INSERT, new_rows=rows, sequence=first)
+        begin = (first, parse_lsn(self._position), self._begun)
+        return Batch(runs=[run], begins=[begin], changes=len(rows), size=size)
+
+
+def copy_query(relation: Relation, *, partitioned: bool) -> sql.Composed:
+    """COPY of the relation's columns in their order; of the table alone unless partitioned."""
+    columns = [sql.Identifier(column.name) for column in relation.columns]
+    return sql.SQL("COPY (SELECT {} FROM {} {}) TO STDOUT").format(
+        sql.SQL(", ").join(columns),
+        sql.SQL("" if partitioned else "ONLY"),
+        sql.Identifier(relation.schema, relation.table),
+    )
+
+
+def _expect_copy(connection: Connection, poll: select.poll) -> None:
+    """Wait for the answer to COPY; raise the server's error."""
+    pgconn = connection.pgconn
+    while pgconn.flush():
+        poll.poll(10)
+    while pgconn.is_busy():
+        poll.poll(1000)
+        pgconn.consume_input()
+    result = pgconn.get_result()
+    if result is None or result.status != psycopg.pq.ExecStatus.COPY_OUT:
+        _finish(connection)
+        assert result is not None
+        raise psycopg.errors.error_from_result(result)
+
+
+def _finish(connection: Connection) -> None:
+    """Read the results up to the query's end; raise the server's error if there is one."""
+    error: psycopg.Error | None = None
+    while (result := connection.pgconn.get_result()) is not None:
+        if result.status == psycopg.pq.ExecStatus.FATAL_ERROR:
+            error = psycopg.errors.error_from_result(result)
+    if error is not None:
+        raise error
+
+
+# --- the slot ----------------------------------------------------------------------------------
+
+
+@contextmanager
+def exported_snapshot(
+    server: Server, slot: str, *, replace: bool, timeout: float = SLOT_TIMEOUT
+) -> Iterator[tuple[Connection, str]]:
+    """Create the slot; a connection that sees its snapshot, and the consistent point.
+
+    Raises Unreachable, naming who is in the way, when running transactions do not end in time.
+    """
+    walsender = server.connect_for_replication()
+    try:
+        if replace:
+            _drop_slot(server, walsender, slot)
+        connection = server.connect()
+        try:
+            position, name = _create_slot(server, walsender, slot, timeout)
+            with server.errors("importing the snapshot"):
+                connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+                connection.execute(sql.SQL("SET TRANSACTION SNAPSHOT {}").format(sql.Literal(name)))
+            walsender.close()
+            yield connection, position
+        finally:
+            connection.close()
+    finally:
+        walsender.close()
+
+
+def _drop_slot(server: Server, walsender: Connection, slot: str) -> None:
+    """Drop a slot that a broken try left behind; a walsender that still holds it is waited for."""
+    with server.errors(f"dropping slot {slot}"):
+        found = walsender.execute(
+            sql.SQL("SELECT 1 FROM pg_catalog.pg_replication_slots WHERE slot_name = {}").format(
+                sql.Literal(slot)
+            )
+        ).fetchone()
+        if found:
+            walsender.execute(sql.SQL("DROP_REPLICATION_SLOT {}").format(sql.Identifier(slot)))
+
+
+def _create_slot(
+    server: Server, walsender: Connection, slot: str, timeout: float
+) -> tuple[str, str]:
+    """Consistent point and snapshot name of a new slot."""
+    command = sql.SQL("CREATE_REPLICATION_SLOT {} LOGICAL pgoutput EXPORT_SNAPSHOT").format(
+        sql.Identifier(slot)
+    )
+    pgconn = walsender.pgconn
+    poll = select.poll()
+    poll.register(pgconn.socket, select.POLLIN)
+    with server.errors(f"creating slot {slot}"):
+        pgconn.send_query(command.as_bytes(walsender))
+        deadline = time.monotonic() + timeout
+        while pgconn.is_busy():
+            if time.monotonic() > deadline:
+                message = f"{server.where}: creating slot {slot} waits for {_blockers(server)}"
+                pgconn.get_cancel().cancel()
+                raise Unreachable(message, hint="end these transactions; it is tried again")
+            poll.poll(100)
+            pgconn.consume_input()
+        result = pgconn.get_result()
+        _finish_or_raise(walsender, result)
+    assert result is not None
+    point, name = result.get_value(0, 1), result.get_value(0, 2)
+    assert point is not None
+    assert name is not None
+    return point.decode(), name.decode()
+
+
+def _finish_or_raise(connection: Connection, result: psycopg.pq.abc.PGresult | None) -> None:
+    _finish(connection)
+    if result is not None and result.status != psycopg.pq.ExecStatus.TUPLES_OK:
+        raise psycopg.errors.error_from_result(result)
+
+
+def _blockers(server: Server) -> str:
+    """Who has a transaction open that the slot must wait for: never what they are running."""
+    with server.connect() as connection:
+        rows = connection.execute(_BLOCKERS).fetchall()
+    words = [
+        f"pid {pid} (user {user}, {application or 'no name'}, open for {age or 0} s)"
+        for pid, user, application, age in rows
+    ]
+    return ", ".join(words) or "transactions that are running"

@@ -1,0 +1,88 @@
+"""PostgreSQL types (oid and type modifier) as neutral column types.
+
+The stream (Relation and Type messages) and the catalogue describe a column by the same two numbers,
+so both come through :class:`Types` and arrive at equal descriptions. Numbers: pg_type.dat; how a
+modifier packs precision and scale: ``numeric_typmod_precision`` and ``_scale`` in numeric.c.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from cdc_daemon.model.changes import ColumnType
+
+_PLAIN = {
+    16: ("boolean", "boolean"),
+    17: ("bytea", "bytea"),
+    19: ("text", "name"),
+    20: ("bigint", "bigint"),
+    21: ("smallint", "smallint"),
+    23: ("integer", "integer"),
+    25: ("text", "text"),
+    114: ("json", "json"),
+    700: ("real", "real"),
+    701: ("double", "double precision"),
+    1082: ("date", "date"),
+    1083: ("time", "time without time zone"),
+    1114: ("timestamp", "timestamp without time zone"),
+    1184: ("timestamptz", "timestamp with time zone"),
+    1186: ("interval", "interval"),
+    1266: ("timetz", "time with time zone"),
+    2950: ("uuid", "uuid"),
+    3802: ("jsonb", "jsonb"),
+}
+_NUMERIC = 1700
+_CHARACTERS = {1042: ("char", "character"), 1043: ("varchar", "character varying")}
+_HEADER = 4  # VARHDRSZ: what a length or numeric modifier is offset by
+
+
+class Types:
+    """What is known of one server's types: built-in ones, domains, and names of the others."""
+
+    def __init__(self) -> None:
+        self._names: dict[int, str] = {}
+        self._domains: dict[int, tuple[int, int]] = {}
+
+    def learn(self, rows: Iterable[tuple[int, str, int, int]]) -> None:
+        """Take in the catalogue's (oid, formatted name, a domain's base oid or 0, its modifier)."""
+        for oid, name, base, modifier in rows:
+            self._names[oid] = name
+            if base:
+                self._domains[oid] = (base, modifier)
+
+    def name(self, oid: int, name: str) -> None:
+        """Take in a Type message; what the catalogue said before goes first."""
+        self._names.setdefault(oid, name)
+
+    def column_type(self, oid: int, modifier: int) -> ColumnType:
+        """The neutral type; a domain is what it is based on, an unknown type is ``other``."""
+        while oid in self._domains:
+            oid, inherited = self._domains[oid]
+            modifier = modifier if modifier >= 0 else inherited
+        if oid in _PLAIN:
+            name, native = _PLAIN[oid]
+            return ColumnType(name, native=native)
+        if oid == _NUMERIC:
+            return _numeric(modifier)
+        if oid in _CHARACTERS:
+            return _characters(oid, modifier)
+        return ColumnType("other", native=self._names.get(oid, f"type {oid}"))
+
+
+def _numeric(modifier: int) -> ColumnType:
+    """``numeric`` or ``numeric(p,s)``; the scale is an 11-bit signed number."""
+    if modifier < _HEADER:
+        return ColumnType("numeric", native="numeric")
+    packed = modifier - _HEADER
+    precision = (packed >> 16) & 0xFFFF
+    scale = ((packed & 0x7FF) ^ 0x400) - 0x400
+    return ColumnType("numeric", precision, scale, f"numeric({precision},{scale})")
+
+
+def _characters(oid: int, modifier: int) -> ColumnType:
+    """``char(n)`` or ``varchar(n)``; without a modifier ``varchar`` is unlimited."""
+    name, native = _CHARACTERS[oid]
+    if modifier < _HEADER:
+        return ColumnType(name, native=native)
+    length = modifier - _HEADER
+    return ColumnType(name, length, native=f"{native}({length})")

@@ -1,0 +1,300 @@
+"""One pipeline in one process: document in by pipe, status out by pipe, retry in between.
+
+Started by the supervisor as ``python -m cdc_daemon.worker``; the first line on stdin is the
+document (:func:`document`), the end of stdin means drain and exit. Exit codes as DESIGN section 8.
+Not in here: what a pipeline consists of (build) and what it does with a batch (engine).
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import json
+import os
+import pickle
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
+
+import tenacity
+
+from cdc_daemon import build
+from cdc_daemon.config.configuration import Configuration
+from cdc_daemon.engine.meter import Meter, report
+from cdc_daemon.engine.pipeline import Pipeline
+from cdc_daemon.engine.reading import Stopping
+from cdc_daemon.engine.snapshot import take_snapshot
+from cdc_daemon.engine.status import State
+from cdc_daemon.model.errors import (
+    EXIT_FAILED,
+    EXIT_OK,
+    EXIT_TRY_LATER,
+    CdcError,
+    Disposition,
+    PreflightRefusal,
+    disposition_of,
+)
+from cdc_daemon.model.position import Checkpoint, Phase
+from cdc_daemon.telemetry import configure, get_logger
+
+log = get_logger(__name__)
+
+HEARTBEAT = 5.0  # seconds; the checkpoint row's seen_at may be at most 10 s old
+ORPHAN_GRACE = 5.0  # seconds beyond the drain time before a worker ends itself
+RECHECK = 10.0  # seconds between looks at the publication
+
+
+def document(configuration: Configuration, name: str) -> dict[str, object]:
+    """What one pipeline's worker is started with; it holds secrets and goes through a pipe only."""
+    own = replace(
+        configuration,
+        sources={name: configuration.sources[name]},
+        mappings=configuration.mappings_of(name),
+    )
+    return {"configuration": base64.b64encode(pickle.dumps(own)).decode()}
+
+
+def configuration_of(received: Mapping[str, object]) -> Configuration:
+    """The inverse of :func:`document`; only ever fed by our own supervisor's pipe."""
+    found = pickle.loads(base64.b64decode(str(received["configuration"])))  # noqa: S301
+    assert isinstance(found, Configuration)
+    return found
+
+
+def same_work(one: Mapping[str, object], other: Mapping[str, object]) -> bool:
+    """Whether two documents mean the same, wherever in the files it is written."""
+    first, second = configuration_of(one), configuration_of(other)
+    unplaced: dict[str, object] = {"places": {}, "files": (), "warnings": ()}
+    return replace(first, **unplaced) == replace(second, **unplaced)  # type: ignore[arg-type]
+
+
+class Worker:
+    """Runs one pipeline until asked to stop or until it must not go on."""
+
+    def __init__(
+        self, configuration: Configuration, name: str, meter: Meter, stopping: Stopping
+    ) -> None:
+        self._configuration = configuration
+        self._name = name
+        self._meter = meter
+        self._stopping = stopping
+        self._parts: build.Parts | None = None
+        self._held_lanes = -1
+        self._rechecked = 0.0
+        self._checkpoint: Checkpoint | None = None
+
+    def run(self) -> int:
+        """Work; the exit code."""
+        heart = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
+        heart.start()
+        try:
+            self._until_stopped()
+        except CdcError as error:
+            if self._stopping.asked and disposition_of(error) is Disposition.RETRY:
+                return EXIT_OK  # drained as far as it went; the unit was rolled back
+            self._meter.error(error)
+            log.error("pipeline stopped", pipeline=self._name, error=str(error))
+            return error.exit_code
+        except Exception as error:  # noqa: BLE001 - the last place that can say what happened
+            self._meter.error(f"unexpected {type(error).__name__}")
+            log.error(
+                "pipeline stopped by an unexpected error",
+                pipeline=self._name,
+                error=type(error).__name__,
+                at=_frames(error),
+            )
+            return EXIT_FAILED
+        finally:
+            self._meter.phase(State.STOPPED)
+            if self._parts is not None:
+                self._parts.close()
+        return EXIT_OK
+
+    # --- retrying -------------------------------------------------------------------------------
+
+    def _until_stopped(self) -> None:
+        """Sessions, with backoff between those that failed without any progress."""
+        settings = self._configuration.settings
+        retrying = tenacity.Retrying(
+            retry=tenacity.retry_if_exception(_may_retry),
+            wait=tenacity.wait_random_exponential(
+                multiplier=settings.retry_first_seconds, max=settings.retry_max_seconds
+            ),
+            stop=lambda _: self._stopping.asked,
+            sleep=self._stopping.wait,
+            before_sleep=self._note_retry,
+            reraise=True,
+        )
+        while not self._stopping.asked:
+            retrying.copy()(self._session)
+
+    def _session(self) -> None:
+        """One try; returns when asked to stop, and after progress also when it broke off."""
+        before = self._meter.status().commits
+        try:
+            self._stream()
+        except CdcError as error:
+            self._meter.connected = False
+            if _may_retry(error) and self._meter.status().commits > before:
+                self._meter.retrying(error)
+                log.warning("interrupted", pipeline=self._name, error=str(error))
+                return
+            raise
+
+    def _note_retry(self, state: tenacity.RetryCallState) -> None:
+        error = state.outcome.exception() if state.outcome else None
+        if error is None:
+            return
+        self._meter.retrying(error)
+        log.warning(
+            "will try again",
+            pipeline=self._name,
+            error=str(error),
+            attempt=state.attempt_number,
+            wait_s=round(state.next_action.sleep, 2) if state.next_action else 0,
+        )
+
+    # --- one session ----------------------------------------------------------------------------
+
+    def _stream(self) -> None:
+        parts = self._opened()
+        checkpoint = self._hold(parts)
+        position = self._position(parts, checkpoint)
+        self._watch_parked(parts)
+        self._meter.connected = True
+        log.info("streaming", pipeline=self._name, position=position, epoch=self._meter.epoch)
+        Pipeline(
+            name=self._name,
+            source=parts.source,
+            sink=parts.sink,
+            applier=parts.applier,
+            meter=self._meter,
+            limits=parts.limits,
+            stopping=self._stopping,
+            versions=parts.versions,
+            between=self._between,
+        ).stream(position)
+
+    def _opened(self) -> build.Parts:
+        if self._parts is None:
+            self._parts = build.open_pipeline(self._configuration, self._name, self._meter)
+        return self._parts
+
+    def _hold(self, parts: build.Parts) -> Checkpoint:
+        """Take the pipeline, or take it again after a lost connection; check both ends."""
+        if self._checkpoint is None:
+            _refuse(parts.sink.check())
+            self._checkpoint = parts.sink.acquire()
+        else:
+            self._checkpoint = parts.sink.recover()
+        self._meter.epoch = self._checkpoint.epoch
+        new = self._checkpoint.phase is Phase.NEW
+        _refuse(parts.source.check(None if new else self._checkpoint))
+        parts.lanes.reload(parts.sink.lanes())
+        return self._checkpoint
+
+    def _position(self, parts: build.Parts, checkpoint: Checkpoint) -> str:
+        """Where to stream from, after the first copy where there was none."""
+        if checkpoint.phase is Phase.STREAMING:
+            assert checkpoint.position is not None
+            return checkpoint.position
+        log.info("snapshot begins", pipeline=self._name)
+        self._meter.connected = True
+        position = take_snapshot(
+            parts.source,
+            parts.sink,
+            parts.applier,
+            self._meter,
+            self._stopping,
+            parts.copying,
+            again=checkpoint.phase is Phase.SNAPSHOTTING,
+        )
+        log.info("snapshot done", pipeline=self._name, position=position)
+        return position
+
+    def _between(self) -> None:
+        """Once a second between units: commands, the failure queue's size, the publication."""
+        assert self._parts is not None
+        if self._parts.repairs.run_commands():
+            self._held_lanes = -1
+        self._watch_parked(self._parts)
+        if time.monotonic() - self._rechecked >= RECHECK:
+            self._rechecked = time.monotonic()
+            identity = self._checkpoint.identity if self._checkpoint else None
+            _refuse(self._parts.source.recheck(identity) if identity else [])
+
+    def _watch_parked(self, parts: build.Parts) -> None:
+        if len(parts.lanes) != self._held_lanes:
+            self._held_lanes = len(parts.lanes)
+            self._meter.parked(parts.sink.parked())
+
+    def _beat(self) -> None:
+        """Attest that this holder lives, also while a unit of work takes long."""
+        while not self._stopping.wait(HEARTBEAT):
+            if self._parts is not None and self._checkpoint is not None:
+                with suppress(CdcError):  # the applier meets the same error and reports it
+                    self._parts.sink.heartbeat()
+
+
+def _may_retry(error: BaseException) -> bool:
+    return disposition_of(error) is Disposition.RETRY
+
+
+def _refuse(problems: Sequence[object]) -> None:
+    if problems:
+        raise PreflightRefusal(list(problems))  # type: ignore[arg-type]
+
+
+def _frames(error: BaseException) -> str:
+    """Where it happened, without the message: that could hold a row value."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return " < ".join(f"{os.path.basename(f.filename)}:{f.lineno}" for f in reversed(frames))  # noqa: PTH119
+
+
+# --- the process --------------------------------------------------------------------------------
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """``python -m cdc_daemon.worker --pipeline NAME --status-fd N``."""
+    parser = argparse.ArgumentParser(prog="cdc-daemon-worker")
+    parser.add_argument("--pipeline", required=True)
+    parser.add_argument("--status-fd", type=int, required=True)
+    given = parser.parse_args(arguments)
+    configuration = configuration_of(json.loads(sys.stdin.readline()))
+    settings = configuration.settings
+    configure(level=settings.log_level, format=settings.log_format)
+    meter = Meter(
+        given.pipeline, build.mapping_names(configuration.mappings_of(given.pipeline))
+    )
+    stopping = Stopping(settings.drain_seconds)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stopping.ask())
+    threading.Thread(target=_listen, args=(stopping, meter), daemon=True).start()
+    reporting = threading.Event()
+    reporter = threading.Thread(target=report, args=(meter, given.status_fd, reporting))
+    reporter.start()
+    try:
+        return Worker(configuration, given.pipeline, meter, stopping).run()
+    finally:
+        reporting.set()
+        meter.changed.set()
+        reporter.join(5.0)
+
+
+def _listen(stopping: Stopping, meter: Meter) -> None:
+    """Messages of the supervisor; its end of the pipe closed means: stop."""
+    for line in sys.stdin:
+        if "dump" in json.loads(line):
+            log.info("state", **meter.status().to_dict())
+    stopping.ask()
+    time.sleep(stopping.drain_seconds + ORPHAN_GRACE)
+    os._exit(EXIT_TRY_LATER)  # nobody is left to kill an applier that hangs in SQL
+
+
+if __name__ == "__main__":
+    sys.exit(main())

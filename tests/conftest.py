@@ -1,0 +1,107 @@
+"""Private servers and databases for all tests.
+
+`postgres18` and `postgres15` live as long as the session (of one xdist worker); a test that stops
+or kills a server takes one of its own from `postgres_factory`.
+"""
+
+import itertools
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from typing import Protocol
+
+import pytest
+
+from cdc_daemon.demo.server import Auth, PrivatePostgres, find_postgres
+from tests.support.databases import Database
+
+_numbers = itertools.count(1)
+
+
+class PostgresFactory(Protocol):
+    """Starts a server that is gone after the test."""
+
+    def __call__(
+        self,
+        version: int = 18,
+        *,
+        settings: Mapping[str, str | int] | None = None,
+        auth: Auth = "trust",
+    ) -> PrivatePostgres: ...
+
+
+class DatabaseFactory(Protocol):
+    """Creates an empty database that is gone after the test; on `postgres18` unless told."""
+
+    def __call__(
+        self, name: str | None = None, *, server: PrivatePostgres | None = None
+    ) -> Database: ...
+
+
+def _require(version: int) -> None:
+    """Skip where a server is not installed; in CI that is a failure."""
+    if find_postgres(version) is not None:
+        return
+    reason = f"PostgreSQL {version} is not installed"
+    if os.environ.get("CI"):
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def postgres18() -> Iterator[PrivatePostgres]:
+    """PostgreSQL 18, shared by the tests of one worker."""
+    with PrivatePostgres(18) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def postgres15() -> Iterator[PrivatePostgres]:
+    """PostgreSQL 15, shared by the tests of one worker."""
+    _require(15)
+    with PrivatePostgres(15) as server:
+        yield server
+
+
+@pytest.fixture
+def postgres_factory() -> Iterator[PostgresFactory]:
+    """Servers of the test's own, to be stopped, killed or set up differently."""
+    with ExitStack() as stack:
+
+        def start(
+            version: int = 18,
+            *,
+            settings: Mapping[str, str | int] | None = None,
+            auth: Auth = "trust",
+        ) -> PrivatePostgres:
+            _require(version)
+            return stack.enter_context(PrivatePostgres(version, settings=settings, auth=auth))
+
+        yield start
+
+
+@pytest.fixture
+def database_factory(request: pytest.FixtureRequest) -> Iterator[DatabaseFactory]:
+    """Databases of the test's own."""
+    with ExitStack() as stack:
+
+        def create(name: str | None = None, *, server: PrivatePostgres | None = None) -> Database:
+            home = server or request.getfixturevalue("postgres18")
+            database = Database(server=home, name=name or f"test_{next(_numbers)}")
+            home.create_database(database.name)
+            stack.callback(_drop, database)
+            return database
+
+        yield create
+
+
+def _drop(database: Database) -> None:
+    """Drop it unless the test has left its server stopped, which then takes it along."""
+    if database.server.running:
+        database.server.drop_database(database.name)
+
+
+@pytest.fixture
+def database(database_factory: DatabaseFactory) -> Database:
+    """One empty database on PostgreSQL 18."""
+    return database_factory()

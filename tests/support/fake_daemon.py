@@ -1,0 +1,44 @@
+"""A supervisor over fake workers: `python fake_daemon.py FILE`.
+
+FILE is JSON: `documents` by pipeline, `limits`, and `address`, a file to which the address of the
+admin server is written. SIGHUP reads `documents` again.
+"""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from cdc_daemon import telemetry
+from cdc_daemon.daemon import Limits, Supervisor
+from cdc_daemon.model.errors import ConfigurationError
+
+
+def main(path: Path) -> int:
+    """Supervise what the file says."""
+    telemetry.configure("debug")
+    settings = json.loads(path.read_text())
+
+    def reload() -> dict[str, Any]:
+        try:
+            documents: dict[str, Any] = json.loads(path.read_text())["documents"]
+        except ValueError as exc:
+            raise ConfigurationError(f"{path.name}: {exc}") from exc
+        return documents
+
+    supervisor = Supervisor(
+        reload(),
+        reload=reload,
+        limits=Limits(**settings["limits"]),
+        admin_address=("127.0.0.1", 0),
+        worker_command=[sys.executable, str(Path(__file__).with_name("fake_worker.py"))],
+    )
+    assert supervisor.admin is not None
+    waiting = Path(settings["address"] + ".new")
+    waiting.write_text(supervisor.admin.url)
+    waiting.rename(settings["address"])
+    return supervisor.run()
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1])))

@@ -1,0 +1,191 @@
+"""The pages on loopback, from a board without a daemon behind it."""
+
+import http.client
+import json
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from cdc_daemon.admin.board import Board, PipelineView
+from cdc_daemon.admin.metrics import MOST_REASONS
+from cdc_daemon.admin.server import AdminServer
+from cdc_daemon.engine.meter import Meter
+from cdc_daemon.engine.status import State, WorkerStatus
+from cdc_daemon.model.errors import ConfigurationError
+
+
+class Site:
+    """A served board."""
+
+    def __init__(self) -> None:
+        self.board = Board()
+        self.server = AdminServer(self.board, port=0)
+        self.server.start()
+
+    def show(self, pipeline: str = "erp", *, alive: bool = True, **fields: Any) -> None:
+        status = WorkerStatus(pipeline=pipeline, **{"state": State.STREAMING, **fields})
+        self.board.publish(PipelineView(status=status, alive=alive))
+
+    def ask(self, path: str, method: str = "GET", **headers: str) -> tuple[int, str, str]:
+        """Status code, content type, body."""
+        host = self.server.url.removeprefix("http://")
+        connection = http.client.HTTPConnection(host, timeout=10)
+        try:
+            connection.request(method, path, headers=headers)
+            answer = connection.getresponse()
+            return answer.status, answer.headers["Content-Type"], answer.read().decode()
+        finally:
+            connection.close()
+
+    def samples(self, name: str) -> dict[tuple[str, ...], float]:
+        """A metric's samples by their label values, in the order of the labels' names."""
+        _, _, page = self.ask("/metrics")
+        return {
+            tuple(value for _, value in sorted(sample.labels.items())): sample.value
+            for family in text_string_to_metric_families(page)
+            for sample in family.samples
+            if sample.name == name
+        }
+
+
+@pytest.fixture
+def site() -> Iterator[Site]:
+    """A site on a free port."""
+    found = Site()
+    yield found
+    found.server.close()
+
+
+def test_metrics_render_the_latest_status(site: Site) -> None:
+    meter = Meter("erp", {"erp.public.t_order": "sales_order"})
+    meter.phase(State.STREAMING)
+    meter.log_read()
+    meter.committed(
+        "0/1",
+        begins=[(0, 0, int(time.time() * 1e6))],
+        commit_time=1_700_000_000_000_000,
+        transactions=1,
+        changes=2,
+        counts={("erp.public.t_order", "insert"): 2},
+        seconds=0.02,
+    )
+    site.board.publish(PipelineView(status=meter.status(), alive=True, restarts=3))
+    assert site.samples("cdc_rows_applied_total") == {
+        ("sales_order", "erp.public.t_order", "insert", "erp"): 2,
+        ("sales_order", "erp.public.t_order", "update", "erp"): 0,
+        ("sales_order", "erp.public.t_order", "delete", "erp"): 0,
+        ("sales_order", "erp.public.t_order", "noop", "erp"): 0,
+    }
+    assert site.samples("cdc_up") == {("erp",): 1}
+    assert site.samples("cdc_worker_restarts_total") == {("erp",): 3}
+    last = site.samples("cdc_source_last_applied_commit_timestamp_seconds")
+    assert last == {("erp",): 1_700_000_000}
+    assert site.samples("cdc_apply_duration_seconds_count") == {("erp",): 1}
+    assert site.samples("cdc_end_to_end_latency_seconds_count") == {("erp",): 1}
+    assert site.samples("cdc_failure_queue_rows") == {("erp.public.t_order", "erp", "parked"): 0}
+    assert site.samples("cdc_health")["erp", "pipeline", "streaming"] == 1
+    assert sum(site.samples("cdc_health").values()) == 1
+    assert site.samples("cdc_config_last_reload_successful") == {(): 1}
+    assert len(site.samples("cdc_build_info")) == 1
+    assert site.samples("process_cpu_seconds_total")
+
+
+def test_labels_stay_bounded(site: Site) -> None:
+    site.show(failed={f"class_{number}": 1 for number in range(10 * MOST_REASONS)})
+    found = site.samples("cdc_rows_failed_total")
+    assert len(found) == MOST_REASONS + 1
+    assert sum(found.values()) == 10 * MOST_REASONS
+
+
+def test_the_page_is_open_metrics_for_who_asks(site: Site) -> None:
+    site.show()
+    code, kind, page = site.ask("/metrics", Accept="application/openmetrics-text; version=1.0.0")
+    assert code == 200
+    assert kind.startswith("application/openmetrics-text")
+    assert page.endswith("# EOF\n")
+
+
+def test_health_is_about_the_loop_and_nothing_else(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site.show(state=State.BLOCKED)
+    assert site.ask("/healthz")[0] == 200
+    assert site.ask("/-/healthy")[0] == 200
+    monkeypatch.setattr(site.board, "lateness", lambda: 10.5)
+    assert site.ask("/healthz")[0] == 503
+    assert site.ask("/readyz")[0] == 503
+
+
+@pytest.mark.parametrize("path", ["/readyz", "/-/ready"])
+def test_without_pipelines_nothing_is_ready(site: Site, path: str) -> None:
+    assert site.ask(path)[0] == 503
+
+
+@pytest.mark.parametrize("state", list(State))
+def test_ready_is_streaming_or_idle(site: Site, state: State) -> None:
+    site.show("erp", state=state)
+    site.show("hr", state=State.IDLE)
+    ready = state in {State.STREAMING, State.IDLE}
+    code, _, body = site.ask("/readyz")
+    assert code == (200 if ready else 503)
+    assert json.loads(body)["sources"]["erp"]["state"] == state.value
+    assert site.ask("/readyz?source=hr")[0] == 200
+
+
+def test_a_pipeline_without_worker_is_not_ready(site: Site) -> None:
+    site.show(alive=False, error="worker ended with signal 9")
+    code, _, body = site.ask("/readyz")
+    assert code == 503
+    assert json.loads(body)["sources"]["erp"]["reason"] == "worker ended with signal 9"
+
+
+@pytest.mark.parametrize(
+    "lag,query,code",
+    [
+        (59.0, "lag=60s", 200),
+        (61.0, "lag=60s", 503),
+        (61.0, "lag=2m", 200),
+        (61.0, "", 200),
+        (0.2, "lag=100ms", 503),
+        (None, "lag=60s", 503),
+        (0.0, "lag=0", 200),
+        (0.0, "lag=soon", 400),
+        (0.0, "lag=1e9s", 400),
+        (0.0, "source=nobody", 404),
+    ],
+)
+def test_lag_limits_readiness(site: Site, lag: float | None, query: str, code: int) -> None:
+    site.show(lag_seconds=lag)
+    assert site.ask(f"/readyz?{query}")[0] == code
+
+
+def test_status_is_json(site: Site) -> None:
+    site.show(position="0/1A")
+    site.show("hr")
+    _, kind, body = site.ask("/status")
+    assert kind == "application/json"
+    erp, hr = json.loads(body)
+    assert (erp["pipeline"], erp["position"], erp["alive"]) == ("erp", "0/1A", True)
+    assert hr["pipeline"] == "hr"
+
+
+def test_head_answers_without_body_and_other_methods_not_at_all(site: Site) -> None:
+    site.show()
+    assert site.ask("/metrics", "HEAD")[::2] == (200, "")
+    assert site.ask("/healthz", "HEAD")[::2] == (200, "")
+    assert site.ask("/healthz", "POST")[0] == 405
+    assert site.ask("/nothing")[0] == 404
+    assert site.ask("/readyz?" + "&".join(["a=1"] * 100))[0] == 400
+
+
+def test_only_loopback_and_only_free_ports(site: Site) -> None:
+    with pytest.raises(ConfigurationError, match="loopback"):
+        AdminServer(Board(), "0.0.0.0", 0)
+    with pytest.raises(ConfigurationError, match="not an IP address"):
+        AdminServer(Board(), "db.example.com", 0)
+    port = int(site.server.url.rpartition(":")[2])
+    with pytest.raises(ConfigurationError, match="cannot listen"):
+        AdminServer(Board(), "127.0.0.1", port)

@@ -1,0 +1,168 @@
+"""What a worker counts and reports."""
+
+import os
+import threading
+import time
+
+import pytest
+
+from cdc_daemon.engine import meter as meter_module
+from cdc_daemon.engine.meter import Meter, report
+from cdc_daemon.engine.status import LATENCY_BUCKETS, State, WorkerStatus
+from cdc_daemon.model.changes import Batch, Begin
+
+
+def _micros(age: float = 0.0) -> int:
+    return int((time.time() - age) * 1e6)
+
+
+def _begins(*ages: float) -> list[Begin]:
+    return [(number, 0, _micros(age)) for number, age in enumerate(ages)]
+
+
+@pytest.fixture
+def meter() -> Meter:
+    """A pipeline that streams and has read its log."""
+    found = Meter("erp", {"erp.public.t_order": "sales_order"})
+    found.phase(State.STREAMING)
+    found.received(Batch(transactions=2, changes=5))
+    return found
+
+
+def test_a_status_survives_the_way_through_json(meter: Meter) -> None:
+    meter.committed(
+        "0/1A",
+        begins=_begins(0.2),
+        commit_time=_micros(0.2),
+        transactions=1,
+        changes=3,
+        counts={("erp.public.t_order", "insert"): 3},
+        seconds=0.02,
+    )
+    meter.filtered("where", 2)
+    meter.failed("required")
+    meter.retrying("geht nicht: 没有")
+    status = meter.status()
+    line = status.to_json()
+    assert "\n" not in line
+    assert WorkerStatus.from_json(line) == status
+
+
+@pytest.mark.parametrize("line", ["", "{}", "[]", "null", '{"state": "odd"}', b"\xff", '"x"'])
+def test_anything_else_is_a_value_error(line: str | bytes) -> None:
+    with pytest.raises(ValueError):  # noqa: PT011 - the type is the contract
+        WorkerStatus.from_json(line)
+
+
+def test_every_operation_of_every_mapping_is_there_before_its_first_row(meter: Meter) -> None:
+    assert meter.status().applied == {
+        ("erp.public.t_order", "sales_order", op): 0
+        for op in ("insert", "update", "delete", "noop")
+    }
+
+
+def test_commits_add_up(meter: Meter) -> None:
+    for _ in range(2):
+        counts = {("erp.public.t_order", "insert"): 3, ("erp.public.t_order", "noop"): 1}
+        meter.committed("0/2", transactions=2, changes=4, counts=counts)
+    status = meter.status()
+    assert (status.applied_transactions, status.applied_changes, status.commits) == (4, 8, 2)
+    assert (status.received_transactions, status.received_changes) == (2, 5)
+    assert status.applied["erp.public.t_order", "sales_order", "insert"] == 6
+    assert status.position == "0/2"
+
+
+def test_progress_grows_with_commits_checkpoints_and_reads_and_turns_also_with_retries(
+    meter: Meter,
+) -> None:
+    seen = [meter.status()]
+    for step in (meter.log_read, lambda: meter.checkpointed("0/3"), meter.progressed):
+        step()
+        seen.append(meter.status())
+        assert seen[-1].progress == seen[-2].progress + 1
+        assert seen[-1].turns == seen[-2].turns + 1
+    meter.retrying("connection refused")
+    after = meter.status()
+    assert after.progress == seen[-1].progress
+    assert after.turns == seen[-1].turns + 1
+
+
+def test_a_failed_attempt_blocks_until_the_next_checkpoint(meter: Meter) -> None:
+    meter.retrying("disk full")
+    assert meter.status().state is State.BLOCKED
+    assert meter.status().error == "disk full"
+    meter.checkpointed("0/4")
+    assert meter.status().state is State.STREAMING
+
+
+def test_parked_rows_degrade(meter: Meter) -> None:
+    meter.parked({"erp.public.t_order": 2})
+    assert meter.status().state is State.DEGRADED
+    assert meter.status().parked_rows == 2
+    meter.parked({})
+    assert meter.status().state is State.STREAMING
+    assert meter.status().parked == {"erp.public.t_order": 0}
+
+
+def test_without_transactions_a_pipeline_is_idle_and_without_progress_stalled(
+    meter: Meter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(meter_module, "IDLE_AFTER", 0.0)
+    assert meter.status().state is State.IDLE
+    meter.applying(_begins(0.1))
+    assert meter.status().state is State.STREAMING
+    monkeypatch.setattr(meter_module, "STALLED_AFTER", 0.0)
+    assert meter.status().state is State.STALLED
+    with meter.patience(60):
+        assert meter.status().state is State.STREAMING
+        assert meter.status().patience == 60
+
+
+def test_lag_is_the_age_of_the_oldest_transaction_in_hand_and_0_without_one(meter: Meter) -> None:
+    assert meter.status().lag_seconds == 0
+    meter.applying(_begins(30, 20))
+    meter.applying(_begins(10))
+    assert meter.status().lag_seconds == pytest.approx(30, abs=1)
+    meter.committed("0/5", transactions=3)
+    assert meter.status().lag_seconds == 0
+
+
+def test_lag_is_not_known_before_the_log_was_read() -> None:
+    assert Meter("erp").status().lag_seconds is None
+
+
+def test_latencies_fall_into_cumulative_buckets(meter: Meter) -> None:
+    ages = [1000.0, 2.0, 2.0, 0.2, 0.0]
+    meter.committed("0/6", begins=_begins(*ages), transactions=5)
+    histogram = meter.status().end_to_end_latency
+    below = dict(zip([*LATENCY_BUCKETS, float("inf")], histogram.counts, strict=True))
+    assert below[0.1] == 1
+    assert below[0.25] == 2
+    assert below[1.0] == 2
+    assert below[5.0] == below[600.0] == 4
+    assert below[float("inf")] == 5
+    assert histogram.total == pytest.approx(sum(ages), abs=1)
+
+
+def test_the_reporter_writes_at_once_when_the_state_changes_and_once_more_at_its_end() -> None:
+    read_fd, write_fd = os.pipe()
+    meter, stopped = Meter("erp"), threading.Event()
+    reporter = threading.Thread(
+        target=report, args=(meter, write_fd, stopped), kwargs={"every": 3600}
+    )
+    with os.fdopen(read_fd, "rb") as lines:
+        reporter.start()
+        assert WorkerStatus.from_json(lines.readline()).state is State.STARTING
+        meter.phase(State.SNAPSHOTTING)
+        assert WorkerStatus.from_json(lines.readline()).state is State.SNAPSHOTTING
+        meter.error("the last word")
+        stopped.set()
+        meter.changed.set()
+        assert WorkerStatus.from_json(lines.readlines()[-1]).error == "the last word"
+    reporter.join()
+
+
+def test_the_reporter_ends_when_nobody_reads() -> None:
+    read_fd, write_fd = os.pipe()
+    os.close(read_fd)
+    report(Meter("erp"), write_fd, threading.Event(), every=3600)
