@@ -10,7 +10,6 @@ import time
 from pathlib import Path
 
 import click
-from rich.console import Console
 
 from benchmarks import report
 from benchmarks.course import SERVER_SETTINGS, Course
@@ -52,7 +51,7 @@ def main(
         samples, version = _measure(figures, size, pairs or (1 if quick else 5))
     except BenchmarkError as exc:
         raise click.ClickException(str(exc)) from exc
-    report.show(Console(), samples)
+    report.show(samples)
     target = path or (None if quick else RESULTS)
     if target is not None:
         about = report.circumstances(
@@ -85,10 +84,12 @@ def _measure(figures: list[Figure], size: Size, pairs: int) -> tuple[dict[str, l
         ((version,),) = source.execute("SHOW server_version")
         for pair in range(1, pairs + 1):
             with Course(source, target) as course:
-                for name, sample in take(course, figures, size, last=pair == pairs).items():
-                    samples[name].append(sample)
-            passed = time.monotonic() - started
-            click.echo(f"pair {pair} of {pairs} done after {passed:.0f} s", err=True)
+                for figure, sample in take(course, figures, size, last=pair == pairs):
+                    samples[figure.name].append(sample)
+                    passed = time.monotonic() - started
+                    click.echo(
+                        f"{passed:4.0f} s, pair {pair}: {report.line(figure, sample)}", err=True
+                    )
     return samples, version
 
 

@@ -37,6 +37,7 @@ class Side(Protocol):
     def check(self) -> None: ...
     def worker(self) -> int: ...
     def backends(self) -> list[int]: ...
+    def drop(self) -> None: ...
     def close(self) -> None: ...
 
 
@@ -55,35 +56,40 @@ class Lap:
 
 
 class Course:
-    """Fresh databases on two servers, for one pair of every figure; leaving it drops them."""
+    """Fresh databases on two servers, for one pair of every figure.
+
+    Leaving it drops them; after an error they are left to the servers' end, and only what runs
+    outside the servers is cleared away.
+    """
 
     def __init__(self, source: PrivatePostgres, target: PrivatePostgres) -> None:
-        self._source, self._target = source, target
+        self._source = source
         self.native = Native(source, _SOURCE_DB, target)
         self.daemon = Daemon(source, _SOURCE_DB, target)
-        self._cleanup = ExitStack()
+        self._sides: tuple[Side, ...] = (self.native, self.daemon)
+        self._open = ExitStack()
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
-            stack.callback(self._source.drop_database, _SOURCE_DB)
+            for side in self._sides:
+                stack.callback(side.close)
             self._source.create_database(_SOURCE_DB)
             self.workload = Workload(self._source.dsn(_SOURCE_DB))
             stack.callback(self.workload.close)
             self.workload.create()
             for side in self._sides:
-                stack.callback(side.close)
                 side.prepare()
                 self._settle(side)
                 side.stop()
-            self._cleanup = stack.pop_all()
+            self._open = stack.pop_all()
         return self
 
-    def __exit__(self, *details: object) -> None:
-        self._cleanup.close()
-
-    @property
-    def _sides(self) -> tuple[Side, ...]:
-        return self.native, self.daemon
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self._open.close()
+        if kind is None:
+            for side in self._sides:
+                side.drop()
+            self._source.drop_database(_SOURCE_DB)
 
     def lap(self, side: Side, backlog: Backlog, patience: float = 120.0) -> Lap:
         """Start one side, measure how it works off the backlog, and stop it."""

@@ -63,7 +63,7 @@ class Daemon:
         return self._process.pid
 
     def prepare(self) -> None:
-        """Make everything the daemon needs, and start it: it copies the empty tables and streams."""
+        """Make what the daemon needs, and start it: it copies the empty tables and streams."""
         self._target.create_database(self._target_db)
         document = configuration(self._source_dsn, self.dsn)
         self._config.write_text(json.dumps(document, indent=2), encoding="utf-8")  # JSON is YAML
@@ -121,16 +121,19 @@ class Daemon:
         """Process ids of the worker's backends on the target."""
         return [pid for (pid,) in self._target.execute(_PEOPLE, (self._target_db, APPLICATION))]
 
+    def drop(self) -> None:
+        """Drop the control database."""
+        self._target.drop_database(self._target_db)
+
     def close(self) -> None:
-        """End it at once if it runs, and remove its files and its database."""
+        """End it at once if it runs still, and remove its files."""
         if self._process is not None:
             for pid in family(self.pid):
                 with suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
             self._process.wait()
+            self._process = None
         remove_tree(self._folder)
-        if self._target.running:
-            self._target.drop_database(self._target_db)
 
     def _tail(self, lines: int = 15) -> str:
         text = self._log.read_text(errors="replace") if self._log.exists() else ""

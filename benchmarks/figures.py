@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from benchmarks.course import Course, Lap, Side
@@ -160,13 +160,15 @@ def chosen(names: frozenset[str]) -> list[Figure]:
     return [f for f in FIGURES if not names or f.name in wanted]
 
 
-def take(course: Course, figures: list[Figure], size: Size, *, last: bool) -> Samples:
+def take(
+    course: Course, figures: list[Figure], size: Size, *, last: bool
+) -> Iterator[tuple[Figure, Sample]]:
     """One pair of each of these figures; those taken once only if it is the last pair."""
     samples: Samples = {}
     for step in dict.fromkeys(f.step for f in figures if last or not f.once):
-        samples |= step(course, size, samples)
-    names = {f.name for f in figures}
-    return {name: sample for name, sample in samples.items() if name in names}
+        found = step(course, size, samples)
+        samples |= found
+        yield from ((f, found[f.name]) for f in figures if f.name in found)
 
 
 def _race(course: Course, backlog: Backlog, *sides: Side) -> dict[str, Lap]:

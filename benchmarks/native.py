@@ -60,8 +60,10 @@ class Native:
         return []
 
     def close(self) -> None:
-        """Drop the subscription and its database."""
-        self.stop()
+        """Nothing runs outside the servers."""
+
+    def drop(self) -> None:
+        """Drop the subscription, which stands still, and its database."""
         self._execute(f"ALTER SUBSCRIPTION {_NAME} SET (slot_name = NONE)")
         self._execute(f"DROP SUBSCRIPTION {_NAME}")
         self._target.drop_database(self._target_db)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import psycopg
 from psycopg.rows import TupleRow
 
-from benchmarks.workload import SINGLE_COUNT, SINGLE_ROW, Backlog
+from benchmarks.workload import SINGLE_COUNT, Backlog, single_row
 
 APPLICATION = "benchmark probe"
 PERIOD = 0.01
@@ -125,10 +125,11 @@ def latencies(
 def _write(source: str, after: int, rate: float, number: int) -> list[float]:
     """Insert one row a transaction at a steady rate; when each COMMIT returned."""
     committed: list[float] = []
+    insert = single_row().encode()
     with connect(source) as connection:
         start = time.perf_counter()
         for ordinal in range(number):
             time.sleep(max(0.0, start + ordinal / rate - time.perf_counter()))
-            connection.execute(SINGLE_ROW.encode(), (after + ordinal + 1,), prepare=True)
+            connection.execute(insert, (after + ordinal + 1,), prepare=True)
             committed.append(time.perf_counter())
     return committed

@@ -21,6 +21,7 @@ from benchmarks.figures import FIGURES, Figure, Sample
 
 Result = dict[str, Any]
 _DIGITS = 4
+_WIDTH = 132
 
 
 def result(figure: Figure, samples: Sequence[Sample]) -> Result:
@@ -73,17 +74,25 @@ def write(path: Path, results: Iterable[Result]) -> None:
     path.write_text(text + "\n", encoding="utf-8")
 
 
-def show(console: Console, samples: dict[str, list[Sample]]) -> None:
-    """The table: ratio first, then what it is made of."""
-    table = Table(title="cdc-daemon and native logical replication")
-    table.add_column("figure")
+def line(figure: Figure, sample: Sample) -> str:
+    """One sample, to be shown while the rest is still being taken."""
+    beside = f", baseline {_number(sample.baseline)}" if sample.baseline is not None else ""
+    return f"{figure.name} {_number(sample.daemon)}{beside} {figure.unit}"
+
+
+def show(samples: dict[str, list[Sample]]) -> None:
+    """The table: ratio first, then what it is made of. Never narrower than it needs to be."""
+    table = Table(title="cdc-daemon and native logical replication", min_width=_WIDTH)
+    table.add_column("figure", no_wrap=True)
     for heading in ("ratio", "spread", "daemon", "baseline"):
-        table.add_column(heading, justify="right")
-    for heading in ("unit", "floor", "CPU s per million rows", "baseline's"):
-        table.add_column(heading)
+        table.add_column(heading, justify="right", no_wrap=True)
+    for heading in ("unit", "floor", "CPU s per million rows", "of the baseline"):
+        table.add_column(heading, no_wrap=True)
     for figure in FIGURES:
-        if figure.name in samples:
+        if samples.get(figure.name):
             table.add_row(*_cells(figure, samples[figure.name]))
+    console = Console()
+    console = Console(width=max(console.width, _WIDTH))
     console.print(table)
     console.print("CPU: walsender + worker + target's backends")
 
@@ -108,7 +117,7 @@ def _cells(figure: Figure, samples: Sequence[Sample]) -> list[str]:
 def _floor(figure: Figure, found: Result) -> str:
     if figure.at_least is not None:
         kept = found.get("ratio", 0) >= figure.at_least
-        return f"≥ {figure.at_least:g} × {'ok' if kept else 'MISSED'}"
+        return f"≥ {figure.at_least:g} {'ok' if kept else 'MISSED'}"
     if figure.at_most is not None:
         return f"≤ {figure.at_most:g} {'ok' if found['daemon'] <= figure.at_most else 'MISSED'}"
     return ""
@@ -130,7 +139,7 @@ def _medians(used: Sequence[Cpu]) -> dict[str, float]:
 def _sum(used: dict[str, float] | None) -> str:
     if not used:
         return ""
-    return " + ".join(f"{value:.1f}" for value in used.values()) + f" = {sum(used.values()):.1f}"
+    return "+".join(f"{value:.1f}" for value in used.values()) + f" = {sum(used.values()):.1f}"
 
 
 def _number(value: float) -> str:

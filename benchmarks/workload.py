@@ -16,7 +16,7 @@ TRANSACTION_ROWS = 1000
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column: its type in SQL and as an entity attribute, and its value for row {i}, version {v}."""
+    """Name, type in SQL, type as an entity attribute, value for row {i} in version {v}."""
 
     name: str
     sql_type: str
@@ -31,7 +31,7 @@ COLUMNS = (
         "name",
         "varchar(200)",
         "string(200)",
-        "'内六角圆柱头螺钉 M' || ({i}) % 24 + 3 || '×' || ({i}) % 90 + 10 || ' DIN 912 zinc plated v{v}'",
+        "'内六角圆柱头螺钉 M' || ({i}) % 24 + 3 || '×' || ({i}) % 90 + 10 || ' DIN 912 zinc v{v}'",
     ),
     Column(
         "specification", "varchar(200)", "string(200)", "'8.8 A2K ' || md5(({i})::text || '{v}')"
@@ -57,16 +57,15 @@ COLUMNS = (
         "remark",
         "text",
         "text",
-        "CASE WHEN (({i}) + {v}) % 4 = 0 THEN 'checked by quality control, lot ' || ({i}) + {v} END",
+        "CASE WHEN (({i}) + {v}) % 4 > 0 THEN 'checked by quality control, lot ' || {i} + {v} END",
     ),
 )
 
 TABLES = ("item", "item_ref", "single")
 """Tables of these columns: by key, with another entity key than `id`, for one-row transactions."""
 
-TABLE_DDL = "CREATE TABLE {} (%s, PRIMARY KEY (id))" % ", ".join(
-    f"{column.name} {column.sql_type}" for column in COLUMNS
-)
+_DEFINITIONS = ", ".join(f"{column.name} {column.sql_type}" for column in COLUMNS)
+TABLE_DDL = f"CREATE TABLE {{}} ({_DEFINITIONS}, PRIMARY KEY (id))"
 MARKER_DDL = "CREATE TABLE marker (id integer PRIMARY KEY, number bigint NOT NULL)"
 
 MARKER_COUNT = "SELECT number FROM marker WHERE id = 1"
@@ -120,7 +119,7 @@ class Workload:
     def update(self, rows: int) -> Backlog:
         """Every column but the key, of so many rows; they must be there."""
         self._run("VACUUM (ANALYZE) item")
-        return self._marked(_UPDATE, self._first, self._first + rows - 1)
+        return self._marked(_update(), self._first, self._first + rows - 1)
 
     def delete(self) -> Backlog:
         """All rows."""
@@ -160,20 +159,21 @@ def _insert(table: str) -> str:
     return f"INSERT INTO {table} SELECT {values} FROM generate_series(low, high) AS i"
 
 
+def _update() -> str:
+    values = zip(COLUMNS[1:], _values("id", 2)[1:], strict=True)
+    assignments = ", ".join(f"{column.name} = {value}" for column, value in values)
+    return f"UPDATE item SET {assignments} WHERE id BETWEEN low AND high"
+
+
 def _loop(body: str, first: int, last: int, step: int) -> str:
     """A block that runs the body for low..high over and over, each time in its own transaction."""
     return (
-        f"DO $$ DECLARE high bigint; BEGIN FOR low IN {first}::bigint..{last}::bigint BY {step} LOOP"
+        f"DO $$ DECLARE high bigint; BEGIN FOR low IN {first}..{last} BY {step} LOOP"
         f" high := least(low + {step - 1}, {last}); {body}; COMMIT; END LOOP; END $$"
     )
 
 
-_UPDATE = "UPDATE item SET %s WHERE id BETWEEN low AND high" % ", ".join(
-    f"{column.name} = {value}"
-    for column, value in zip(COLUMNS[1:], _values("id", 2)[1:], strict=True)
-)
-
-SINGLE_ROW = (
-    f"INSERT INTO single SELECT {', '.join(_values('i', 1))} FROM (SELECT %s::bigint AS i) AS n"
-)
-"""One row by its id, as the latency's writer inserts it."""
+def single_row() -> str:
+    """Insert one row by its id, the only parameter, as the latency's writer does it."""
+    values = ", ".join(_values("i", 1)).replace("%", "%%")
+    return f"INSERT INTO single SELECT {values} FROM (SELECT %s::bigint AS i) AS given"

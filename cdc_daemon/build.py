@@ -5,7 +5,7 @@ Not in here: retrying and signals (worker), processes (daemon).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from cdc_daemon.config.configuration import Configuration
@@ -24,7 +24,10 @@ from cdc_daemon.model.effects import Layout
 from cdc_daemon.model.entities import reference_order
 from cdc_daemon.model.errors import ConfigurationError, Problem
 from cdc_daemon.model.ports import Table
+from cdc_daemon.model.position import Checkpoint, Phase
 from cdc_daemon.sinks.postgres.control import PostgresControl
+from cdc_daemon.sinks.postgres.plan import Change, Plan, apply_plan
+from cdc_daemon.sinks.postgres.plan import plan as make_plan
 from cdc_daemon.sinks.postgres.sink import PostgresSink
 from cdc_daemon.sources.postgres.source import PostgresSource
 
@@ -52,12 +55,14 @@ class Parts:
         self.source.close()
 
 
-def make_source(configuration: Configuration, name: str) -> PostgresSource:
-    """The source of that name, not yet connected."""
+def make_source(
+    configuration: Configuration, name: str, conninfo: Mapping[str, str] | None = None
+) -> PostgresSource:
+    """The source of that name, not yet connected; ``conninfo``: not as configured."""
     source = configuration.sources[name]
     return PostgresSource(
         name=name,
-        conninfo=source.conninfo,
+        conninfo=conninfo or source.conninfo,
         slot=source.slot,
         publication=source.publication,
         tables=tables_of(configuration.mappings_of(name)),
@@ -246,9 +251,93 @@ def limits(configuration: Configuration) -> Limits:
         queue_bytes=settings.queue_bytes,
         batch_bytes=settings.batch_bytes,
         batch_changes=settings.batch_rows,
+        idle_seconds=settings.idle_checkpoint_seconds,
     )
 
 
 def mapping_names(mappings: Sequence[MappingConfig]) -> dict[str, str]:
     """Mapping → entity, for counters that exist from the start."""
     return {mapping.name: mapping.to for mapping in mappings}
+
+
+# --- what an administrator sets up ---------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerPlan:
+    """Ordered changes to one server, and what only a person can put right."""
+
+    server: str
+    changes: tuple[Change, ...]
+    refusals: tuple[Problem, ...]
+
+
+Admins = Mapping[str, Mapping[str, str]]
+"""Connection keywords of each source and of ``target``, with the rights to set them up."""
+
+
+def plan_all(configuration: Configuration, admins: Admins) -> list[ServerPlan]:
+    """What has to be created: sources first, then the target. Raises Unreachable,
+    ConfigurationError."""
+    return [_set_up_target(configuration, admins, make_plan)]
+
+
+def apply_all(configuration: Configuration, admins: Admins) -> list[ServerPlan]:
+    """Create it; what was done. Raises ConfigurationError for what is refused."""
+    return [_set_up_target(configuration, admins, apply_plan)]
+
+
+def _set_up_target(
+    configuration: Configuration, admins: Admins, make: Callable[..., Plan]
+) -> ServerPlan:
+    target = configuration.target
+    made = make(
+        admins["target"],
+        configuration.entities,
+        layouts_of(configuration, admins),
+        schema=target.schema_,
+        worker=target.conninfo.get("user"),
+    )
+    return ServerPlan(server="target", changes=made.changes, refusals=made.refusals)
+
+
+def layouts_of(configuration: Configuration, admins: Admins) -> list[Layout]:
+    """Every mapping's layout, against what the sources' catalogues say now."""
+    problems: list[Problem] = []
+    found: list[Layout] = []
+    for name in configuration.sources:
+        source = make_source(configuration, name, admins[name])
+        try:
+            compiled = compile_all(configuration, source.relations(), compiler(configuration, name))
+            found += [one.layout for one in compiled]
+        except ConfigurationError as error:
+            problems += error.problems
+        finally:
+            source.close()
+    if problems:
+        raise ConfigurationError(problems)
+    return found
+
+
+def check_target(configuration: Configuration, layouts: Sequence[Layout]) -> list[Problem]:
+    """What a worker would refuse about ledger, entity tables and rights."""
+    return PostgresSink(
+        configuration.target.conninfo,
+        "check",
+        configuration.entities,
+        layouts,
+        schema=configuration.target.schema_,
+    ).check()
+
+
+def idle_checkpoints(configuration: Configuration) -> dict[str, Checkpoint]:
+    """The checkpoints that a worker would start from, of pipelines that no worker holds now."""
+    control = make_control(configuration)
+    try:
+        return {
+            found.pipeline: found
+            for found in control.checkpoints()
+            if found.phase is not Phase.NEW and not control.holder_alive(found.pipeline)
+        }
+    finally:
+        control.close()

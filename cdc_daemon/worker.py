@@ -126,7 +126,7 @@ class Worker:
                 multiplier=settings.retry_first_seconds, max=settings.retry_max_seconds
             ),
             stop=lambda _: self._stopping.asked,
-            sleep=self._stopping.wait,
+            sleep=self._sleep,
             before_sleep=self._note_retry,
             reraise=True,
         )
@@ -145,6 +145,9 @@ class Worker:
                 log.warning("interrupted", pipeline=self._name, error=str(error))
                 return
             raise
+
+    def _sleep(self, seconds: float) -> None:
+        self._stopping.wait(seconds)
 
     def _note_retry(self, state: tenacity.RetryCallState) -> None:
         error = state.outcome.exception() if state.outcome else None

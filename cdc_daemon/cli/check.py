@@ -8,11 +8,13 @@ import click
 
 from cdc_daemon.cli.given import Given, output_option, pass_given, shared_options
 from cdc_daemon.cli.output import print_json, words
+from cdc_daemon.cli.placing import placed
 from cdc_daemon.cli.problems import Found
 from cdc_daemon.model.errors import EXIT_OK
 
 if TYPE_CHECKING:
     from cdc_daemon.config.configuration import Configuration
+    from cdc_daemon.model.position import Checkpoint
 
 
 @click.command()
@@ -26,10 +28,7 @@ def check_config(given: Given, offline: bool) -> int:
     Exits 0, 78 if something must be corrected, or 69 if a server does not answer.
     """
     found = Found()
-    configuration = None
-    with found.collecting():
-        configuration = given.load(resolve_secrets=not offline)
-        found.warnings += configuration.warnings
+    configuration = _load(given, found, offline=offline)
     if configuration is not None and not offline:
         examine(configuration, found)
     found.say()
@@ -40,28 +39,38 @@ def check_config(given: Given, offline: bool) -> int:
     return found.exit_code
 
 
+def _load(given: Given, found: Found, *, offline: bool) -> Configuration | None:
+    """The configuration, or None where the files alone are wrong."""
+    with found:
+        configuration = given.load(resolve_secrets=not offline)
+        found.warnings += configuration.warnings
+        return configuration
+    return None
+
+
 def examine(configuration: Configuration, found: Found) -> None:
     """Connect to everything and collect what is wrong."""
     from cdc_daemon import build
     from cdc_daemon.model.effects import Layout
 
-    checkpoints = {}
-    with found.collecting():
-        checkpoints = build.streaming_checkpoints(configuration)
+    checkpoints: dict[str, Checkpoint] = {}
+    with found:
+        checkpoints = build.idle_checkpoints(configuration)
     layouts: list[Layout] = []
     for name in configuration.sources:
         source = build.make_source(configuration, name)
         try:
-            with found.collecting():
+            with found:
                 compile_relation = build.compiler(configuration, name)
                 compiled = build.compile_all(configuration, source.relations(), compile_relation)
                 layouts += [one.layout for one in compiled]
-            with found.collecting():
+            with found:
                 found.problems += source.check(checkpoints.get(name))
         finally:
             source.close()
-    with found.collecting():
+    with found:
         found.problems += build.check_target(configuration, layouts)
+    found.problems = placed(configuration, found.problems)
 
 
 def summary(configuration: Configuration, *, offline: bool) -> str:

@@ -1,4 +1,4 @@
-"""An exception as a user reads it: what, where, what to do. No traceback, no secret, no row value."""
+"""An exception as a user reads it: what, where, what to do; no traceback, secret or row value."""
 
 from __future__ import annotations
 
@@ -38,6 +38,6 @@ def place(error: Exception) -> str:
     if not frames:
         return "an unknown place"
     own = [frame for frame in frames if "cdc_daemon" in Path(frame.filename).parts]
-    shown = dict.fromkeys((own[-1] if own else frames[-1], frames[-1]))
+    shown = (frames[-1], own[-1] if own else frames[-1])
     words = [f"{Path(frame.filename).name}:{frame.lineno} ({frame.name})" for frame in shown]
-    return " < ".join(reversed(words))
+    return " < ".join(dict.fromkeys(words))

@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import click
 
@@ -54,7 +54,7 @@ class Given:
         return configuration
 
     def confirm(self, question: str, *, yes: bool) -> bool:
-        """Whether to go on: asked on stderr unless ``yes``. Raises UsageError when it may not ask."""
+        """Whether to go on: asked on stderr unless ``yes``. UsageError when it may not ask."""
         if yes:
             return True
         if self.no_input:
@@ -65,7 +65,8 @@ class Given:
 def _keep(ctx: click.Context, param: click.Parameter, value: Any) -> None:
     """Note an option where it was given, and leave alone what stands where it was not."""
     given = ctx.find_object(Given)
-    assert given is not None and param.name is not None
+    assert given is not None
+    assert param.name is not None
     if param.name == "config":
         given.config += value
     elif value:
@@ -98,7 +99,7 @@ def shared_options(command: F) -> F:
         ),
     ]
     for option in reversed(options):
-        command = cast(F, option(command))
+        command = option(command)
     return command
 
 
@@ -112,7 +113,7 @@ def output_option(command: F) -> F:
         expose_value=False,
         callback=_keep,
     )
-    return cast(F, option(command))
+    return option(command)
 
 
 pass_given = click.make_pass_decorator(Given)

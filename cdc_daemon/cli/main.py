@@ -17,7 +17,6 @@ from cdc_daemon.cli.lazy import LazyGroup
 from cdc_daemon.model.errors import EXIT_FAILED, EXIT_OK, CdcError
 
 EXIT_INTERRUPTED = 130
-EXIT_BROKEN_PIPE = 141
 
 COMMANDS: Mapping[str, tuple[str, str]] = {
     "run": ("cdc_daemon.cli.run:run", "Run the daemon."),
@@ -82,7 +81,9 @@ def explain(error: Exception, *, debug: bool) -> int:
             return error.exit_code
         case BrokenPipeError():
             os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # whoever read us has gone
-            return EXIT_BROKEN_PIPE
+            return EXIT_FAILED
+        case _:
+            pass
     from cdc_daemon.cli import complaints
 
     complaints.show(error, debug=debug)
@@ -98,9 +99,13 @@ def explain(error: Exception, *, debug: bool) -> int:
 )
 @shared_options
 def root() -> None:
-    """Carry committed changes of ERP, CRM and HR databases into the group's entities, exactly once."""
+    """Carry committed changes of ERP, CRM and HR databases into group entities, exactly once."""
 
 
 def main() -> None:
     """Entry point of the script ``cdc-daemon``; exits."""
     root.main(prog_name="cdc-daemon")
+
+
+if __name__ == "__main__":
+    main()

@@ -81,7 +81,9 @@ def _text(value: object) -> str:
         case dt.datetime():
             return value.astimezone(dt.UTC).strftime("%Y-%m-%d %H:%M:%SZ")
         case _:
-            return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in str(value))
+            return "".join(
+                c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in str(value)
+            )
 
 
 def _plain(value: object) -> object:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
+from types import TracebackType
 
 from cdc_daemon.cli.output import words
 from cdc_daemon.model.errors import (
@@ -25,15 +24,24 @@ class Found:
     unreachable: list[str] = field(default_factory=list)
     warnings: list[Problem] = field(default_factory=list)
 
-    @contextmanager
-    def collecting(self) -> Iterator[None]:
+    def __enter__(self) -> Found:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> bool:
         """Note configuration errors and silent servers, and go on behind the block."""
-        try:
-            yield
-        except ConfigurationError as error:
-            self.problems += error.problems
-        except Unreachable as error:
-            self.unreachable.append(error.message)
+        match error:
+            case ConfigurationError():
+                self.problems += error.problems
+            case Unreachable():
+                self.unreachable.append(error.message)
+            case _:
+                return False
+        return True
 
     @property
     def exit_code(self) -> int:

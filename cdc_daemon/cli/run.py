@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     " old one if the new one is wrong; USR1 writes the state to the log."
 )
 @shared_options
-@click.option("--pipeline", "names", multiple=True, metavar="NAME", help="Run only this one; repeatable.")
+@click.option(
+    "--pipeline", "names", multiple=True, metavar="NAME", help="Run only this one; repeatable."
+)
 @pass_given
 def run(given: Given, names: tuple[str, ...]) -> int:
     """Run the daemon: one process per pipeline, until TERM."""
@@ -42,7 +44,7 @@ def documents(configuration: Configuration, names: Sequence[str]) -> dict[str, D
     """What each pipeline's worker is started with; only those named, where there are names."""
     from cdc_daemon.worker import document
 
-    return {name: document(configuration) for name in chosen(configuration, names)}
+    return {name: document(configuration, name) for name in chosen(configuration, names)}
 
 
 def chosen(configuration: Configuration, names: Sequence[str]) -> list[str]:

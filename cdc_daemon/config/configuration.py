@@ -65,12 +65,13 @@ class Configuration:
         return next((mapping for mapping in self.mappings if mapping.to == entity), None)
 
     def ref_target(self, mapping: MappingConfig, attribute: str) -> MappingConfig | None:
-        """The mapping through which an attribute's ``ref`` is resolved; None without ``ref``."""
+        """The mapping that an attribute's ``ref`` is resolved through; None if there is none."""
         table = mapping.origins[attribute].ref_from
         if table is None:
             return None
         references = self.entities[mapping.to].attribute(attribute).references
-        return next(found for found in self._tables[table] if found.to == references)
+        found = self._tables.get(table, ())
+        return next((mapping for mapping in found if mapping.to == references), None)
 
     def is_ref_target(self, mapping: MappingConfig) -> bool:
         """Whether some ``ref`` is resolved through this mapping: it must keep references."""

@@ -54,6 +54,14 @@ def check_refs(
         config = written.attribute(mapping.to, attribute)
         path = (*mapping.path_of(attribute), "from")
         declared = config.references if config else None
+        crosses = origin.ref_from.source != mapping.source
+        if crosses and mapping.source in written.data["sources"] and origin.ref_from in tables:
+            findings.problem(
+                "a 'ref' through another source is not supported yet",
+                path,
+                f"name a table of {mapping.source}",
+            )
+            continue
         found = tables.get(origin.ref_from)
         if not found:
             near = suggest(str(origin.ref_from), [str(table) for table in tables])

@@ -49,6 +49,13 @@ class SettingsConfig(Model):
         le=4096 * MIB,
         description="Bytes of log that may wait between reading and applying.",
     )
+    idle_checkpoint_seconds: float = Field(
+        default=10.0,
+        ge=0.1,
+        le=10,
+        description="Longest time until the progress of a log without mapped changes is "
+        "checkpointed and acknowledged, so that the source need not keep its log.",
+    )
     retry_first_seconds: float = Field(
         default=0.5, gt=0, le=600, description="Wait before the first retry; it doubles from there."
     )

@@ -20,8 +20,6 @@ from cdc_daemon.model.errors import LateFailure
 from cdc_daemon.model.failpoint import failpoint
 from cdc_daemon.model.ports import Sink, Source, Stream, UnitOfWork
 
-IDLE_CHECKPOINT = 10.0  # seconds between checkpoints of idle progress (DESIGN section 1)
-
 
 class Pipeline:
     """One source, streamed into the control database until asked to stop.
@@ -53,25 +51,25 @@ class Pipeline:
         self.versions = versions
         self.between = between
         self._progress_saved = 0.0
+        self._progress: Batch | None = None  # idle progress that is not checkpointed yet
 
     def stream(self, after: str) -> None:
         """Apply what the log says after that position, until asked to stop."""
         stream = self.source.stream(after)
         self.meter.phase(State.STREAMING)
         with Reader(stream, self.limits, self.meter) as reader:
-            batches = gather(reader, self.stopping, self.between)
+            batches = gather(reader, self.stopping, lambda: self._tick(stream))
             for batch in batches:
                 if batch.runs or not batch.complete:
-                    batch = self._carry_out(batch, batches, stream)  # noqa: PLW2901 - its last piece
-                elif not self._save_progress(batch):
-                    continue
-                assert batch.position is not None
-                stream.acknowledge(batch.position)
+                    self._carry_out(batch, batches, stream)
+                else:
+                    self._progress = batch
+                    self._save_progress(stream)
 
-    def _carry_out(self, batch: Batch, following: Iterator[Batch], stream: Stream) -> Batch:
+    def _carry_out(self, batch: Batch, following: Iterator[Batch], stream: Stream) -> None:
         """One unit of work: a batch of whole transactions, or one transaction in pieces.
 
-        Returns the last piece. Nothing of it stays when an exception leaves.
+        Nothing of it stays when an exception leaves.
         """
         began = time.monotonic()
         total = _Total()
@@ -99,8 +97,8 @@ class Pipeline:
         failpoint("after_sink_commit")
         self.applier.settle()
         total.report(self.meter, batch, time.monotonic() - began)
-        self._progress_saved = time.monotonic()
-        return batch
+        self._progress, self._progress_saved = None, time.monotonic()
+        stream.acknowledge(batch.position)
 
     def _apply(self, batch: Batch, unit: UnitOfWork, stream: Stream, *, final: bool) -> Applied:
         applied = self.applier.apply(batch, unit, final=final)
@@ -120,16 +118,22 @@ class Pipeline:
             )
         return applied
 
-    def _save_progress(self, batch: Batch) -> bool:
-        """Checkpoint an idle log's position when it is due; whether it was."""
-        now = time.monotonic()
-        if not batch.urgent and now - self._progress_saved < IDLE_CHECKPOINT:
-            return False
-        assert batch.position is not None
+    def _tick(self, stream: Stream) -> None:
+        """Once a second between units."""
+        self._save_progress(stream)
+        self.between()
+
+    def _save_progress(self, stream: Stream) -> None:
+        """Checkpoint an idle log's position when it is due, then acknowledge it."""
+        batch, now = self._progress, time.monotonic()
+        if batch is None or batch.position is None:
+            return
+        if not batch.urgent and now - self._progress_saved < self.limits.idle_seconds:
+            return
         self.sink.save_progress(batch.position)
-        self._progress_saved = now
+        self._progress, self._progress_saved = None, now
         self.meter.checkpointed(batch.position)
-        return True
+        stream.acknowledge(batch.position)
 
 
 class _Total:

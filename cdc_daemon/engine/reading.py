@@ -24,11 +24,15 @@ OFFER_TIMEOUT = 0.5  # seconds between keep-alives while the queue is full
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """How much is held in memory: bytes of log in the queue, changes and bytes in one batch."""
+    """How much is held in memory: bytes of log in the queue, changes and bytes in one batch.
+
+    ``idle_seconds``: the longest time between two checkpoints of idle progress.
+    """
 
     queue_bytes: int = 8 << 20
     batch_bytes: int = 8 << 20
     batch_changes: int = 20_000
+    idle_seconds: float = 10.0
 
 
 class DrainExpired(Retryable):

@@ -154,7 +154,7 @@ def _same_publication(before: SourceIdentity, after: SourceIdentity) -> None:
         )
 
 
-def prefetch(batches: Generator[Batch, None, None]) -> Iterator[Batch]:
+def prefetch(batches: Iterator[Batch]) -> Iterator[Batch]:
     """Read ahead in a thread, so that source and control database work at the same time.
 
     The thread ends with the iteration; an error of the source comes up where its batch would.
@@ -168,7 +168,7 @@ def prefetch(batches: Generator[Batch, None, None]) -> Iterator[Batch]:
 
 
 class _Ahead:
-    def __init__(self, batches: Generator[Batch, None, None]) -> None:
+    def __init__(self, batches: Iterator[Batch]) -> None:
         self._batches = batches
         self._queue: deque[Batch] = deque()
         self._changed = threading.Condition()
@@ -205,7 +205,8 @@ class _Ahead:
         except BaseException as error:  # noqa: BLE001 - raised again by take()
             self._failure = error
         finally:
-            self._batches.close()
+            if isinstance(self._batches, Generator):
+                self._batches.close()
             with self._changed:
                 self._ended = True
                 self._changed.notify_all()

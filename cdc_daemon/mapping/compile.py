@@ -108,19 +108,30 @@ def _spread(identity: Row, places: Mapping[int, int], inputs: Sequence[int]) -> 
 
 def columns_of(mapping: MappingConfig) -> frozenset[str]:
     """The source columns that a mapping reads, as far as its configuration says."""
-    from cdc_daemon.mapping.expression import parse  # noqa: PLC0415 - sqlglot costs 200 ms
-
     found: set[str] = set()
     for field in [*mapping.key.values(), *mapping.fields.values()]:
         if field.expr is not None:
-            found |= parse(field.expr).columns
+            found |= expression_columns(field.expr)
         elif field.ref is not None:
             found.add(field.ref)
         elif field.column is not None:
             found.add(field.column)
     if mapping.where:
-        found |= parse(mapping.where).columns
+        found |= expression_columns(mapping.where)
     return frozenset(found)
+
+
+def expression_columns(text: str) -> frozenset[str]:
+    """The columns of an expression; none for one that cannot be parsed (compiling says why)."""
+    from cdc_daemon.mapping.expression import (  # noqa: PLC0415 - its parser costs 200 ms
+        ExpressionError,
+        parse,
+    )
+
+    try:
+        return parse(text).columns
+    except ExpressionError:
+        return frozenset()
 
 
 def tables_of(mappings: Sequence[MappingConfig]) -> list[Table]:

@@ -16,6 +16,9 @@ Lossy = Literal["round", "truncate"]
 Convert = Callable[[bytes], bytes]
 
 TEXTS = frozenset({"char", "varchar", "text"})
+PRINTED = "(SELECT format('%s', o.v) FROM (SELECT {} AS v) o WHERE o.v IS DISTINCT FROM NULL)"
+"""What a type's output function prints; a cast to text may say something else (inet: ``/32``)."""
+
 INTEGERS = {"smallint": 5, "integer": 10, "bigint": 19}  # most digits
 
 

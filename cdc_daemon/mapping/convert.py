@@ -40,6 +40,7 @@ from cdc_daemon.mapping import documents, times
 from cdc_daemon.mapping.canonical import canonical, canonical_form
 from cdc_daemon.mapping.conversion_rule import (
     INTEGERS,
+    PRINTED,
     TEXTS,
     Conversion,
     ConversionUnsupported,
@@ -105,10 +106,11 @@ def _to_text(source: ColumnType, target: EntityType) -> Conversion:
         return converts(_trimmed(limit), "{}::text")
     if source.name == "boolean":
         return converts(_named(limit), "{}::text")
+    sql = "{}" if source.name in TEXTS else PRINTED if source.name == "other" else "{}::text"
     longest = _longest(source)
     if limit is None or (longest is not None and longest <= limit):
-        return passes("{}" if source.name in TEXTS else "{}::text")
-    return converts(_limited(limit), "{}" if source.name in TEXTS else "{}::text")
+        return passes(sql)
+    return converts(_limited(limit), sql)
 
 
 def _longest(source: ColumnType) -> int | None:

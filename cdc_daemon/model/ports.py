@@ -7,7 +7,7 @@ position means only its source knows; what SQL a step becomes only its sink know
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
@@ -64,7 +64,7 @@ class Snapshot(Protocol):
     def position(self) -> str:
         """Where the stream goes on after the copy."""
 
-    def read(self, tables: Sequence[Table]) -> Generator[Batch, None, None]:
+    def read(self, tables: Sequence[Table]) -> Iterator[Batch]:
         """The rows of these tables as INSERT runs in pieces; every batch has position None."""
 
 

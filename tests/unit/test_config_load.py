@@ -1,5 +1,6 @@
 """What a good configuration becomes: merged files, models, entities, places, the shipped one."""
 
+import dataclasses
 import os
 import pickle
 import subprocess
@@ -118,6 +119,8 @@ def test_a_configuration_can_be_sent_to_another_process(tmp_path: Path) -> None:
     found = loaded(GOOD, tmp_path)
     again: Configuration = pickle.loads(pickle.dumps(found))
     assert again == found
+    alone = dataclasses.replace(found, mappings=found.mappings[1:])
+    assert pickle.loads(pickle.dumps(alone)).mappings == alone.mappings
     assert again.sources["erp"].conninfo == found.sources["erp"].conninfo
     assert again.mappings[1].path == found.mappings[1].path
 

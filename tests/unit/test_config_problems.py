@@ -536,6 +536,12 @@ CASES: list[tuple[str, str, str, list[str]]] = [
         ],
     ),
     (
+        "ref through another source that is unknown",
+        "  - from: erp.public.t_order",
+        "  - from: hr.public.t_order",
+        ["c.yaml:25:11: unknown source 'hr' (sources are erp)"],
+    ),
+    (
         "two mappings for one entity",
         "  - from: erp.public.t_order",
         "  - {from: erp.public.t_c2, to: customer, key: {code: a}, fields: {name: b}}\n"
@@ -646,6 +652,15 @@ def test_a_mistake_is_named_with_its_place_and_cure(
     old: str, new: str, expected: list[str], tmp_path: Path
 ) -> None:
     assert sorted(problems(changed(old, new), tmp_path)) == sorted(expected)
+
+
+def test_a_ref_does_not_cross_sources_yet(tmp_path: Path) -> None:
+    text = changed("from: erp.public.t_order", "from: hr.public.t_order").replace(
+        "target:\n", "  hr: {kind: postgres, dsn: 'postgresql://127.0.0.1/hr'}\ntarget:\n"
+    )
+    assert problems(text, tmp_path) == [
+        "c.yaml:31:43: a 'ref' through another source is not supported yet (name a table of hr)"
+    ]
 
 
 def test_the_configuration_that_the_cases_change_is_good(tmp_path: Path) -> None:

@@ -6,7 +6,10 @@ take; it never gives another value. Not in here: which operands need a cast (exp
 
 from __future__ import annotations
 
+from decimal import Decimal
+
 from cdc_daemon.mapping import decimals, documents, strict, times
+from cdc_daemon.mapping.conversion_rule import PRINTED
 from cdc_daemon.mapping.expression import moments, numbers, texts
 from cdc_daemon.mapping.expression.tree import Place
 from cdc_daemon.mapping.expression.typed import Apply, Const, Typed
@@ -23,8 +26,8 @@ SQL_TYPES = {
 """PostgreSQL's name of a kind, where it is another one."""
 
 
-def _text_number(text: bytes) -> decimals.Decimal:
-    return numbers.plain(decimals.Decimal(decimals.parse_number(text).decode()))
+def _text_number(text: bytes) -> Decimal:
+    return numbers.plain(Decimal(decimals.parse_number(text).decode()))
 
 
 def _text_double(text: bytes) -> float:
@@ -56,6 +59,10 @@ ENVIRONMENT: dict[str, object] = {
     "text_jsonb": _text_jsonb,
     "greatest": greatest,
     "least": least,
+    "abs": abs,
+    "float": float,
+    "int": int,
+    "__builtins__": {},
 }
 """The names that templates may use."""
 
@@ -139,7 +146,7 @@ def cast(node: Typed, target: str, place: Place) -> Typed:
     template = _template(node.kind, target)
     if template is None:
         raise place.error(f"{node.kind} cannot be cast to {target}")
-    sql = f"({{0}})::{sql_type(target)}"
+    sql = PRINTED.replace("{}", "{0}") if node.kind == "other" else f"({{0}})::{sql_type(target)}"
     return folded(Apply(target, template, sql, (node,)), place)
 
 

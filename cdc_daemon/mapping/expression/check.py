@@ -9,11 +9,12 @@ settings is refused.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from decimal import Decimal
 
-from cdc_daemon.mapping.expression import moments, numbers, texts
-from cdc_daemon.mapping.expression.casts import INTEGERS, LADDER, OUTPUT, TEXTS, adopt, cast, folded
+from cdc_daemon.mapping.expression import moments, texts
+from cdc_daemon.mapping.expression.arithmetic import arithmetic
+from cdc_daemon.mapping.expression.casts import OUTPUT, TEXTS, cast, folded
 from cdc_daemon.mapping.expression.functions import call
+from cdc_daemon.mapping.expression.kinds import COMPARABLE, common, comparable, condition, literal
 from cdc_daemon.mapping.expression.tree import Call, Case, Cast, Column, Literal, Node, Place
 from cdc_daemon.mapping.expression.typed import (
     Apply,
@@ -35,17 +36,6 @@ from cdc_daemon.model.changes import ColumnType
 from cdc_daemon.model.errors import DataError, suggest
 
 _KINDS = {"varchar": "text", "real": "double"}
-_COMPARABLE = {
-    *LADDER, *TEXTS, "boolean", "date", "time", "timestamp", "timestamptz", "uuid", "bytes",
-}  # fmt: skip
-_ARITHMETIC = {
-    "+": ("add({0}, {1})", "finite({0} + {1})"),
-    "-": ("subtract({0}, {1})", "finite({0} - {1})"),
-    "*": ("multiply({0}, {1})", "multiply_doubles({0}, {1})"),
-    "/": ("divide({0}, {1})", "divide_doubles({0}, {1})"),
-    "%": ("modulo({0}, {1})", ""),
-}
-_INTEGER = {"/": "quotient({0}, {1})", "%": "remainder({0}, {1})"}
 
 
 def check(node: Node, types: Mapping[str, ColumnType]) -> Typed:
@@ -59,42 +49,7 @@ def check(node: Node, types: Mapping[str, ColumnType]) -> Typed:
 
 def check_condition(node: Node, types: Mapping[str, ColumnType]) -> Typed:
     """The same for a ``where``, which must be boolean."""
-    return _condition(_Checker(types).node(node), node.place)
-
-
-def _condition(typed: Typed, place: Place) -> Typed:
-    if isinstance(typed, Const) and typed.value is None:
-        return Const("boolean", None)
-    if typed.kind != "boolean":
-        kind = "text" if typed.kind == "unknown" else typed.kind
-        raise place.error(f"a condition must be boolean, this is {kind}")
-    return typed
-
-
-def _common(nodes: Sequence[Typed], places: Sequence[Place], what: str) -> tuple[str, list[Typed]]:
-    """One kind for all, and the nodes as that kind."""
-    kinds = list(dict.fromkeys(node.kind for node in nodes if not _is_null(node)))
-    known = [kind for kind in kinds if kind != "unknown"]
-    kind = _meeting(known)
-    if kind is None:
-        raise places[-1].error(f"{what} mixes {' and '.join(known)}; CAST one of them")
-    return kind, [cast(node, kind, place) for node, place in zip(nodes, places, strict=True)]
-
-
-def _is_null(node: Typed) -> bool:
-    return isinstance(node, Const) and node.value is None
-
-
-def _meeting(kinds: Sequence[str]) -> str | None:
-    if not kinds:
-        return "text"
-    if len(kinds) == 1:
-        return kinds[0]
-    if all(kind in LADDER for kind in kinds):
-        return max(kinds, key=LADDER.index)
-    if set(kinds) <= set(TEXTS):
-        return "text"
-    return "timestamp" if set(kinds) == {"date", "timestamp"} else None
+    return condition(_Checker(types).node(node), node.place)
 
 
 class _Checker:
@@ -114,14 +69,14 @@ class _Checker:
             "concat": self._concat, "concat_ws": self._concat,
             "extract": self._extract, "mod": self._arithmetic,
             **dict.fromkeys(("=", "<>", "<", "<=", ">", ">="), self._comparison),
-            **dict.fromkeys(_ARITHMETIC, self._arithmetic),
+            **dict.fromkeys(("+", "-", "*", "/", "%"), self._arithmetic),
         }  # fmt: skip
 
     def node(self, node: Node) -> Typed:
         """The typed node; a string literal or NULL stays ``unknown``."""
         match node:
             case Literal():
-                return _literal(node)
+                return literal(node)
             case Column():
                 return self._column(node)
             case Cast():
@@ -138,7 +93,7 @@ class _Checker:
         return [self.node(argument) for argument in node.arguments]
 
     def _conditions(self, nodes: Sequence[Node]) -> tuple[Typed, ...]:
-        return tuple(_condition(self.node(node), node.place) for node in nodes)
+        return tuple(condition(self.node(node), node.place) for node in nodes)
 
     def _column(self, node: Column) -> Typed:
         type_ = self._types.get(node.name)
@@ -179,7 +134,7 @@ class _Checker:
         values = [self.node(result) for result in results]
         default: Typed = Const("unknown", None) if node.default is None else self.node(node.default)
         places = [*(result.place for result in results), (node.default or node).place]
-        kind, coerced = _common([*values, default], places, "CASE")
+        kind, coerced = common([*values, default], places, "CASE")
         if node.operand is None:
             conditions = self._conditions([condition for condition, _ in node.whens])
             whens = tuple(zip(conditions, coerced, strict=False))
@@ -214,24 +169,25 @@ class _Checker:
             if operand.kind == "unknown":
                 operand = cast(operand, "text", node.place)
             return Is(operand, None)
-        return Is(*self._conditions(node.arguments), node.name == "is true")
+        (operand,) = self._conditions(node.arguments)
+        return Is(operand, node.name == "is true")
 
     def _comparison(self, node: Call) -> Typed:
         left, right = self._operands(node)
         return self._compare(node.name, left, right, node.place)
 
     def _compare(self, operator: str, left: Typed, right: Typed, place: Place) -> Compare:
-        return Compare(operator, *_comparable([left, right], [place, place], "the comparison"))
+        return Compare(operator, *comparable([left, right], [place, place], "the comparison"))
 
     def _distinct(self, node: Call) -> Typed:
         places = [argument.place for argument in node.arguments]
-        left, right = _comparable(self._operands(node), places, "the comparison")
+        left, right = comparable(self._operands(node), places, "the comparison")
         distinct = Distinct(left, right)
         return distinct if node.name == "is distinct from" else Not(distinct)
 
     def _between(self, node: Call) -> Typed:
         places = [argument.place for argument in node.arguments]
-        value, low, high = _comparable(self._operands(node), places, "BETWEEN")
+        value, low, high = comparable(self._operands(node), places, "BETWEEN")
         shared = Shared(value)
         logic = Connect("and", (Compare(">=", shared, low), Compare("<=", shared, high)))
         collate = ' COLLATE "C"' if value.kind in TEXTS else ""
@@ -240,7 +196,7 @@ class _Checker:
 
     def _in(self, node: Call) -> Typed:
         places = [argument.place for argument in node.arguments]
-        value, *items = _comparable(self._operands(node), places, "IN")
+        value, *items = comparable(self._operands(node), places, "IN")
         constants = [item for item in items if isinstance(item, Const)]
         if len(constants) == len(items):
             present = tuple(item for item in constants if item.value is not None)
@@ -277,48 +233,9 @@ class _Checker:
         return cast(typed, "text", node.place)
 
     def _arithmetic(self, node: Call) -> Typed:
-        operands = self._operands(node)
         name = "%" if node.name == "mod" else node.name
-        if len(operands) == 1 and name == "-":
-            return self._negative(operands[0], node.place)
-        if len(operands) != 2:
-            raise node.place.error(f"{node.name} takes two operands")
-        if any(operand.kind == "date" for operand in operands):
-            return self._date_arithmetic(name, operands, node.place)
         places = [argument.place for argument in node.arguments]
-        for operand, place in zip(operands, places, strict=True):
-            if operand.kind not in (*LADDER, "unknown"):
-                raise place.error(f"{name} needs numbers, not {operand.kind}; CAST it")
-        if all(operand.kind == "unknown" for operand in operands):
-            raise node.place.error(f"{name} needs numbers, not text; CAST it")
-        kind, (left, right) = _common(operands, places, name)
-        if kind == "double" and name == "%":
-            raise node.place.error("% needs exact numbers; CAST to numeric")
-        return folded(
-            Apply(kind, _formula(name, kind), f"({{0}} {name} {{1}})", (left, right)), node.place
-        )
-
-    def _negative(self, operand: Typed, place: Place) -> Typed:
-        if operand.kind not in LADDER:
-            raise place.error(f"- needs a number, not {operand.kind}")
-        if operand.kind in INTEGERS:
-            python = f"{operand.kind}(-{{0}})"
-        else:
-            python = "negate({0})" if operand.kind == "numeric" else "-{0}"
-        return folded(Apply(operand.kind, python, "(- {0})", (operand,)), place)
-
-    def _date_arithmetic(self, name: str, operands: list[Typed], place: Place) -> Typed:
-        left, right = operands
-        if name == "-" and left.kind == "date" and right.kind in ("date", "unknown"):
-            days = cast(right, "date", place)
-            return folded(Apply("integer", "between({0}, {1})", "({0} - {1})", (left, days)), place)
-        if name == "+" and left.kind in ("smallint", "integer"):
-            left, right = right, left
-        if name in ("+", "-") and left.kind == "date" and right.kind in ("smallint", "integer"):
-            by = "{1}" if name == "+" else "-{1}"
-            sql = f"({{0}} {name} {{1}})"
-            return folded(Apply("date", f"shift({{0}}, {by})", sql, (left, right)), place)
-        raise place.error("dates take + and - with integer days, and - with a date")
+        return arithmetic(name, self._operands(node), places, node.place)
 
     def _join(self, node: Call) -> Typed:
         operands = self._operands(node)
@@ -357,13 +274,13 @@ class _Checker:
         if not node.arguments:
             raise node.place.error(f"{node.name} needs operands")
         places = [argument.place for argument in node.arguments]
-        return _common(self._operands(node), places, node.name.upper())
+        return common(self._operands(node), places, node.name.upper())
 
     def _nullif(self, node: Call) -> Typed:
         if len(node.arguments) != 2:
             raise node.place.error("nullif takes two operands")
         places = [argument.place for argument in node.arguments]
-        left, right = _comparable(self._operands(node), places, "NULLIF")
+        left, right = comparable(self._operands(node), places, "NULLIF")
         shared = Shared(left)
         nothing = Const(left.kind, None)
         logic = Choose(left.kind, ((Compare("=", shared, right), nothing),), shared)
@@ -371,12 +288,12 @@ class _Checker:
 
     def _extreme(self, node: Call) -> Typed:
         kind, operands = self._alike(node)
-        if kind not in _COMPARABLE:
+        if kind not in COMPARABLE:
             raise node.place.error(f"{kind} has no order")
         given = ", ".join(f"{{{index}}}" for index in range(len(operands)))
         sql = f"{node.name.upper()}({given})"
         if kind in TEXTS:  # by code point inside, the ordinary collation outside
-            sql = f'({sql.replace("}", '} COLLATE "C"')} COLLATE "default")'
+            sql = "(" + sql.replace("}", '} COLLATE "C"') + ' COLLATE "default")'
         return Apply(kind, f"{node.name}({given})", sql, tuple(operands), strict=False)
 
     def _extract(self, node: Call) -> Typed:
@@ -384,7 +301,7 @@ class _Checker:
         assert isinstance(unit, Literal)
         if operand.kind not in ("date", "timestamp"):
             raise node.place.error(f"EXTRACT takes a date or timestamp, not {operand.kind}")
-        parts = moments.DATE_PARTS
+        parts: tuple[str, ...] = moments.DATE_PARTS
         if operand.kind == "timestamp":
             parts = (*parts, *moments.CLOCK_PARTS)
         if unit.text not in parts:
@@ -405,43 +322,3 @@ class _Checker:
         return Written(
             logic, f"({{0}} {node.name} {{1}})", (document, Const("text", key.text.encode()))
         )
-
-
-def _comparable(nodes: Sequence[Typed], places: Sequence[Place], what: str) -> list[Typed]:
-    """The nodes as one kind that has an order. Raises ExpressionError."""
-    kind, coerced = _common(nodes, places, what)
-    if kind not in _COMPARABLE:
-        raise places[-1].error(f"{kind} values cannot be compared; CAST them to text")
-    return coerced
-
-
-def _formula(name: str, kind: str) -> str:
-    """The Python of a binary arithmetic operator."""
-    if kind in INTEGERS:
-        return f"{kind}({_INTEGER.get(name, f'{{0}} {name} {{1}}')})"
-    return _ARITHMETIC[name][0 if kind == "numeric" else 1]
-
-
-def _literal(node: Literal) -> Const:
-    match node.kind:
-        case "null":
-            return Const("unknown", None)
-        case "boolean":
-            return Const("boolean", node.text == "True")
-        case "string":
-            return Const("unknown", node.text.encode())
-        case "number":
-            return _number(node)
-
-
-def _number(node: Literal) -> Const:
-    """An integer literal is integer, bigint or numeric by its size, as in PostgreSQL."""
-    if not node.text.isdecimal():
-        try:
-            return Const("numeric", numbers.plain(Decimal(node.text)))
-        except DataError as error:
-            raise node.place.error(error.message) from None
-    if len(node.text) < 20 and int(node.text) < 1 << 63:
-        value = int(node.text)
-        return Const("integer" if value < 1 << 31 else "bigint", value)
-    return Const("numeric", Decimal(node.text))

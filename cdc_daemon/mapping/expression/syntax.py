@@ -10,16 +10,15 @@ it happens. Not in here: types (expression/check). Importing this module imports
 from __future__ import annotations
 
 import re
-from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from typing import ClassVar
 
 from sqlglot import exp
 from sqlglot.dialects.postgres import Postgres
 from sqlglot.errors import ParseError, TokenError
 from sqlglot.parsers.postgres import PostgresParser
-from sqlglot.tokenizer_core import Token, TokenType
 
+from cdc_daemon.mapping.expression.tokens import check_literals, check_tokens, untokenized
 from cdc_daemon.mapping.expression.tree import (
     Call,
     Case,
@@ -33,18 +32,8 @@ from cdc_daemon.mapping.expression.tree import (
 )
 
 MAX_LENGTH = 10_000  # characters
-MAX_TOKENS = 2_000
-MAX_NESTING = 24  # parentheses, CASE and prefix operators open at one place
 MAX_DEPTH = 40  # levels of the tree; AND, OR and || chains count as one
 
-_OPERATORS = frozenset(
-    {"+", "-", "*", "/", "%", "||", "=", "<>", "!=", "<", "<=", ">", ">=", "::", "->", "->>"}
-    | {"(", ")", ","}
-)
-_WORD = re.compile(r"[^\W\d][\w$]*")
-_NUMBER = re.compile(r"(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d{1,4})?")
-_PREFIXES = frozenset({TokenType.NOT, TokenType.DASH, TokenType.PLUS})
-_LITERALS = frozenset({TokenType.STRING, TokenType.NUMBER})
 _SYNTAX_FUNCTIONS = frozenset({"CAST", "EXTRACT", "POSITION", "SUBSTRING", "TRIM"})
 
 
@@ -68,8 +57,8 @@ def read(text: str) -> Node:
     try:
         tokens = dialect.tokenize(text)
     except TokenError:
-        raise _untokenized(text) from None
-    _check_tokens(text, tokens)
+        raise untokenized(text) from None
+    check_tokens(text, tokens)
     try:
         statements = dialect.parse(text)
     except ParseError as error:
@@ -79,15 +68,8 @@ def read(text: str) -> Node:
     root = statements[0] if len(statements) == 1 else None
     if not isinstance(root, exp.Expression):
         raise ExpressionError("there is no expression")
-    _check_literals(tokens, root)
+    check_literals(tokens, root)
     return _Reader(text).node(root)
-
-
-def _untokenized(text: str) -> ExpressionError:
-    for quote, what in (("'", "string"), ('"', "quoted name")):
-        if text.count(quote) % 2:
-            return place_of(text, text.rfind(quote)).error(f"the {what} does not end")
-    return ExpressionError("the expression cannot be read")
 
 
 def _unparsed(text: str, error: ParseError) -> ExpressionError:
@@ -102,76 +84,6 @@ def _unparsed(text: str, error: ParseError) -> ExpressionError:
         return place.error(f"{description.removeprefix('Expecting ')!r} is missing here")
     return place.error(f"{highlight!r} is not expected here")
 
-
-# --- tokens -----------------------------------------------------------------------------------
-
-
-def _check_tokens(text: str, tokens: Sequence[Token]) -> None:
-    """Refuse what no allowed expression contains, and nesting that parsing should not meet."""
-    if not tokens:
-        raise ExpressionError("the expression is empty")
-    if len(tokens) > MAX_TOKENS:
-        raise ExpressionError(f"the expression has more than {MAX_TOKENS} words and signs")
-    for index, token in enumerate(tokens):
-        place = place_of(text, token.start)
-        following = tokens[index + 1].start if index + 1 < len(tokens) else len(text)
-        if token.comments or text[token.end + 1 : following].strip():
-            raise place.error("comments are not allowed in an expression")
-        _check_token(token, place)
-        if token.token_type is TokenType.R_PAREN and tokens[index - 1].text == ",":
-            raise place.error("something is missing after ','")
-    if (gap := text[: tokens[0].start]).strip():
-        raise place_of(text, len(gap) - len(gap.lstrip())).error("comments are not allowed")
-    _check_nesting(text, tokens)
-
-
-def _check_token(token: Token, place: Place) -> None:
-    kind, word = token.token_type, token.text
-    if kind in (TokenType.STRING, TokenType.IDENTIFIER):
-        if "\0" in word:
-            raise place.error("a NUL character cannot be in a PostgreSQL text")
-    elif kind is TokenType.NUMBER:
-        if not _NUMBER.fullmatch(word):
-            raise place.error(f"{word!r} is no number")
-    elif kind is TokenType.DOT:
-        raise place.error("write columns without their table, and 0.5 rather than .5")
-    elif kind is TokenType.SEMICOLON:
-        raise place.error("an expression is no statement: ';' is not allowed")
-    elif not (word.lower() in _OPERATORS or _WORD.fullmatch(word) or " " in word):
-        raise place.error(f"{word!r} is not allowed in an expression")
-
-
-def _check_nesting(text: str, tokens: Iterable[Token]) -> None:
-    depth = prefixes = 0
-    for token in tokens:
-        kind = token.token_type
-        prefixes = prefixes + 1 if kind in _PREFIXES else 0
-        if kind in (TokenType.L_PAREN, TokenType.CASE):
-            depth += 1
-        elif kind in (TokenType.R_PAREN, TokenType.END):
-            depth -= 1
-        if depth + prefixes > MAX_NESTING:
-            raise place_of(text, token.start).error(
-                f"the expression is nested more than {MAX_NESTING} levels deep"
-            )
-
-
-def _check_literals(tokens: Iterable[Token], root: exp.Expression) -> None:
-    """Every literal of the text must be in the tree: nothing the parser drops goes unnoticed."""
-    written = Counter(_literal_text(token) for token in tokens if token.token_type in _LITERALS)
-    found = Counter(
-        str(node.this) for node in root.walk() if isinstance(node, exp.Literal | exp.JSONPathKey)
-    )
-    if written - found:
-        raise ExpressionError("a part of the expression is not understood; write it more simply")
-
-
-def _literal_text(token: Token) -> str:
-    number = token.token_type is TokenType.NUMBER
-    return "0" + token.text if number and token.text.startswith(".") else token.text
-
-
-# --- tree -------------------------------------------------------------------------------------
 
 _BINARY: dict[type[exp.Expression], str] = {
     exp.Add: "+", exp.Sub: "-", exp.Mul: "*", exp.Div: "/", exp.Mod: "%",

@@ -14,7 +14,6 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable
 from dataclasses import replace
-from typing import cast
 
 from cdc_daemon.model.changes import Batch, Operation, Relation, Replica, Run
 from cdc_daemon.model.errors import DecodeError
@@ -30,12 +29,19 @@ from cdc_daemon.sources.postgres.messages import (
     parse_type,
 )
 from cdc_daemon.sources.postgres.relations import Described, Relations
-from cdc_daemon.sources.postgres.shapes import KEY_END, Shape
+from cdc_daemon.sources.postgres.shapes import KEY_END, Decoded, Shape, runs_of
 from cdc_daemon.sources.postgres.types import Types
 
 _BEGIN_LENGTH = HEADER + 21
 _COMMIT_LENGTH = HEADER + 26
-_IGNORED = b"OM"  # origins and logical messages change no row
+_BEGIN, _COMMIT = b"BC"
+_DATA, _KEEPALIVE = b"wk"
+_NO_KEY = b"no shape."  # longer than any key, so that no message begins like it
+_IGNORED = "OM"  # origins and logical messages change no row
+
+Stretch = tuple[Shape, int, int]
+"""Rows of one shape without another between: where they begin among the shape's messages, and the
+ordinal of the first."""
 
 GetCopyData = Callable[[int], tuple[int, memoryview]]
 """libpq's PQgetCopyData: (length, payload), (0, _) when nothing is there, (-1, _) at the end."""
@@ -60,47 +66,42 @@ class Decoder:
         self._max_value_bytes = max_value_bytes
         self._described: dict[bytes, bytes] = {}  # relation oid -> its last Relation message
         self._mapped: dict[bytes, Relation] = {}
-        self._shapes: dict[bytes, Shape | None] = {}  # None: a table that nobody mapped
-        self._pending: list[bytes] = []  # messages of the current shape, not decoded yet
-        self._key = b""
+        self._shapes: dict[bytes, Shape] = {}
+        self._stretches: list[Stretch] = []  # what was collected since the last decoding
+        self._pending: list[bytes] = []  # messages of the current stretch's shape
+        self._key = _NO_KEY
+        self._start = 0  # the ordinal of the next change, less the length of pending
         self._runs: list[Run] = []
-        self._begins: list[tuple[int, bytes]] = []
         self._base = 0  # ordinal of the first change that was not taken yet
-        self._sequence = 0  # ordinal of the first change that was not decoded yet
         self._size = 0
         self._begin = b""  # the open transaction's Begin message
         self._first = 0  # ordinal of its first change
+        self._begins: list[tuple[int, bytes]] = []  # of committed transactions with changes
         self._commit = b""  # the last Commit message since the last batch
         self._committed = 0  # ordinal after the last committed change
         self._committed_size = 0
-        self._transactions = 0
-        self.server_end = 0  # the last position that the server told about, commits and keepalives
-        self.reply_requests = 0  # keepalives since the last data that asked for a reply
+        self.server_end = 0  # how far the server's log was read without anything for us
+        self.reply_requests = 0  # keepalives since the last transaction that asked for a reply
 
     @property
     def quiet(self) -> bool:
         """Whether nothing is held back: no open transaction, no change that was not taken."""
-        return not self._begin and not self._commit and self._read == self._base
-
-    @property
-    def _read(self) -> int:
-        """The ordinal of the next change to come."""
-        return self._sequence + len(self._pending)
+        return not self._begin and not self._begins and not self.waiting
 
     @property
     def full(self) -> bool:
         """Whether a piece's limit is reached."""
-        return self._read - self._base >= self._piece_rows or self._size >= self._piece_bytes
+        return self.waiting >= self._piece_rows or self._size >= self._piece_bytes
 
     @property
     def complete(self) -> bool:
         """Whether a whole transaction with changes waits to be taken."""
-        return self._transactions > 0
+        return bool(self._begins)
 
     @property
     def waiting(self) -> int:
         """Changes read and not taken yet."""
-        return self._read - self._base
+        return self._start + len(self._pending) - self._base
 
     # --- reading ------------------------------------------------------------------------------
 
@@ -110,155 +111,124 @@ class Decoder:
         Returns what the last ``get`` returned: 0 for nothing there, -1 for the copy's end, else
         more may be there. Raises DecodeError for what does not follow the protocol.
         """
-        message = b""
-        size = self._size
-        limit = self._piece_bytes
-        pending, key = self._pending, self._key
+        pending, key, start, size = self._pending, self._key, self._start, self._size
+        shapes, limit = self._shapes, self._piece_bytes
         found = 1
-        try:
-            for _ in range(max(1, self._piece_rows - self.waiting)):
-                found, view = get(1)
-                if found <= 0:
+        for _ in range(max(1, self._piece_rows - self.waiting)):
+            found, view = get(1)
+            if found <= 0:
+                break
+            message = view.tobytes()
+            head = message[HEADER:KEY_END]
+            if head == key:
+                pending.append(message)
+                size += found
+                if size >= limit:
                     break
-                message = cast(bytes, view.obj)
-                if message[HEADER:KEY_END] == key:
-                    pending.append(message)
-                    size += found
-                    if size >= limit:
-                        break
-                    continue
-                self._size = size
+            elif found == _BEGIN_LENGTH and head[0] == _BEGIN:
+                first = start + len(pending)
+                if self._begin or first != self._committed:
+                    raise DecodeError("begin inside a transaction", kind="B", offset=HEADER)
+                self._begin, self._first = message, first
+            elif found == _COMMIT_LENGTH and head[0] == _COMMIT and self._begin:
+                self._committed = start + len(pending)
+                self._committed_size = size
+                if self._committed > self._first:
+                    self._begins.append((self._first, self._begin))
+                self._begin, self._commit = b"", message
+            elif head in shapes and self._begin:
+                shape = shapes[head]
+                ordinal = start + len(pending)
+                pending, key = shape.pending, head
+                start = ordinal - len(pending)
+                self._stretches.append((shape, len(pending), ordinal))
+                pending.append(message)
+                size += found
+            else:
+                self._pending, self._key, self._start, self._size = pending, key, start, size
                 self._dispatch(message)
-                pending, key, size = self._pending, self._key, self._size
-        except (IndexError, struct.error, UnicodeDecodeError, ValueError) as exc:
-            raise malformed(message, exc) from exc
-        self._size = size
+                pending, key, start, size = self._pending, self._key, self._start, self._size
+                shapes = self._shapes
+        self._pending, self._key, self._start, self._size = pending, key, start, size
         return found
 
     def _dispatch(self, message: bytes) -> None:
-        """One message that does not look like the one before."""
-        if message[0] != 0x77:
-            self._control(message)
-            return
-        self.reply_requests = 0
-        kind = message[HEADER]
-        if kind == 0x42:
-            self._start_transaction(message)
-        elif kind == 0x43:
-            self._end_transaction(message)
-        elif kind in b"IUD":
-            self._row(message)
-        elif kind == 0x52:
+        """Everything that is rare. What a parser trips over becomes a DecodeError."""
+        try:
+            if message[0] == _KEEPALIVE:
+                end, reply = parse_keepalive(message)
+                self.server_end = max(self.server_end, end)
+                self.reply_requests += reply
+            elif message[0] == _DATA:
+                self._other(message, chr(message[HEADER]))
+            else:
+                raise DecodeError("unknown copy message", kind=chr(message[0]), offset=0)
+        except (IndexError, struct.error, ValueError) as exc:
+            raise malformed(message) from exc
+
+    def _other(self, message: bytes, kind: str) -> None:
+        if kind == "R":
             self._relation(message)
-        elif kind == 0x54:
+        elif kind == "T":
             self._truncate(message)
-        elif kind == 0x59:
+        elif kind == "Y":
             self._types.name(*parse_type(message))
+        elif kind in "IUD":
+            self._must_be_unmapped(message, kind)
+        elif kind in "BC":
+            raise DecodeError("wrong length or out of order", kind=kind, offset=HEADER)
         elif kind not in _IGNORED:
-            raise DecodeError("unknown message", kind=chr(kind), offset=HEADER)
+            raise DecodeError("unknown message", kind=kind, offset=HEADER)
 
-    def _control(self, message: bytes) -> None:
-        if message[0] != 0x6B:
-            raise DecodeError("unknown copy message", kind=chr(message[0]), offset=0)
-        end, reply = parse_keepalive(message)
-        self.server_end = max(self.server_end, end)
-        self.reply_requests += reply
+    def _must_be_unmapped(self, message: bytes, kind: str) -> None:
+        """A row message that fits no shape: nobody mapped its table, or it is malformed."""
+        oid = message[26:30]
+        if len(message) < KEY_END or oid not in self._described:
+            raise DecodeError("row of an undescribed relation", kind=kind, offset=26)
+        if oid in self._mapped:
+            what = "row that its relation does not describe, or outside a transaction"
+            raise DecodeError(what, kind=kind, offset=HEADER)
 
-    def _start_transaction(self, message: bytes) -> None:
-        read = self._read
-        if self._begin or read != self._committed:
-            raise DecodeError("begin inside a transaction", kind="B", offset=HEADER)
-        if len(message) != _BEGIN_LENGTH:
-            raise DecodeError("wrong length", kind="B", offset=HEADER)
-        self._begin, self._first = message, read
+    def _truncate(self, message: bytes) -> None:
+        """A Truncate message: one run for each mapped relation that it lists."""
+        oids = parse_truncate(message)
+        if not self._begin or not self._described.keys() >= set(oids):
+            what = "truncate of an undescribed relation, or outside a transaction"
+            raise DecodeError(what, kind="T", offset=HEADER)
+        for oid in oids:
+            if oid in self._mapped:
+                self._decode()
+                relation, operation = self._mapped[oid], Operation.TRUNCATE
+                run = Run(relation=relation, operation=operation, sequence=self._start)
+                self._runs.append(run)
+                self._start += 1
 
-    def _end_transaction(self, message: bytes) -> None:
-        if not self._begin:
-            raise DecodeError("commit without begin", kind="C", offset=HEADER)
-        if len(message) != _COMMIT_LENGTH:
-            raise DecodeError("wrong length", kind="C", offset=HEADER)
-        read = self._read
-        if read > self._first:
-            self._transactions += 1
-            self._begins.append((self._first, self._begin))
-            self._commit = message
-        elif not self._transactions:
-            self.server_end = max(self.server_end, parse_commit(message)[0])
-        else:
-            self._commit = message
-        self._begin = b""
-        self._committed = read
-        self._committed_size = self._size
+    # --- decoding -----------------------------------------------------------------------------
 
-    def _row(self, message: bytes) -> None:
-        """A row message of another shape than the one before."""
-        key = message[HEADER:KEY_END]
-        if key not in self._shapes:
-            self._shapes[key] = None
-            self._must_be_unmapped(message)
-        if self._shapes[key] is None:
-            return
-        if not self._begin:
-            raise DecodeError("row outside a transaction", kind=chr(key[0]), offset=HEADER)
-        self._flush()
-        self._key = key
-        self._pending.append(message)
-        self._size += len(message)
+    def _decode(self) -> None:
+        """Make runs of what was collected: each shape's messages at once, then cut to stretches."""
+        end = self._start + len(self._pending)
+        stretches, self._stretches = self._stretches, []
+        self._pending, self._key, self._start = [], _NO_KEY, end
+        decoded: dict[bytes, Decoded] = {}
+        for shape, _, _ in stretches:
+            if shape.key not in decoded:
+                decoded[shape.key] = shape.decode_pending()
+        for index, (shape, offset, ordinal) in enumerate(stretches):
+            following = stretches[index + 1][2] if index + 1 < len(stretches) else end
+            rows = slice(offset, offset + following - ordinal)
+            for run in runs_of(shape, decoded[shape.key], rows, ordinal):
+                self._add(run)
 
-    def _flush(self) -> None:
-        """Decode what is pending into runs."""
-        messages = self._pending
-        if not messages:
-            return
-        shape = self._shapes[self._key]
-        assert shape is not None
-        self._pending, self._key = [], b""
-        news, olds, partial = shape.decode(messages)
-        if not partial:
-            self._add(
-                Run(
-                    relation=shape.relation,
-                    operation=shape.operation,
-                    new_rows=news,
-                    old_rows=olds if shape.old else None,
-                    old_full=shape.old == b"O",
-                    sequence=self._sequence,
-                ),
-                len(messages),
-            )
-            return
-        for start, end, is_partial in _stretches(partial, len(messages)):
-            self._add(
-                Run(
-                    relation=shape.relation,
-                    operation=shape.operation,
-                    new_rows=news[start:end],
-                    old_rows=olds[start:end] if shape.old else None,
-                    old_full=shape.old == b"O",
-                    partial=is_partial,
-                    sequence=self._sequence,
-                ),
-                end - start,
-            )
-
-    def _add(self, run: Run, count: int) -> None:
+    def _add(self, run: Run) -> None:
         """Append a run, or extend the last one where it is of the same kind."""
-        self._sequence += count
         last = self._runs[-1] if self._runs else None
-        if (
-            last is not None
-            and last.relation is run.relation
-            and last.operation is run.operation
-            and (last.old_rows is None) == (run.old_rows is None)
-            and last.old_full == run.old_full
-            and last.partial == run.partial
-            and run.operation is not Operation.TRUNCATE
-        ):
-            last.new_rows += run.new_rows
-            if last.old_rows is not None and run.old_rows is not None:
-                last.old_rows += run.old_rows
-        else:
+        if last is None or not _alike(last, run):
             self._runs.append(run)
+            return
+        last.new_rows += run.new_rows
+        if last.old_rows is not None and run.old_rows is not None:
+            last.old_rows += run.old_rows
 
     # --- descriptions -------------------------------------------------------------------------
 
@@ -268,7 +238,7 @@ class Decoder:
         if self._described.get(oid) == body:
             return
         described = parse_relation(message, self._types)
-        self._flush()
+        self._decode()
         self._described[oid] = body
         self._shapes = {k: shape for k, shape in self._shapes.items() if k[1:5] != oid}
         self._mapped.pop(oid, None)
@@ -300,46 +270,25 @@ class Decoder:
             )
             self._shapes[shape.key] = shape
 
-    def _must_be_unmapped(self, message: bytes) -> None:
-        """A row message without a shape: nobody mapped its table, or it is malformed."""
-        oid, kind = message[26:30], chr(message[HEADER])
-        if len(message) < KEY_END or oid not in self._described:
-            raise DecodeError("row of an undescribed relation", kind=kind, offset=26)
-        if oid in self._mapped:
-            raise DecodeError("row that its relation does not describe", kind=kind, offset=30)
-
-    def _truncate(self, message: bytes) -> None:
-        """A Truncate message: one run for each mapped relation that it lists."""
-        oids = parse_truncate(message)
-        if not self._begin:
-            raise DecodeError("truncate outside a transaction", kind="T", offset=HEADER)
-        for oid in oids:
-            if oid not in self._described:
-                raise DecodeError("truncate of an undescribed relation", kind="T", offset=31)
-            if oid in self._mapped:
-                self._flush()
-                self._add(
-                    Run(
-                        relation=self._mapped[oid],
-                        operation=Operation.TRUNCATE,
-                        sequence=self._sequence,
-                    ),
-                    1,
-                )
-
     # --- taking away --------------------------------------------------------------------------
 
     def take(self) -> Batch | None:
         """What is complete, or a piece of an open transaction when that alone fills one."""
-        if self._commit:
+        if self._begins:
             return self._take_complete()
         if self._begin and self.full:
             return self._take_piece()
         return None
 
+    def skip(self) -> None:
+        """Note how far transactions without changes have brought the log."""
+        if self._commit and not self._begins:
+            self.server_end = max(self.server_end, parse_commit(self._commit)[0])
+            self._commit = b""
+
     def _take_complete(self) -> Batch:
         """Everything up to the last commit; what is behind it stays."""
-        self._flush()
+        self._decode()
         end, time = parse_commit(self._commit)
         runs, self._runs = _cut(self._runs, self._committed)
         batch = Batch(
@@ -347,26 +296,38 @@ class Decoder:
             begins=[parse_begin(first, message) for first, message in self._begins],
             position=format_lsn(end),
             commit_time=time,
-            transactions=self._transactions,
+            transactions=len(self._begins),
             changes=self._committed - self._base,
             size=self._committed_size,
         )
         self._base = self._committed
         self._size -= self._committed_size
-        self._commit, self._begins, self._transactions, self._committed_size = b"", [], 0, 0
+        self._commit, self._begins, self._committed_size = b"", [], 0
         return batch
 
     def _take_piece(self) -> Batch:
         """All that is there of the open transaction."""
-        self._flush()
+        self._decode()
         batch = Batch(
             runs=self._runs,
             begins=[parse_begin(self._first, self._begin)],
-            changes=self._sequence - self._base,
+            changes=self._start - self._base,
             size=self._size,
         )
-        self._runs, self._size, self._base = [], 0, self._sequence
+        self._runs, self._size, self._base = [], 0, self._start
         return batch
+
+
+def _alike(last: Run, run: Run) -> bool:
+    """Whether two neighbouring runs may be one."""
+    return (
+        last.relation is run.relation
+        and last.operation is run.operation
+        and last.partial == run.partial
+        and last.old_full == run.old_full
+        and (last.old_rows is None) == (run.old_rows is None)
+        and run.operation is not Operation.TRUNCATE
+    )
 
 
 def _cut(runs: list[Run], ordinal: int) -> tuple[list[Run], list[Run]]:
@@ -381,16 +342,3 @@ def _cut(runs: list[Run], ordinal: int) -> tuple[list[Run], list[Run]]:
         rest = replace(run, new_rows=news[at:], old_rows=olds and olds[at:], sequence=ordinal)
         after.insert(0, rest)
     return before, after
-
-
-def _stretches(partial: list[int], count: int) -> list[tuple[int, int, bool]]:
-    """(start, end, whether partial) of neighbouring rows that are alike."""
-    marked = set(partial)
-    found: list[tuple[int, int, bool]] = []
-    for index in range(count):
-        is_partial = index in marked
-        if found and found[-1][2] == is_partial:
-            found[-1] = (found[-1][0], index + 1, is_partial)
-        else:
-            found.append((index, index + 1, is_partial))
-    return found

@@ -69,7 +69,7 @@ def parse_relation(message: bytes, types: Types) -> Described:
     names, column_types, flagged = [], [], []
     offset = 3
     for _ in range(count):
-        end = rest.index(b"\0", offset)
+        end = rest.index(b"\0", offset + 1)
         name = rest[offset + 1 : end].decode()
         oid, modifier = struct.unpack_from(">Ii", rest, end + 1)
         names.append(name)
@@ -92,14 +92,9 @@ def parse_relation(message: bytes, types: Types) -> Described:
     )
 
 
-def malformed(message: bytes, exc: Exception) -> Exception:
-    """What a parser tripped over, as a DecodeError."""
+def malformed(message: bytes) -> DecodeError:
+    """What a parser tripped over."""
+    what = f"malformed message of {len(message)} bytes"
     if message[:1] == b"w" and len(message) > HEADER:
-        return DecodeError(
-            f"malformed message of {len(message)} bytes", kind=chr(message[HEADER]), offset=HEADER
-        )
-    return DecodeError(
-        f"malformed copy message of {len(message)} bytes",
-        kind=chr(message[0]) if message else "",
-        offset=0,
-    )
+        return DecodeError(what, kind=chr(message[HEADER]), offset=HEADER)
+    return DecodeError(what, kind=chr(message[0]) if message else "", offset=0)

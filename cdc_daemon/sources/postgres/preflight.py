@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 from typing import Any, Final
 
-from cdc_daemon.model.errors import ConfigurationError, Problem, Unreachable
+from cdc_daemon.model.errors import ConfigurationError, Problem
 from cdc_daemon.model.position import Checkpoint, Phase, SourceIdentity
 from cdc_daemon.sources.postgres.catalog import read_tables
 from cdc_daemon.sources.postgres.connection import Connection, Server
@@ -55,7 +55,7 @@ class System:
 def check(
     server: Server, connection: Connection, asked: Asked, checkpoint: Checkpoint | None
 ) -> list[Problem]:
-    """Every problem. Raises Unreachable when the slot is only in use at the moment."""
+    """Every problem. A slot in use is none: opening the stream says so, and is tried again."""
     problems = _server_problems(server, connection)
     if problems:
         return problems
@@ -71,9 +71,6 @@ def check(
         return problems
     problems += _identity_problems(server, connection, asked, checkpoint, system)
     problems += _position_problems(server, asked, checkpoint, slot, system)
-    if not problems and slot is not None and slot.active_pid is not None:
-        message = f"{server.where}: slot {asked.slot} is in use by server process {slot.active_pid}"
-        raise Unreachable(message, hint="another daemon, or an ended one that the server will drop")
     return problems
 
 
@@ -263,7 +260,7 @@ def _position_problems(
     if checkpoint.position is None:
         return [Problem(what="the checkpoint has no position", where=where, cure=_RESNAPSHOT)]
     position = parse_lsn(checkpoint.position)
-    if slot.confirmed > position:
+    if slot.confirmed > position and slot.active_pid is None:  # in use: by now it may be further
         what = (
             f"the slot was advanced to {format_lsn(slot.confirmed)}, past the checkpoint at "
             f"{checkpoint.position}: the changes between are lost"

@@ -20,11 +20,11 @@ Delete, TupleData), version 1, text values. Messages carry the 25-byte XLogData 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from cdc_daemon.model.changes import UNCHANGED, Operation, Relation, Row, Value
+from cdc_daemon.model.changes import UNCHANGED, Operation, Relation, Row, Run, Value
 from cdc_daemon.model.errors import DecodeError, Stop
 from cdc_daemon.sources.postgres.messages import HEADER
 
@@ -56,6 +56,7 @@ class Shape:
     new: bool
     max_value_bytes: int
     key: bytes = b""
+    pending: list[bytes] = field(default_factory=list)  # collected, not decoded yet
     _each: Callable[[list[bytes]], Decoded] = field(init=False)
     _all: Callable[[list[bytes]], Decoded | None] | None = None
     _misses: int = 0
@@ -105,11 +106,40 @@ class Shape:
         except IndexError:
             return self._strictly(messages)
 
+    def decode_pending(self) -> Decoded:
+        """Decode what was collected."""
+        messages, self.pending = self.pending, []
+        return self.decode(messages)
+
     def _strictly(self, messages: Sequence[bytes]) -> Decoded:
         decoded: Decoded = ([], [], [])
         for message in messages:
             append_strictly(self, message, decoded)
         return decoded
+
+
+def runs_of(shape: Shape, decoded: Decoded, rows: slice, sequence: int) -> Iterator[Run]:
+    """The runs of neighbouring rows: one, or more where rows with and without UNCHANGED mix."""
+    news, olds, partial = decoded
+    start, end = rows.start, rows.stop
+    marked = {i for i in partial if start <= i < end} if partial else ()
+    while start < end:
+        stop = end
+        if marked:
+            alike = (i for i in range(start, end) if (i in marked) != (start in marked))
+            stop = next(alike, end)
+        whole = start == 0 and stop == len(news or olds)
+        yield Run(
+            relation=shape.relation,
+            operation=shape.operation,
+            new_rows=news if whole else news[start:stop],
+            old_rows=(olds if whole else olds[start:stop]) if shape.old else None,
+            old_full=shape.old == b"O",
+            partial=start in marked,
+            sequence=sequence,
+        )
+        sequence += stop - start
+        start = stop
 
 
 def append_strictly(shape: Shape, message: bytes, decoded: Decoded) -> None:

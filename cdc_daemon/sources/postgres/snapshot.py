@@ -10,20 +10,21 @@ from __future__ import annotations
 import select
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Final
 
 import psycopg
 from psycopg import sql
 
 from cdc_daemon.model.changes import Batch, Operation, Relation, Row, Run
-from cdc_daemon.model.errors import Unreachable
+from cdc_daemon.model.errors import PreflightRefusal, Problem, Unreachable
 from cdc_daemon.model.ports import Table
 from cdc_daemon.sources.postgres.connection import Connection, Server
 from cdc_daemon.sources.postgres.copytext import parse_rows
 from cdc_daemon.sources.postgres.lsn import parse_lsn
 
 SLOT_TIMEOUT: Final = 60.0  # seconds that creating a slot may wait for running transactions
+_ACTIVE: Final = psycopg.pq.TransactionStatus.ACTIVE
 _BLOCKERS: Final = """
 SELECT pid, usename::text, application_name,
        pg_catalog.date_part('epoch', pg_catalog.now() - xact_start)::bigint
@@ -70,7 +71,27 @@ class PostgresSnapshot:
                     yield self._batch(relation, parse_rows(lines), sum(map(len, lines)))
 
     def _pieces(self, query: sql.Composed) -> Iterator[list[bytes]]:
-        """The lines of one COPY, up to a piece's limits at a time."""
+        """The lines of one COPY, up to a piece's limits at a time; given up, it leaves no trace."""
+        self._connection.execute("SAVEPOINT copying")
+        try:
+            yield from self._lines(query)
+        finally:
+            if self._connection.pgconn.transaction_status == _ACTIVE:
+                self._give_up()
+
+    def _give_up(self) -> None:
+        """End a COPY that nobody reads to its end, and keep the snapshot."""
+        pgconn = self._connection.pgconn
+        with suppress(psycopg.Error):
+            pgconn.get_cancel().cancel()
+            while pgconn.get_copy_data(0)[0] > 0:
+                pass
+            while pgconn.get_result() is not None:
+                pass
+            self._connection.execute("ROLLBACK TO SAVEPOINT copying")
+
+    def _lines(self, query: sql.Composed) -> Iterator[list[bytes]]:
+        """The lines of one COPY, as they come from the server."""
         pgconn = self._connection.pgconn
         pgconn.send_query(query.as_bytes(self._connection))
         poll = select.poll()
@@ -81,7 +102,7 @@ class PostgresSnapshot:
         while True:
             found, view = pgconn.get_copy_data(1)
             if found > 0:
-                lines.append(view.obj)  # type: ignore[arg-type]
+                lines.append(bytes(view))
                 size += found
                 if len(lines) >= self._piece_rows or size >= self._piece_bytes:
                     yield lines
@@ -151,8 +172,7 @@ def exported_snapshot(
     """
     walsender = server.connect_for_replication()
     try:
-        if replace:
-            _drop_slot(server, walsender, slot)
+        _make_room(server, walsender, slot, replace=replace)
         connection = server.connect()
         try:
             position, name = _create_slot(server, walsender, slot, timeout)
@@ -167,14 +187,18 @@ def exported_snapshot(
         walsender.close()
 
 
-def _drop_slot(server: Server, walsender: Connection, slot: str) -> None:
-    """Drop a slot that a broken try left behind; a walsender that still holds it is waited for."""
+def _make_room(server: Server, walsender: Connection, slot: str, *, replace: bool) -> None:
+    """Drop the slot that a broken try left behind; refuse one that is not ours."""
     with server.errors(f"dropping slot {slot}"):
         found = walsender.execute(
             sql.SQL("SELECT 1 FROM pg_catalog.pg_replication_slots WHERE slot_name = {}").format(
                 sql.Literal(slot)
             )
         ).fetchone()
+        if found and not replace:
+            cure = f"if nobody else uses it: SELECT pg_drop_replication_slot('{slot}')"
+            what = f"slot {slot} exists, but no checkpoint belongs to it"
+            raise PreflightRefusal([Problem(what=what, where=server.where, cure=cure)])
         if found:
             walsender.execute(sql.SQL("DROP_REPLICATION_SLOT {}").format(sql.Identifier(slot)))
 

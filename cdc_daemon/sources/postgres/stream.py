@@ -29,7 +29,8 @@ from cdc_daemon.sources.postgres.messages import feedback
 
 _SOONEST: Final = 0.1  # seconds between two feedbacks, however often the server asks
 _IDLE: Final = 1.0  # seconds between two idle positions that nobody asked for
-_LINGER_MS: Final = 1.0  # how long a busy stream may pause before what is complete is handed over
+_LINGER: Final = 0.001  # seconds that a busy stream is given to send more
+_PATIENCE: Final = 0.02  # seconds after which what is complete is handed over in any case
 _BUSY: Final = 32  # changes in hand from which a stream counts as busy
 _STORM: Final = 12  # reply requests in a row without data that look like a shutdown
 _PROBE: Final = 5.0  # seconds between two looks whether the server is shutting down
@@ -99,12 +100,12 @@ class PostgresStream:
     def read(self, timeout: float) -> Batch | None:
         """What is complete, or a piece of a large transaction, or an idle position, or None.
 
-        Returns as soon as something is complete and the socket is silent; a busy stream may pause
-        for a millisecond before that, so that its batches are worth their handling.
+        Returns as soon as something is complete and nothing more comes at once. A busy stream is
+        given a millisecond again and again for that, so that its batches are worth their handling.
         """
-        deadline = time.monotonic() + timeout
+        begun = time.monotonic()
         decoder = self._decoder
-        silent = False
+        seen = 0
         while True:
             found = self._pump()
             self.keep_alive()
@@ -113,13 +114,17 @@ class PostgresStream:
             if found > 0:
                 continue
             if decoder.complete:
-                if silent and (batch := decoder.take()):
+                late = time.monotonic() - begun > _PATIENCE
+                if (late or decoder.waiting == seen) and (batch := decoder.take()):
                     return self._hand_over(batch)
-                silent = not self._wait(_LINGER_MS if decoder.waiting >= _BUSY else 0)
+                seen = decoder.waiting
+                if seen >= _BUSY:
+                    time.sleep(_LINGER)
+                self._wait(0)
                 continue
             if idle := self._idle_batch():
                 return idle
-            remaining = deadline - time.monotonic()
+            remaining = begun + timeout - time.monotonic()
             if remaining <= 0:
                 return None
             self._wait(1000 * min(remaining, self._until_feedback()))
@@ -138,14 +143,13 @@ class PostgresStream:
         self._watch_requests()
         return found
 
-    def _wait(self, milliseconds: float) -> bool:
-        """Wait for the socket, then take in what it has; whether it had something to say."""
-        ready = bool(self._poll.poll(milliseconds))
-        try:
-            self._pgconn.consume_input()
-        except psycopg.Error as exc:
-            raise self._server.translate(exc, "reading the log") from exc
-        return ready
+    def _wait(self, milliseconds: float) -> None:
+        """Wait for the socket, then take in what it has; TLS may have some though it is silent."""
+        if self._poll.poll(milliseconds) or self._pgconn.ssl_in_use:
+            try:
+                self._pgconn.consume_input()
+            except psycopg.Error as exc:
+                raise self._server.translate(exc, "reading the log") from exc
 
     def _raise_end(self) -> None:
         """The server ended the copy: with an error, or because it shuts down."""
@@ -167,8 +171,11 @@ class PostgresStream:
 
     def _idle_batch(self) -> Batch | None:
         """An empty batch where the log has gone on without changes for us."""
+        if not self._decoder.quiet:
+            return None
+        self._decoder.skip()
         end = self._decoder.server_end
-        if not self._decoder.quiet or end <= self._handed_over:
+        if end <= self._handed_over:
             return None
         now = time.monotonic()
         if not self._reply_due and now < self._next_idle:

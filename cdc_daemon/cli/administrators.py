@@ -1,0 +1,82 @@
+"""``--admin-dsn [NAME=]DSN``: with whose rights each server is set up.
+
+NAME is a source or ``target``; without it the target is meant. A server without one is reached as
+configured. No message quotes a connection: it may hold a password.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from cdc_daemon.config.configuration import Configuration
+
+    F = TypeVar("F", bound=Callable[..., Any])
+
+TARGET = "target"
+VARIABLE = "CDC_DAEMON_ADMIN_DSN"
+
+
+def admin_option(command: F) -> F:
+    """Decorator: the repeatable option, as ``admin_dsns``."""
+    option = click.option(
+        "--admin-dsn",
+        "admin_dsns",
+        multiple=True,
+        metavar="[NAME=]DSN",
+        envvar=VARIABLE,
+        help="Connection with the rights to create things, for the source NAME or for the target;"
+        f" repeatable. Default: ${VARIABLE} (divided by blanks), else as configured. Keep passwords"
+        " out of it: use PGPASSFILE.",
+    )
+    return option(command)
+
+
+def connections(
+    configuration: Configuration, admin_dsns: Sequence[str]
+) -> dict[str, Mapping[str, str]]:
+    """Connection keywords of every source and of ``target``. Raises UsageError."""
+    found: dict[str, Mapping[str, str]] = {}
+    for given in admin_dsns:
+        name, dsn = _divided(configuration, given)
+        if name in found:
+            raise click.UsageError(f"--admin-dsn is given twice for {name}")
+        found[name] = _conninfo(configuration, name, dsn)
+    return {
+        **{name: source.conninfo for name, source in configuration.sources.items()},
+        TARGET: configuration.target.conninfo,
+        **found,
+    }
+
+
+def _divided(configuration: Configuration, given: str) -> tuple[str, str]:
+    name, equals, dsn = given.partition("=")
+    if equals and (name == TARGET or name in configuration.sources):
+        return name, dsn
+    return TARGET, given
+
+
+def _conninfo(configuration: Configuration, name: str, dsn: str) -> Mapping[str, str]:
+    from cdc_daemon.config.conninfo import is_loopback, parse_conninfo
+    from cdc_daemon.config.scalars import Complaint
+
+    configured = configuration.target if name == TARGET else configuration.sources[name]
+    try:
+        found = parse_conninfo(dsn)
+    except Complaint as complaint:
+        cure = f" ({complaint.cure})" if complaint.cure else ""
+        raise click.UsageError(f"--admin-dsn for {name}: {complaint.what}{cure}") from None
+    wanted = configured.conninfo.get("dbname")
+    if wanted and found.get("dbname") not in (None, wanted):
+        raise click.UsageError(
+            f"--admin-dsn for {name} names database {found['dbname']!r}, not {wanted!r}"
+        )
+    if not is_loopback(found):
+        found.setdefault("sslmode", "verify-full")
+    return found

@@ -1,0 +1,92 @@
+"""One command to one pipeline: through its worker, or, where none runs, by taking the epoch.
+
+The command always goes through ``cdc.command``, so that who did what is kept; whoever holds the
+epoch carries out what is pending, by the same code.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from cdc_daemon.cli.output import words
+from cdc_daemon.model.errors import CdcError, Fenced, PreflightRefusal, Retryable
+from cdc_daemon.model.ports import Command, Control
+
+if TYPE_CHECKING:
+    from cdc_daemon.config.configuration import Configuration
+
+EVERY = 0.1  # seconds between looks
+
+
+def command(
+    configuration: Configuration,
+    control: Control,
+    pipeline: str,
+    verb: str,
+    arguments: Mapping[str, object],
+    timeout: float,
+) -> dict[str, object]:
+    """Have it carried out; its result.
+
+    Raises CdcError when it failed, Retryable when nobody did it within ``timeout`` seconds.
+    """
+    if pipeline not in configuration.sources:
+        raise CdcError(f"pipeline {pipeline} is not configured any longer")
+    number = control.submit(pipeline, verb, dict(arguments), actor())
+    deadline = time.monotonic() + timeout
+    fenced: Fenced | None = None
+    while True:
+        found = control.command(number)
+        if found.state != "pending":
+            return _result(found)
+        if not control.holder_alive(pipeline):
+            fenced = _carry_out(configuration, pipeline)
+            if fenced is None:
+                return _result(control.command(number))
+        if time.monotonic() >= deadline:
+            reason = f": {fenced.message}" if fenced else ""
+            raise Retryable(
+                f"command {number} is still pending after {timeout:g} s{reason}",
+                hint="the worker carries it out as soon as it can",
+            )
+        time.sleep(EVERY)
+
+
+def actor() -> str:
+    """Who asks: the operating system's name of the user."""
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return str(os.getuid())
+
+
+def _carry_out(configuration: Configuration, pipeline: str) -> Fenced | None:
+    """Hold the pipeline for as long as its pending commands take; who else holds it, if so."""
+    from cdc_daemon import build
+    from cdc_daemon.engine.meter import Meter
+
+    meter = Meter(pipeline, build.mapping_names(configuration.mappings_of(pipeline)))
+    parts = build.open_pipeline(configuration, pipeline, meter)
+    try:
+        problems = parts.sink.check()
+        if problems:
+            raise PreflightRefusal(problems)
+        parts.sink.acquire()
+        words(f"no worker runs pipeline {pipeline}: doing it here")
+        parts.repairs.run_commands()
+    except Fenced as error:
+        return error
+    finally:
+        parts.close()
+    return None
+
+
+def _result(found: Command) -> dict[str, object]:
+    result = found.result or {}
+    if found.state == "failed":
+        raise CdcError(str(result.get("error", f"command {found.id} failed")))
+    return result

@@ -1,0 +1,109 @@
+"""``plan`` and ``apply``: what has to be created in the databases, and creating it.
+
+Per server, in the order in which it is done: publications at the sources, then ledger, reference
+tables, entity tables and rights at the target. A plan over databases that are as they should be is
+empty; applying it once more does nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import click
+
+from cdc_daemon.cli.administrators import admin_option, connections
+from cdc_daemon.cli.given import Given, output_option, pass_given, shared_options
+from cdc_daemon.cli.output import print_json, words
+from cdc_daemon.cli.problems import Found, as_json
+from cdc_daemon.model.errors import EXIT_CONFIGURATION, EXIT_OK, ConfigurationError
+
+if TYPE_CHECKING:
+    from cdc_daemon.build import ServerPlan
+
+
+@click.command()
+@shared_options
+@output_option
+@admin_option
+@pass_given
+def plan(given: Given, admin_dsns: tuple[str, ...]) -> int:
+    """Show what has to be created in the databases, as SQL; change nothing."""
+    from cdc_daemon import build
+
+    configuration = given.load_with_warnings()
+    plans = build.plan_all(configuration, connections(configuration, admin_dsns))
+    return _show(given, plans)
+
+
+@click.command()
+@shared_options
+@output_option
+@admin_option
+@click.option("--dry-run", is_flag=True, help="Only show it, as plan does.")
+@click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+@pass_given
+def apply(given: Given, admin_dsns: tuple[str, ...], dry_run: bool, yes: bool) -> int:
+    """Create what the plan shows: publications, ledger, entity tables, rights."""
+    from cdc_daemon import build
+
+    configuration = given.load_with_warnings()
+    admins = connections(configuration, admin_dsns)
+    plans = build.plan_all(configuration, admins)
+    if dry_run:
+        return _show(given, plans)
+    refusals = [problem for one in plans for problem in one.refusals]
+    if refusals:
+        raise ConfigurationError(refusals)
+    if given.output == "table":
+        _show(given, plans)
+    if any(one.changes for one in plans):
+        if not given.confirm("Do this?", yes=yes):
+            words("nothing was changed")
+            return EXIT_OK
+        plans = build.apply_all(configuration, admins)
+        words(f"done: {_count(plans)}")
+    if given.output == "json":
+        print_json(_as_json(plans))
+    return EXIT_OK
+
+
+def _show(given: Given, plans: Sequence[ServerPlan]) -> int:
+    """Changes as SQL on stdout, refusals on stderr; the exit code."""
+    refusals = Found(problems=[problem for one in plans for problem in one.refusals])
+    if given.output == "json":
+        print_json(_as_json(plans))
+    else:
+        for one in plans:
+            if one.changes:
+                click.echo(_script(one))
+    refusals.say()
+    if refusals.problems:
+        return EXIT_CONFIGURATION
+    if not any(one.changes for one in plans):
+        words("nothing to do")
+    return EXIT_OK
+
+
+def _script(one: ServerPlan) -> str:
+    parts = [f"-- {one.server}"]
+    parts += [f"-- {change.description}\n{change.sql};" for change in one.changes]
+    return "\n\n".join(parts) + "\n"
+
+
+def _as_json(plans: Sequence[ServerPlan]) -> list[dict[str, object]]:
+    return [
+        {
+            "server": one.server,
+            "changes": [
+                {"description": change.description, "sql": change.sql} for change in one.changes
+            ],
+            "refusals": [as_json(problem) for problem in one.refusals],
+        }
+        for one in plans
+    ]
+
+
+def _count(plans: Sequence[ServerPlan]) -> str:
+    number = sum(len(one.changes) for one in plans)
+    return f"{number} change{'' if number == 1 else 's'}"

@@ -1,0 +1,194 @@
+"""``status``: where every pipeline stands, from the control database and from a running daemon.
+
+The control database says what is committed and parked; the daemon's own page, where it answers,
+says what goes on right now. Either alone is enough to answer.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+import http.client
+import json
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from cdc_daemon.cli.given import Given, output_option, pass_given, shared_options
+from cdc_daemon.cli.output import ago, print_json, print_table
+from cdc_daemon.cli.problems import Found
+from cdc_daemon.model.errors import EXIT_DIFFERENCE, EXIT_OK
+from cdc_daemon.model.ports import Control
+from cdc_daemon.model.position import Checkpoint, Phase
+
+if TYPE_CHECKING:
+    from cdc_daemon.config.configuration import Configuration
+
+WORSE = ("degraded", "stalled", "blocked", "stopped")
+"""States that somebody should look at, the worst last."""
+
+MOST_COUNTED = 10_000
+_HEAD = (
+    "PIPELINE",
+    "STATE",
+    "LAG",
+    "PARKED",
+    "TRANSACTIONS",
+    "CHANGES",
+    "POSITION",
+    "APPLIED",
+    "NOTE",
+)
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """One pipeline. ``live``: a daemon on this machine reports it; ``held``: a worker holds it."""
+
+    pipeline: str
+    state: str
+    live: bool
+    held: bool | None
+    phase: str | None = None
+    position: str | None = None
+    commit_time: dt.datetime | None = None
+    updated_at: dt.datetime | None = None
+    transactions: int | None = None
+    changes: int | None = None
+    parked: int | None = None
+    lag_seconds: float | None = None
+    lag_bytes: int | None = None
+    restarts: int | None = None
+    error: str = ""
+
+
+@click.command()
+@shared_options
+@output_option
+@click.option(
+    "--fail-on",
+    type=click.Choice(WORSE),
+    help="Exit 3 if any pipeline is in this state or a worse one.",
+)
+@pass_given
+def status(given: Given, fail_on: str | None) -> int:
+    """Show where every pipeline stands."""
+    configuration = given.load()
+    live = ask_daemon(configuration.settings.metrics_host, configuration.settings.metrics_port)
+    found = Found()
+    standings = [standing(name, None, live.get(name), None, None) for name in configuration.sources]
+    with found:
+        standings = stand(configuration, live)
+    found.say()
+    if given.output == "json":
+        print_json([dataclasses.asdict(one) for one in standings])
+    elif found.exit_code == EXIT_OK or live:
+        print_table(_HEAD, [_row(one) for one in standings])
+    if found.exit_code == EXIT_OK and fail_on and any(_at_least(s, fail_on) for s in standings):
+        return EXIT_DIFFERENCE
+    return found.exit_code
+
+
+def stand(configuration: Configuration, live: Mapping[str, Mapping[str, Any]]) -> list[Standing]:
+    """Every configured pipeline. Raises Unreachable, ConfigurationError."""
+    from cdc_daemon import build
+
+    control = build.make_control(configuration)
+    try:
+        checkpoints = {found.pipeline: found for found in control.checkpoints()}
+        return [
+            standing(
+                name,
+                checkpoints.get(name),
+                live.get(name),
+                control.holder_alive(name),
+                _parked(control, name),
+            )
+            for name in configuration.sources
+        ]
+    finally:
+        control.close()
+
+
+def standing(
+    name: str,
+    checkpoint: Checkpoint | None,
+    live: Mapping[str, Any] | None,
+    held: bool | None,
+    parked: int | None,
+) -> Standing:
+    """What is known of one pipeline."""
+    known = Standing(
+        pipeline=name, state="stopped", live=live is not None, held=held, parked=parked
+    )
+    if checkpoint is not None:
+        known = dataclasses.replace(
+            known,
+            state=_state(checkpoint, held=bool(held), parked=bool(parked)),
+            phase=checkpoint.phase.value,
+            position=checkpoint.position,
+            commit_time=checkpoint.commit_time,
+            updated_at=checkpoint.updated_at,
+            transactions=checkpoint.transactions,
+            changes=checkpoint.changes,
+        )
+    if live is None:
+        return known
+    return dataclasses.replace(
+        known,
+        state=str(live["state"]),
+        lag_seconds=live["lag_seconds"],
+        lag_bytes=live["lag_bytes"],
+        restarts=live["restarts"],
+        error=str(live["error"]),
+        parked=sum(live["parked"].values()) if parked is None else parked,
+    )
+
+
+def ask_daemon(host: str, port: int, timeout: float = 2.0) -> dict[str, Mapping[str, Any]]:
+    """What a daemon on this machine says of its pipelines; nothing where none answers."""
+    if port == 0:
+        return {}
+    connection = http.client.HTTPConnection(host, port, timeout=timeout)
+    try:
+        connection.request("GET", "/status")
+        return {view["pipeline"]: view for view in json.loads(connection.getresponse().read())}
+    except (OSError, http.client.HTTPException, ValueError, TypeError, KeyError):
+        return {}
+    finally:
+        connection.close()
+
+
+def _state(checkpoint: Checkpoint, *, held: bool, parked: bool) -> str:
+    """The state as far as the control database alone tells it."""
+    if not held:
+        return "stopped"
+    if checkpoint.phase is not Phase.STREAMING:
+        return "starting" if checkpoint.phase is Phase.NEW else "snapshotting"
+    return "degraded" if parked else "streaming"
+
+
+def _parked(control: Control, pipeline: str) -> int:
+    return len(control.failures(pipeline=pipeline, limit=MOST_COUNTED))
+
+
+def _at_least(standing: Standing, level: str) -> bool:
+    if standing.parked and level == "degraded":
+        return True
+    return standing.state in WORSE and WORSE.index(standing.state) >= WORSE.index(level)
+
+
+def _row(standing: Standing) -> Sequence[object]:
+    lag = standing.lag_seconds
+    return (
+        standing.pipeline,
+        standing.state,
+        None if lag is None else f"{lag:.3f} s",
+        standing.parked,
+        standing.transactions,
+        standing.changes,
+        standing.position,
+        ago(standing.updated_at),
+        standing.error.split("\n", 1)[0],
+    )

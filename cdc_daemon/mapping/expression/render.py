@@ -1,0 +1,99 @@
+"""Typed tree → PostgreSQL text that gives the same value, to run on the source.
+
+Every implicit cast is written out and everything composite stands in parentheses, so that the text
+does not depend on precedence or on how the server would resolve literals. Order of texts is by code
+point (``COLLATE "C"``). A ``%`` in it is not doubled: pass the text without parameters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from cdc_daemon.mapping.expression.casts import TEXTS, printed, sql_type
+from cdc_daemon.mapping.expression.typed import (
+    Apply,
+    Choose,
+    Coalesce,
+    Compare,
+    Connect,
+    Const,
+    Distinct,
+    Input,
+    Is,
+    Member,
+    Not,
+    Shared,
+    Typed,
+    Written,
+)
+
+Quote = Callable[[str], str]
+_BY_CODE_POINT = ' COLLATE "C"'
+
+
+def render(node: Typed, quote: Quote) -> str:  # noqa: C901, PLR0911, PLR0912 - one arm per kind
+    """The SQL of a node; ``quote`` writes a column's name (and its table's alias)."""
+
+    def sql(part: Typed) -> str:
+        return render(part, quote)
+
+    match node:
+        case Const():
+            return _constant(node)
+        case Input():
+            return _input(node, quote)
+        case Apply():
+            return node.sql.format(*map(sql, node.operands))
+        case Written():
+            return node.sql.format(*map(sql, node.operands))
+        case Shared():
+            return sql(node.operand)
+        case Compare():
+            collate = _collation(node)
+            return f"({sql(node.left)}{collate} {node.operator} {sql(node.right)}{collate})"
+        case Connect():
+            return "(" + f" {node.operator.upper()} ".join(map(sql, node.operands)) + ")"
+        case Not():
+            return f"(NOT {sql(node.operand)})"
+        case Is():
+            word = "NULL" if node.value is None else str(node.value).upper()
+            return f"({sql(node.operand)} IS {word})"
+        case Distinct():
+            return f"({sql(node.left)} IS DISTINCT FROM {sql(node.right)})"
+        case Member():
+            values = [sql(constant) for constant in node.values]
+            if node.has_null:
+                values.append(f"NULL::{sql_type(node.operand.kind)}")
+            return f"({sql(node.operand)} IN ({', '.join(values)}))"
+        case Coalesce():
+            return f"COALESCE({', '.join(map(sql, node.operands))})"
+        case Choose():
+            whens = [f"WHEN {sql(test)} THEN {sql(result)}" for test, result in node.whens]
+            return f"CASE {' '.join(whens)} ELSE {sql(node.default)} END"
+
+
+def _collation(node: Compare) -> str:
+    """Order is by code point; so is equality of two columns, whose collations may differ."""
+    if node.left.kind not in TEXTS:
+        return ""
+    constant = isinstance(node.left, Const) or isinstance(node.right, Const)
+    return "" if constant and node.operator in ("=", "<>") else _BY_CODE_POINT
+
+
+def _input(node: Input, quote: Quote) -> str:
+    """Char without its padding; real as the double that calculates; others as they are."""
+    name = quote(node.name)
+    if node.type.name == "char":
+        return f"({name})::text"
+    return f"({name})::double precision" if node.type.name == "real" else name
+
+
+def _constant(node: Const) -> str:
+    kind = sql_type(node.kind)
+    if node.value is None:
+        return f"NULL::{kind}"
+    if isinstance(node.value, bool):
+        return str(node.value).upper()
+    if node.kind == "integer" and isinstance(node.value, int) and node.value >= 0:
+        return str(node.value)
+    return "'" + printed(node).decode().replace("'", "''") + f"'::{kind}"

@@ -1,0 +1,87 @@
+"""Rows in canonical text, and their content hash.
+
+The hash of a table is sha256 over its rows in key order, each value as a mark for NULL or its
+length and bytes. ``last_sync_time``, ``id`` and tombstones do not count.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+import psycopg
+
+from cdc_daemon.mapping.convert import canonical_form
+from cdc_daemon.model.entities import Attribute, Entity, Kind
+from cdc_daemon.model.errors import DataError
+from cdc_daemon.sinks.postgres.errors import translate
+from cdc_daemon.sinks.postgres.session import connect
+from cdc_daemon.verify.reading import encoding_of, snapshot, stream
+from cdc_daemon.verify.statement import TargetStatement
+
+Values = tuple[bytes | None, ...]
+
+_AS_THEY_ARE = frozenset({Kind.STRING, Kind.TEXT, Kind.DATE})
+_NULL = b"\0"
+
+
+def canonical_row(attributes: Sequence[Attribute]) -> Callable[[Sequence[bytes | None]], Values]:
+    """A function that gives the canonical texts of a row with these attributes."""
+    forms = [
+        (i, canonical_form(attribute.type))
+        for i, attribute in enumerate(attributes)
+        if attribute.type.kind not in _AS_THEY_ARE
+    ]
+
+    def canonical(row: Sequence[bytes | None]) -> Values:
+        values = list(row)
+        for i, form in forms:
+            value = values[i]
+            if value is not None:
+                values[i] = _or_as_it_is(form, value)
+        return tuple(values)
+
+    return canonical
+
+
+def _or_as_it_is(form: Callable[[bytes], bytes], value: bytes) -> bytes:
+    """What is no value of its type (a column altered by hand) stays as it is, and differs."""
+    try:
+        return form(value)
+    except (DataError, ValueError):
+        return value
+
+
+def encoded(values: Values) -> bytes:
+    """A canonical row as unambiguous bytes."""
+    return b"".join(
+        [_NULL if v is None else b"\1" + len(v).to_bytes(8, "big") + v for v in values]
+    )
+
+
+def content_hashes(
+    conninfo: Mapping[str, str], schema: str, entities: Iterable[Entity]
+) -> dict[str, str]:
+    """Content hash of each entity's table in the control database, over all its attributes.
+
+    Raises Unreachable, ConfigurationError, or Stop where a table is not as the entity says.
+    """
+    connection = connect(conninfo, "cdc_daemon:verify")
+    try:
+        with snapshot(connection):
+            encoding = encoding_of(connection)
+            found: dict[str, str] = {}
+            for entity in entities:
+                attributes = tuple(entity.attribute(name) for name in entity.key)
+                attributes += tuple(a for a in entity.attributes if a.name not in entity.key)
+                statement = TargetStatement(entity=entity, attributes=attributes, schema=schema)
+                canonical = canonical_row(attributes)
+                digest = hashlib.sha256()
+                for row in stream(connection, statement.ordered(encoding=encoding)):
+                    digest.update(encoded(canonical(row)))
+                found[entity.name] = digest.hexdigest()
+            return found
+    except psycopg.Error as exc:
+        raise translate(exc) from exc
+    finally:
+        connection.close()

@@ -1,0 +1,272 @@
+"""One pipeline verified: both sides read once, then what differed read again until it is settled.
+
+Order of one reading: source, wait until the pipeline has applied it, target, source again. A key is
+equal if the target's row is what the source had before or after. What differs is read again up to
+three times: it is a real difference if both sides still say exactly the same one reading later, and
+moving if they never do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+
+import psycopg
+
+from cdc_daemon.config.configuration import Configuration
+from cdc_daemon.mapping.compile import CompiledMapping
+from cdc_daemon.sinks.postgres import failures
+from cdc_daemon.sinks.postgres.errors import translate
+from cdc_daemon.sources.postgres.connection import Server
+from cdc_daemon.verify.circumstances import (
+    CHUNK,
+    Circumstances,
+    Queue,
+    chunks,
+    dangling_keys,
+    ignores,
+    keeps_all,
+    kept,
+)
+from cdc_daemon.verify.comparison import Comparison, Group, Key, Tally
+from cdc_daemon.verify.judgement import judge
+from cdc_daemon.verify.progress import await_applied, nudge, shown, written
+from cdc_daemon.verify.reading import Connection, SourceReader, snapshot, stream
+from cdc_daemon.verify.report import Example, MappingReport
+from cdc_daemon.verify.statement import TargetStatement, key_set
+
+ROUNDS = 3
+"""How often rows that differ are read again."""
+
+SET_ASIDE = 100_000
+"""Keys per mapping that are kept to be read again; differences beyond count as they stand."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Work:
+    """One mapping on its way through a verification."""
+
+    compiled: CompiledMapping
+    reader: SourceReader
+    target: TargetStatement
+    comparison: Comparison
+    tally: Tally = field(default_factory=lambda: Tally(SET_ASIDE))
+    pending: list[Group] = field(default_factory=list)
+    counts: dict[str, int] = field(default_factory=dict)
+    examples: list[Example] = field(default_factory=list)
+
+    def count(self, kind: str, examples: Sequence[Example], number: int | None = None) -> None:
+        """Count rows of a kind and keep the examples."""
+        self.counts[kind] = self.counts.get(kind, 0) + (
+            len(examples) if number is None else number
+        )
+        self.examples += examples
+
+
+class PipelineVerification:
+    """Verifies mappings of one source over open connections."""
+
+    def __init__(
+        self,
+        configuration: Configuration,
+        pipeline: str,
+        *,
+        source: Connection,
+        side: Connection,
+        control: Connection,
+        server: Server,
+        timeout: float,
+        examples: int,
+        progress: Callable[[str], None],
+    ) -> None:
+        self.configuration = configuration
+        self.pipeline = pipeline
+        self.source = source
+        self.side = side
+        self.control = control
+        self.server = server
+        self.timeout = timeout
+        self.examples = examples
+        self.progress = progress
+        self.behind = False
+        self._compiled: dict[str, CompiledMapping] = {}
+
+    def run(self, works: Sequence[Work], compiled: dict[str, CompiledMapping]) -> list[MappingReport]:
+        """Compare every mapping. ``compiled``: all mappings of the pipeline, by name."""
+        self._compiled = compiled
+        self._read_everything(works)
+        for number in range(ROUNDS):
+            pending = [work for work in works if work.pending]
+            if not pending:
+                break
+            rows = sum(len(work.pending) for work in pending)
+            self.progress(f"{self.pipeline}: reading {rows} rows again ({number + 1} of {ROUNDS})")
+            self._read_again(pending, last=number == ROUNDS - 1)
+        return [self._report(work) for work in works]
+
+    # --- the first reading ---------------------------------------------------------------------
+
+    def _read_everything(self, works: Sequence[Work]) -> None:
+        with self._source_snapshot():
+            self._wait(written(self.source))
+            with self._target_snapshot() as queue:
+                for work in works:
+                    self._compare(work)
+                    self._judge_first(work, queue)
+
+    def _compare(self, work: Work) -> None:
+        encoding = work.reader.encoding
+        theirs = stream(self.control, work.target.ordered())
+        with self.server.errors(f"verifying {work.compiled.layout.mapping}"):
+            ours = _translated(work.reader.rows(), self.server, encoding)
+            work.tally = work.comparison.compare(ours, theirs, SET_ASIDE)
+        self.progress(
+            f"{work.compiled.layout.mapping}: {work.tally.source} rows in the source, "
+            f"{work.tally.target} in the target"
+        )
+
+    def _judge_first(self, work: Work, queue: Queue) -> None:
+        groups, work.tally.unequal = work.tally.unequal, []
+        known = self._circumstances(work, groups, queue)
+        for group in groups:
+            if not self._settle(work, group, known):
+                work.pending.append(group)
+
+    # --- reading again ---------------------------------------------------------------------------
+
+    def _read_again(self, works: Sequence[Work], *, last: bool) -> None:
+        with self._source_snapshot():
+            before = {id(work): self._source_groups(work) for work in works}
+            lsn = written(self.source)
+        self._wait(lsn)
+        with self._source_snapshot() as _, self._target_snapshot() as queue:
+            for work in works:
+                self._judge_again(work, before[id(work)], queue, last=last)
+
+    def _judge_again(
+        self, work: Work, before: dict[object, Group], queue: Queue, *, last: bool
+    ) -> None:
+        after = self._source_groups(work)
+        theirs = self._target_groups(work)
+        pending, work.pending = work.pending, []
+        first, second = (
+            [_joined(group, ours, theirs) for group in pending] for ours in (before, after)
+        )
+        known = self._circumstances(work, [*first, *second], queue)
+        for old, one, two in zip(pending, first, second, strict=True):
+            if self._settle(work, one, known) or (one != two and self._settle(work, two, known)):
+                continue
+            if one == two == old:
+                self._settle(work, two, known, final=True)
+            elif last:
+                verdict = judge(two, known, work.comparison.attributes)
+                work.count("moving", [replace(e, kind="moving") for e in verdict.open])
+                work.count("parked", verdict.parked)
+            else:
+                work.pending.append(two)
+
+    def _settle(
+        self, work: Work, group: Group, known: Circumstances, *, final: bool = False
+    ) -> bool:
+        """Count the rows of a group unless some are still open (or it is final); whether it did."""
+        verdict = judge(group, known, work.comparison.attributes)
+        if verdict.open and not final:
+            return False
+        work.count("match", (), verdict.match)
+        work.count("kept", (), verdict.kept)
+        work.count("parked", verdict.parked)
+        for example in verdict.open:
+            work.count(example.kind, [example])
+        return True
+
+    def _source_groups(self, work: Work) -> dict[object, Group]:
+        """What the source now has at the pending keys; rows without a key by their identity."""
+        found: dict[object, Group] = {}
+        with self.server.errors(f"verifying {work.compiled.layout.mapping}"):
+            for some in chunks([group.key for group in work.pending if group.key is not None]):
+                rows = work.reader.rows(among=key_set(some, work.target.keys))
+                for group in work.comparison.groups(rows, ()):
+                    found[group.key] = group
+            identities = [g.rows[0].identity for g in work.pending if g.key is None and g.rows]
+            if identities:
+                for group in work.comparison.groups(work.reader.unkeyed(identities), ()):
+                    found.update({("row", *row.identity): group for row in group.rows})
+        return found
+
+    def _target_groups(self, work: Work) -> dict[object, Group]:
+        found: dict[object, Group] = {}
+        for some in chunks([group.key for group in work.pending if group.key is not None]):
+            sql = work.target.ordered(among=key_set(some, work.target.keys))
+            for group in work.comparison.groups((), stream(self.control, sql)):
+                found[group.key] = group
+        return found
+
+    # --- circumstances -----------------------------------------------------------------------------
+
+    def _circumstances(self, work: Work, groups: Sequence[Group], queue: Queue) -> Circumstances:
+        mapping = work.compiled.config
+        known = Circumstances()
+        known.parked_rows = {
+            row.identity for g in groups for row in g.rows if queue.holds(work.compiled, row)
+        }
+        extra = {g.key for g in groups if not g.rows and g.key is not None}
+        known.parked_keys = queue.holding(self.control, work.compiled, extra)
+        if ignores(mapping):
+            known.kept_keys = kept(mapping, extra, lambda keys: self._unfiltered(work, keys))
+        for attribute, keys in dangling_keys(groups, work.comparison.attributes).items():
+            target = self.configuration.ref_target(mapping, attribute)
+            assert target is not None
+            parent = self._compiled[target.name]
+            orphans = queue.orphans(self.control, self.configuration, work.compiled, parent, keys)
+            known.orphans |= {(attribute, key) for key in orphans}
+        return known
+
+    def _unfiltered(self, work: Work, keys: Sequence[Key]) -> set[Key]:
+        """Which of these keys a source row has when ``where`` is left aside."""
+        reader = replace(work.reader, statement=replace(work.reader.key_statement, where=""))
+        with self.server.errors(f"verifying {work.compiled.layout.mapping}"):
+            rows = reader.rows(among=key_set(keys, work.target.keys))
+            start = reader.statement.identities + 2
+            return {row[start:] for row in rows}  # type: ignore[misc]
+
+    # --- both sides -----------------------------------------------------------------------------
+
+    @contextmanager
+    def _source_snapshot(self) -> Iterator[None]:
+        with self.server.errors("verifying"), snapshot(self.source):
+            yield
+
+    @contextmanager
+    def _target_snapshot(self) -> Iterator[Queue]:
+        with snapshot(self.control):
+            lanes = failures.lanes(self.control, self.pipeline)
+            yield Queue(lanes, self.configuration.target.schema_)
+
+    def _wait(self, lsn: int) -> None:
+        self.progress(f"{self.pipeline}: waiting until {shown(lsn)} is applied")
+        nudge(self.side)
+        if not await_applied(self.control, self.pipeline, lsn, self.timeout):
+            self.behind = True
+            self.progress(f"{self.pipeline}: {shown(lsn)} is not applied; differences may be lag")
+
+    def _report(self, work: Work) -> MappingReport:
+        tally, counts = work.tally, work.counts
+        order = {kind: n for n, kind in enumerate(("different", "missing", "extra"))}
+        work.examples.sort(key=lambda example: order.get(example.kind, len(order)))
+        return MappingReport(
+            mapping=work.compiled.layout.mapping,
+            entity=work.compiled.layout.entity.name,
+            source=tally.source,
+            target=tally.target,
+            match=tally.match + counts.get("match", 0),
+            missing=counts.get("missing", 0),
+            extra=counts.get("extra", 0),
+            different=counts.get("different", 0) + tally.beyond,
+            moving=counts.get("moving", 0),
+            parked=counts.get("parked", 0),
+            kept=tally.kept + counts.get("kept", 0),
+            source_hash=tally.source_hash,
+            target_hash=tally.target_hash,
+            examples=tuple(work.examples[: self.examples]),
+        )

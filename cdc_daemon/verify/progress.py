@@ -1,0 +1,75 @@
+"""Whether a pipeline has applied what its source had written by some moment."""
+
+from __future__ import annotations
+
+import time
+from contextlib import suppress
+
+import psycopg
+
+from cdc_daemon.model.errors import Stop
+from cdc_daemon.sinks.postgres.checkpoint import STALE_SECONDS
+from cdc_daemon.sources.postgres.lsn import format_lsn, parse_lsn
+from cdc_daemon.verify.reading import Connection
+
+_NOW = """
+SELECT (CASE WHEN pg_catalog.pg_is_in_recovery() THEN pg_catalog.pg_last_wal_replay_lsn()
+             ELSE pg_catalog.pg_current_wal_insert_lsn() END)::text"""
+_NUDGE = "SELECT pg_catalog.pg_logical_emit_message(true, 'cdc_verify', '')"
+_STATE = """
+SELECT c.position, c.phase = 'streaming', EXISTS (
+       SELECT FROM pg_catalog.pg_stat_activity a
+        WHERE a.pid = c.backend_pid
+          AND (a.backend_start = c.backend_start OR a.backend_start IS NULL)
+          AND c.seen_at > pg_catalog.clock_timestamp() - pg_catalog.make_interval(secs => %s))
+  FROM cdc.checkpoint c WHERE c.pipeline = %s"""
+_POLL = 0.1
+_RESTART = 5.0  # how long a worker may be gone before nobody waits for it any longer
+
+
+def written(source: Connection) -> int:
+    """How far the source's log reaches now."""
+    row = source.execute(_NOW).fetchone()
+    assert row is not None
+    return parse_lsn(row[0])
+
+
+def nudge(source: Connection) -> None:
+    """Commit an empty message, so that an idle log is flushed past what is waited for.
+
+    A standby, or a role that may not, leaves it at that: the server itself writes now and then.
+    """
+    with suppress(psycopg.errors.InsufficientPrivilege, psycopg.errors.ObjectNotInPrerequisiteState,
+                  psycopg.errors.ReadOnlySqlTransaction, psycopg.errors.FeatureNotSupported):  # fmt: skip
+        source.execute(_NUDGE)
+
+
+def await_applied(control: Connection, pipeline: str, lsn: int, timeout: float) -> bool:
+    """Wait until the pipeline's checkpoint has reached a place of the log; whether it has.
+
+    Gives up after ``timeout`` seconds, or sooner where no worker holds the pipeline.
+    """
+    started = alive_at = time.monotonic()
+    while True:
+        row = control.execute(_STATE, (STALE_SECONDS, pipeline)).fetchone()
+        position, streaming, alive = row or (None, False, False)
+        if position is not None and streaming and _reached(position, lsn):
+            return True
+        now = time.monotonic()
+        if alive:
+            alive_at = now
+        if now - started >= timeout or now - alive_at >= min(_RESTART, timeout):
+            return False
+        time.sleep(_POLL)
+
+
+def _reached(position: str, lsn: int) -> bool:
+    try:
+        return parse_lsn(position) >= lsn
+    except Stop as error:
+        raise Stop(f"checkpoint position {position!r}: {error}") from error
+
+
+def shown(lsn: int) -> str:
+    """A place of the log as text."""
+    return format_lsn(lsn)

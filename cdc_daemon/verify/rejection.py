@@ -1,0 +1,101 @@
+"""Which values a conversion rejects, as SQL conditions, where PostgreSQL itself would not object.
+
+PostgreSQL rounds, cuts and accepts more than the mapping does; a row with such a value is expected
+in the failure queue and not in the target. What PostgreSQL refuses by itself needs no condition
+here (verify/poison finds such rows), except that ``pg_input_is_valid`` saves the search from
+version 16 on. The values themselves: mapping/convert.
+"""
+
+from __future__ import annotations
+
+from cdc_daemon.mapping.conversion_rule import INTEGERS, TEXTS, Conversion
+from cdc_daemon.model.changes import ColumnType
+from cdc_daemon.model.entities import EntityType, Kind
+from cdc_daemon.sinks.postgres.names import column_type
+
+Reason = tuple[str, str]
+"""(SQL condition, error code)."""
+
+_INPUT_IS_VALID = 160_000
+_BITS = {Kind.INTEGER: 31, Kind.BIGINT: 63}
+_NUMBERS = (Kind.INTEGER, Kind.BIGINT, Kind.DECIMAL, Kind.NUMERIC)
+_CLOCKS = (Kind.TIME, Kind.TIMESTAMP, Kind.TIMESTAMPTZ)
+
+
+def rejections(
+    source: ColumnType,
+    target: EntityType,
+    rule: Conversion,
+    lossy: str | None,
+    value: str,
+    version: int,
+) -> list[Reason]:
+    """Conditions on ``value`` (SQL of the source's type), the first that is true being the reason.
+
+    ``version``: the server's, as a number (180000).
+    """
+    if rule.lossless:
+        return []
+    found: list[Reason] = []
+    if source.name in TEXTS and target.kind not in (Kind.STRING, Kind.TEXT):
+        if version >= _INPUT_IS_VALID:
+            kind = "numeric" if target.kind in _NUMBERS else column_type(target)
+            found.append((f"NOT pg_catalog.pg_input_is_valid({value}, '{kind}')", "invalid_value"))
+    match target.kind:
+        case Kind.STRING:
+            text = rule.sql.replace("{}", value)
+            found.append((f"pg_catalog.char_length({text}) > {target.length}", "too_long"))
+        case Kind.INTEGER | Kind.BIGINT:
+            found += _whole(source, target, lossy, value)
+        case Kind.DECIMAL:
+            found += _decimal(source, target, lossy, value)
+        case Kind.DOUBLE if lossy is None:
+            number = _number(source, value)
+            double = rule.sql.replace("{}", value)
+            found.append((f"{number} <> ({double})::text::numeric", "loss"))
+        case Kind.BOOLEAN if source.name in INTEGERS:
+            found.append((f"{value} NOT IN (0, 1)", "invalid_value"))
+        case Kind.DATE if lossy is None:
+            found += _date(source, value)
+        case _ if target.kind in _CLOCKS and source.name in TEXTS:
+            found.append((rf"{value} ~ '\.\d{{6}}\d*[1-9]'", "loss"))
+        case _:
+            pass
+    return found
+
+
+def _number(source: ColumnType, value: str) -> str:
+    """The value as numeric, exactly."""
+    return f"{value}::numeric" if source.name in (*INTEGERS, "numeric") else f"{value}::text::numeric"
+
+
+def _whole(
+    source: ColumnType, target: EntityType, lossy: str | None, value: str
+) -> list[Reason]:
+    if source.name == "boolean":
+        return []
+    number = _number(source, value)
+    limit = 1 << _BITS[target.kind]
+    rounded = f"pg_catalog.{'trunc' if lossy == 'truncate' else 'round'}({number})"
+    found = [(f"{number} <> {rounded}", "loss")] if lossy is None else []
+    return [*found, (f"{rounded} NOT BETWEEN {-limit} AND {limit - 1}", "out_of_range")]
+
+
+def _decimal(
+    source: ColumnType, target: EntityType, lossy: str | None, value: str
+) -> list[Reason]:
+    assert target.length is not None
+    scale = target.scale or 0
+    number = _number(source, value)
+    rounded = f"pg_catalog.{'trunc' if lossy == 'truncate' else 'round'}({number}, {scale})"
+    limit = f"1e{target.length - scale}::numeric"
+    found = [(f"{number} <> {rounded}", "loss")] if lossy is None else []
+    return [*found, (f"pg_catalog.abs({rounded}) >= {limit}", "out_of_range")]
+
+
+def _date(source: ColumnType, value: str) -> list[Reason]:
+    if source.name == "timestamp":
+        return [(f"{value} <> pg_catalog.date_trunc('day', {value})", "loss")]
+    moment = f"{value}::text::timestamp"
+    clock = f"pg_catalog.strpos({value}, ':') > 0"
+    return [(f"CASE WHEN {clock} THEN {moment} <> {moment}::date END", "loss")]
