@@ -19,7 +19,7 @@ from cdc_daemon.demo.server import PrivatePostgres
 
 RESULTS = Path(__file__).with_name("results.json")
 _NAMES = click.Choice([figure.name for figure in FIGURES])
-_TENTH = Size(rows=100_000, huge_rows=500_000, latency_seconds=2.0, idle_seconds=10.0)
+_TENTH = Size(rows=100_000, huge_rows=500_000, latency_seconds=2.0, idle_seconds=6.0)
 
 
 @click.command()

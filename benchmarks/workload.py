@@ -34,7 +34,10 @@ COLUMNS = (
         "'内六角圆柱头螺钉 M' || ({i}) % 24 + 3 || '×' || ({i}) % 90 + 10 || ' DIN 912 zinc v{v}'",
     ),
     Column(
-        "specification", "varchar(200)", "string(200)", "'8.8 A2K ' || md5(({i})::text || '{v}')"
+        "specification",
+        "varchar(200)",
+        "string(200)",
+        "'8.8 A2K, ISO 4762, socket head, lot ' || md5(({i})::text || '{v}')",
     ),
     Column("category", "varchar(20)", "string(20)", "'C' || (({i}) + {v}) % 40"),
     Column(
@@ -43,8 +46,10 @@ COLUMNS = (
         "string(10)",
         "(ARRAY['EA', 'KG', 'M', 'PCS'])[(({i}) + {v}) % 4 + 1]",
     ),
-    Column("price", "numeric(18,4)", "decimal(18,4)", "(({i}) * 37 + {v}) % 10000019 / 10000.0"),
-    Column("quantity", "numeric(18,4)", "decimal(18,4)", "(({i}) * 101 + {v}) % 99999989 / 1000.0"),
+    Column("price", "numeric(18,4)", "decimal(18,4)", "(({i}) * 7919 + {v}) % 100000007 / 10000.0"),
+    Column(
+        "quantity", "numeric(18,4)", "decimal(18,4)", "(({i}) * 10007 + {v}) % 99999989 / 1000.0"
+    ),
     Column("valid_from", "date", "date", "date '2020-01-01' + ((({i}) + {v}) % 3000)::int"),
     Column(
         "modified_at",
@@ -57,7 +62,7 @@ COLUMNS = (
         "remark",
         "text",
         "text",
-        "CASE WHEN (({i}) + {v}) % 4 > 0 THEN 'checked by quality control, lot ' || {i} + {v} END",
+        "CASE WHEN (({i}) + {v}) % 4 > 0 THEN 'checked, certificate EN 10204-3.1.' || {i} END",
     ),
 )
 
@@ -130,7 +135,8 @@ class Workload:
     def one_row(self, rows: int) -> Backlog:
         """One transaction a row, without the marker."""
         base, self.singles = self.singles, self.singles + rows
-        self._run(_loop(_insert("single"), base + 1, self.singles, 1))
+        body = f"INSERT INTO single VALUES ({', '.join(_values('low::bigint', 1))})"
+        self._run(_loop(body, base + 1, self.singles, 1))
         return Backlog(count=SINGLE_COUNT, base=base, goal=self.singles)
 
     def bump(self) -> Backlog:
@@ -156,7 +162,7 @@ def _values(row: str, version: int) -> list[str]:
 
 def _insert(table: str) -> str:
     values = ", ".join(_values("i", 1))
-    return f"INSERT INTO {table} SELECT {values} FROM generate_series(low, high) AS i"
+    return f"INSERT INTO {table} SELECT {values} FROM generate_series(low::bigint, high) AS i"
 
 
 def _update() -> str:

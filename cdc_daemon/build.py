@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 from cdc_daemon.config.configuration import Configuration
 from cdc_daemon.config.schema import MappingConfig
@@ -26,9 +27,12 @@ from cdc_daemon.model.errors import ConfigurationError, Problem
 from cdc_daemon.model.ports import Table
 from cdc_daemon.model.position import Checkpoint, Phase
 from cdc_daemon.sinks.postgres.control import PostgresControl
-from cdc_daemon.sinks.postgres.plan import Change, Plan, apply_plan
-from cdc_daemon.sinks.postgres.plan import plan as make_plan
+from cdc_daemon.sinks.postgres.plan import Plan as TargetPlan
+from cdc_daemon.sinks.postgres.plan import apply_plan as apply_target
+from cdc_daemon.sinks.postgres.plan import plan as plan_target
+from cdc_daemon.sinks.postgres.plan import role_statements as target_role
 from cdc_daemon.sinks.postgres.sink import PostgresSink
+from cdc_daemon.sources.postgres import setup as source_setup
 from cdc_daemon.sources.postgres.source import PostgresSource
 
 
@@ -263,13 +267,28 @@ def mapping_names(mappings: Sequence[MappingConfig]) -> dict[str, str]:
 # --- what an administrator sets up ---------------------------------------------------------------
 
 
+class PlannedChange(Protocol):
+    """One step at a server: what it does, in words and in SQL."""
+
+    @property
+    def description(self) -> str: ...
+
+    @property
+    def sql(self) -> str: ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerPlan:
-    """Ordered changes to one server, and what only a person can put right."""
+    """Ordered changes to one server, and what only a person can put right.
+
+    ``role``: the SQL with which an administrator makes the role that the daemon connects as; the
+    changes grant it the rest.
+    """
 
     server: str
-    changes: tuple[Change, ...]
+    changes: tuple[PlannedChange, ...]
     refusals: tuple[Problem, ...]
+    role: tuple[str, ...] = ()
 
 
 Admins = Mapping[str, Mapping[str, str]]
@@ -277,28 +296,67 @@ Admins = Mapping[str, Mapping[str, str]]
 
 
 def plan_all(configuration: Configuration, admins: Admins) -> list[ServerPlan]:
-    """What has to be created: sources first, then the target. Raises Unreachable,
-    ConfigurationError."""
-    return [_set_up_target(configuration, admins, make_plan)]
+    """What has to be created: sources first, then the target. Raises Unreachable, and
+    ConfigurationError where it cannot even be planned."""
+    plans = [
+        _set_up_source(configuration, name, admins, source_setup.plan)
+        for name in configuration.sources
+    ]
+    try:
+        return [*plans, _set_up_target(configuration, admins, plan_target)]
+    except ConfigurationError as error:
+        refusals = [problem for plan in plans for problem in plan.refusals]
+        raise ConfigurationError(list(dict.fromkeys([*refusals, *error.problems]))) from error
 
 
 def apply_all(configuration: Configuration, admins: Admins) -> list[ServerPlan]:
     """Create it; what was done. Raises ConfigurationError for what is refused."""
-    return [_set_up_target(configuration, admins, apply_plan)]
+    plans = [
+        _set_up_source(configuration, name, admins, source_setup.apply_plan)
+        for name in configuration.sources
+    ]
+    return [*plans, _set_up_target(configuration, admins, apply_target)]
+
+
+def _set_up_source(
+    configuration: Configuration,
+    name: str,
+    admins: Admins,
+    make: Callable[..., source_setup.Plan],
+) -> ServerPlan:
+    source = configuration.sources[name]
+    worker = source.conninfo.get("user")
+    made = make(
+        name,
+        admins[name],
+        publication=source.publication,
+        tables=tables_of(configuration.mappings_of(name)),
+        worker=worker,
+    )
+    database = source.conninfo.get("dbname", "…")
+    role = source_setup.role_statements(worker, database) if worker else ()
+    return ServerPlan(
+        server=f"source {name}", changes=made.changes, refusals=made.refusals, role=tuple(role)
+    )
 
 
 def _set_up_target(
-    configuration: Configuration, admins: Admins, make: Callable[..., Plan]
+    configuration: Configuration, admins: Admins, make: Callable[..., TargetPlan]
 ) -> ServerPlan:
     target = configuration.target
+    worker = target.conninfo.get("user")
     made = make(
         admins["target"],
         configuration.entities,
         layouts_of(configuration, admins),
         schema=target.schema_,
-        worker=target.conninfo.get("user"),
+        worker=worker,
     )
-    return ServerPlan(server="target", changes=made.changes, refusals=made.refusals)
+    database = target.conninfo.get("dbname", "…")
+    role = target_role(worker, target.schema_, database) if worker else ()
+    return ServerPlan(
+        server="target", changes=made.changes, refusals=made.refusals, role=tuple(role)
+    )
 
 
 def layouts_of(configuration: Configuration, admins: Admins) -> list[Layout]:

@@ -271,9 +271,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     configuration = configuration_of(json.loads(sys.stdin.readline()))
     settings = configuration.settings
     configure(level=settings.log_level, format=settings.log_format)
-    meter = Meter(
-        given.pipeline, build.mapping_names(configuration.mappings_of(given.pipeline))
-    )
+    meter = Meter(given.pipeline, build.mapping_names(configuration.mappings_of(given.pipeline)))
     stopping = Stopping(settings.drain_seconds)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.ask())

@@ -8,12 +8,14 @@ import itertools
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Protocol
 
 import pytest
 
 from cdc_daemon.demo.server import Auth, PrivatePostgres, find_postgres
 from tests.support.databases import Database
+from tests.support.erp import Erp
 
 _numbers = itertools.count(1)
 
@@ -105,3 +107,9 @@ def _drop(database: Database) -> None:
 def database(database_factory: DatabaseFactory) -> Database:
     """One empty database on PostgreSQL 18."""
     return database_factory()
+
+
+@pytest.fixture
+def erp(database_factory: DatabaseFactory, tmp_path: Path) -> Erp:
+    """An ERP database and a control database on PostgreSQL 18, applied, with no daemon yet."""
+    return Erp(database_factory(), database_factory(), tmp_path).set_up()

@@ -11,7 +11,7 @@ import json
 import os
 import sys
 from collections.abc import Iterable, Sequence
-from unicodedata import east_asian_width
+from unicodedata import category, east_asian_width
 
 import click
 
@@ -81,9 +81,14 @@ def _text(value: object) -> str:
         case dt.datetime():
             return value.astimezone(dt.UTC).strftime("%Y-%m-%d %H:%M:%SZ")
         case _:
-            return "".join(
-                c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in str(value)
-            )
+            return "".join(map(_shown, str(value)))
+
+
+def _shown(character: str) -> str:
+    """The character, or a sign in place of one that would steer the terminal."""
+    if character.isprintable() or category(character) == "Zs":
+        return character
+    return "\N{REPLACEMENT CHARACTER}"
 
 
 def _plain(value: object) -> object:

@@ -7,6 +7,7 @@ empty; applying it once more does nothing.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -15,11 +16,13 @@ import click
 from cdc_daemon.cli.administrators import admin_option, connections
 from cdc_daemon.cli.given import Given, output_option, pass_given, shared_options
 from cdc_daemon.cli.output import print_json, words
+from cdc_daemon.cli.placing import placed
 from cdc_daemon.cli.problems import Found, as_json
 from cdc_daemon.model.errors import EXIT_CONFIGURATION, EXIT_OK, ConfigurationError
 
 if TYPE_CHECKING:
-    from cdc_daemon.build import ServerPlan
+    from cdc_daemon.build import Admins, ServerPlan
+    from cdc_daemon.config.configuration import Configuration
 
 
 @click.command()
@@ -29,11 +32,8 @@ if TYPE_CHECKING:
 @pass_given
 def plan(given: Given, admin_dsns: tuple[str, ...]) -> int:
     """Show what has to be created in the databases, as SQL; change nothing."""
-    from cdc_daemon import build
-
     configuration = given.load_with_warnings()
-    plans = build.plan_all(configuration, connections(configuration, admin_dsns))
-    return _show(given, plans)
+    return _show(given, _plans(configuration, connections(configuration, admin_dsns)))
 
 
 @click.command()
@@ -49,7 +49,7 @@ def apply(given: Given, admin_dsns: tuple[str, ...], dry_run: bool, yes: bool) -
 
     configuration = given.load_with_warnings()
     admins = connections(configuration, admin_dsns)
-    plans = build.plan_all(configuration, admins)
+    plans = _plans(configuration, admins)
     if dry_run:
         return _show(given, plans)
     refusals = [problem for one in plans for problem in one.refusals]
@@ -66,6 +66,20 @@ def apply(given: Given, admin_dsns: tuple[str, ...], dry_run: bool, yes: bool) -
     if given.output == "json":
         print_json(_as_json(plans))
     return EXIT_OK
+
+
+def _plans(configuration: Configuration, admins: Admins) -> list[ServerPlan]:
+    """The plans, what is refused with its place in the files."""
+    from cdc_daemon import build
+
+    try:
+        plans = build.plan_all(configuration, admins)
+    except ConfigurationError as error:
+        raise ConfigurationError(placed(configuration, error.problems)) from error
+    return [
+        dataclasses.replace(one, refusals=tuple(placed(configuration, one.refusals)))
+        for one in plans
+    ]
 
 
 def _show(given: Given, plans: Sequence[ServerPlan]) -> int:
@@ -86,7 +100,11 @@ def _show(given: Given, plans: Sequence[ServerPlan]) -> int:
 
 
 def _script(one: ServerPlan) -> str:
-    parts = [f"-- {one.server}"]
+    role = [f"--   {line.removeprefix('-- ')}" for line in one.role]
+    head = [f"-- {one.server}"]
+    if role:
+        head += ["-- its role needs no more than this, and what is granted below:", *role]
+    parts = ["\n".join(head)]
     parts += [f"-- {change.description}\n{change.sql};" for change in one.changes]
     return "\n\n".join(parts) + "\n"
 
@@ -99,6 +117,7 @@ def _as_json(plans: Sequence[ServerPlan]) -> list[dict[str, object]]:
                 {"description": change.description, "sql": change.sql} for change in one.changes
             ],
             "refusals": [as_json(problem) for problem in one.refusals],
+            "role": list(one.role),
         }
         for one in plans
     ]

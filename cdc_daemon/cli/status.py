@@ -85,7 +85,7 @@ def status(given: Given, fail_on: str | None) -> int:
         print_json([dataclasses.asdict(one) for one in standings])
     elif found.exit_code == EXIT_OK or live:
         print_table(_HEAD, [_row(one) for one in standings])
-    if found.exit_code == EXIT_OK and fail_on and any(_at_least(s, fail_on) for s in standings):
+    if found.exit_code == EXIT_OK and fail_on and any(at_least(s, fail_on) for s in standings):
         return EXIT_DIFFERENCE
     return found.exit_code
 
@@ -173,7 +173,8 @@ def _parked(control: Control, pipeline: str) -> int:
     return len(control.failures(pipeline=pipeline, limit=MOST_COUNTED))
 
 
-def _at_least(standing: Standing, level: str) -> bool:
+def at_least(standing: Standing, level: str) -> bool:
+    """Whether a pipeline is in this state or a worse one."""
     if standing.parked and level == "degraded":
         return True
     return standing.state in WORSE and WORSE.index(standing.state) >= WORSE.index(level)

@@ -92,6 +92,8 @@ class FieldConfig(Model):
     @model_validator(mode="before")
     @classmethod
     def _short_form(cls, data: Any) -> Any:
+        if isinstance(data, dict) and "invalid" in data and data["invalid"] is None:
+            data = data | {"invalid": "null"}  # the word, which YAML reads as nothing
         return short_form(data, "from", "a column")
 
     @model_validator(mode="after")

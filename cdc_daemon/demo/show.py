@@ -138,7 +138,7 @@ class _Stage:
     def _daemon(self) -> Iterator[subprocess.Popen[bytes]]:
         self._say(f"Starting the daemon; metrics at http://127.0.0.1:{self._port}/metrics")
         command = [sys.executable, "-m", "cdc_daemon.cli.main", "run"]
-        environment = {**self._environment, "CDC_DAEMON_LOG_LEVEL": "warning"}
+        environment = {**self._environment, "CDC_LOG_LEVEL": "warning"}
         process = subprocess.Popen(command, env=environment)
         try:
             yield process
@@ -157,18 +157,20 @@ class _Stage:
         try:
             url = f"http://127.0.0.1:{self._port}/status"
             with urllib.request.urlopen(url, timeout=2) as answer:
-                found: dict[str, Mapping[str, Any]] = json.load(answer)["pipelines"]
-        except (OSError, ValueError, KeyError):
+                pipelines = json.load(answer)
+        except (OSError, ValueError):
             return {}
-        return found
+        return {one["pipeline"]: one for one in pipelines}
 
     def _wait_until_streaming(self, daemon: subprocess.Popen[bytes]) -> None:
         self._until(
             daemon,
             READY_SECONDS,
             "streaming",
-            lambda found: len(found) == 2  # noqa: PLR2004 - ERP and HR
-            and all(one["state"] in ("streaming", "idle", "degraded") for one in found.values()),
+            lambda found: (
+                len(found) == 2
+                and all(one["state"] in ("streaming", "idle", "degraded") for one in found.values())
+            ),
         )
 
     def _wait_until_caught_up(self, daemon: subprocess.Popen[bytes]) -> None:
@@ -176,14 +178,18 @@ class _Stage:
             daemon,
             CATCH_UP_SECONDS,
             "caught up",
-            lambda found: bool(found)
-            and all(
-                one["received_changes"] == one["applied_changes"] and one["lag_seconds"] == 0
-                for one in found.values()
+            lambda found: (
+                bool(found)
+                and all(
+                    one["received_changes"] == one["applied_changes"] and one["lag_seconds"] == 0
+                    for one in found.values()
+                )
             ),
         )
 
-    def _until(self, daemon: subprocess.Popen[bytes], seconds: float, what: str, holds: Any) -> None:
+    def _until(
+        self, daemon: subprocess.Popen[bytes], seconds: float, what: str, holds: Any
+    ) -> None:
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             if daemon.poll() is not None:

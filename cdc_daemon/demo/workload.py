@@ -22,7 +22,16 @@ PAUSE = 0.002  # seconds between transactions
 UNITS = ["PCS", "EA", "KGM", "MTR", " "]
 SURNAMES = "王李张刘陈杨赵黄周吴徐孙胡朱高林何郭马罗"
 GIVEN = ["伟", "芳", "娜", "秀英", "敏", "静", "丽", "强", "磊", "军", "洋", "勇", "艳", "杰"]
-GOODS = ["Steel plate", "钢管", "Bearing", "轴承", "Hydraulic pump", "液压泵", "Copper wire", "电机"]
+GOODS = [
+    "Steel plate",
+    "钢管",
+    "Bearing",
+    "轴承",
+    "Hydraulic pump",
+    "液压泵",
+    "Copper wire",
+    "电机",
+]
 
 
 class Workload:
@@ -82,7 +91,7 @@ class Workload:
                     if not poison and elapsed > 1:
                         poison = True
                         self._commit(erp, "poison rows", self._poison)
-                    if not large and elapsed > 2:  # noqa: PLR2004 - once the demo is under way
+                    if not large and elapsed > 2:
                         large = True
                         self._commit(erp, "large transactions", self._large)
         except BaseException as error:  # noqa: BLE001 - raised again by stop()

@@ -36,7 +36,7 @@ from cdc_daemon.model.ports import Reread, UnitOfWork
 TimeOf = Callable[[int], int]
 
 
-class _BrokenReferences(Exception):  # noqa: N818 - a signal inside this module
+class _BrokenReferences(Exception):
     """Set-based work left references broken; ``reasons`` by lane."""
 
     def __init__(self, reasons: dict[bytes, DataError]) -> None:
@@ -167,7 +167,7 @@ class Applier:
             lanes = () if run.operation is Operation.TRUNCATE else lanes_of(run, 0)
             try:
                 if any(lane in closed for lane in lanes):
-                    raise waiting()  # noqa: TRY301 - one place holds changes
+                    raise waiting()
                 steps = self._one(unit, run, outcome, time_of)
             except DataError as error:
                 closed.update(lanes)

@@ -272,7 +272,7 @@ class _Segment:
         return Upsert(layout=layout, rows=rows, fresh=self.fresh, source_keys=source_keys)
 
 
-class TwoRowsOneKey(Exception):  # noqa: N818 - a signal to replay one by one, not an error
+class TwoRowsOneKey(Exception):
     """Two source rows claim one entity key inside a batch."""
 
 

@@ -81,6 +81,7 @@ class Pipeline:
                     if batch.position is not None:
                         break
                     self.meter.progressed()
+                    failpoint("between_pieces")
                     batch = next(following)
                 failpoint("before_checkpoint")
                 unit.save_checkpoint(

@@ -37,7 +37,7 @@ class _Known:
 
     def meant(self, source_key: Key) -> Key | None:
         """For a ``ref``: also a row that a later change of this batch deletes."""
-        return self.get(source_key) or self.ever.get(source_key)
+        return self.get(source_key) or self.ever.get(source_key) or self.table.get(source_key)
 
     def put(self, source_key: Key, key: Key) -> None:
         self.overlay[source_key] = self.ever[source_key] = key

@@ -27,7 +27,7 @@ from cdc_daemon.mapping.fields import (
 from cdc_daemon.model.changes import UNCHANGED, Relation, Replica, Row
 from cdc_daemon.model.effects import Key, Layout, ReferenceTable
 from cdc_daemon.model.entities import Entity
-from cdc_daemon.model.errors import ConfigurationError, Problem
+from cdc_daemon.model.errors import ConfigurationError, DataError, Problem
 from cdc_daemon.model.ports import Table
 
 KEY_TYPES = {"smallint": "smallint", "integer": "integer", "bigint": "bigint", "uuid": "uuid"}
@@ -87,13 +87,14 @@ class CompiledMapping:
         if all(f.passes_through for f in self.key_fields) and self._in_identity_order:
             return list(identities)  # type: ignore[arg-type]
         places = {column: i for i, column in enumerate(self.relation.identity)}
-        found: list[Key | None] = []
-        for identity in identities:
-            values = [
-                field.of(_spread(identity, places, field.inputs)) for field in self.key_fields
-            ]
-            found.append(None if None in values else tuple(values))  # type: ignore[arg-type]
-        return found
+        return [self._identity_key(identity, places) for identity in identities]
+
+    def _identity_key(self, identity: Row, places: Mapping[int, int]) -> Key | None:
+        try:
+            values = [f.of(_spread(identity, places, f.inputs)) for f in self.key_fields]
+        except DataError:
+            return None  # such a row was rejected when it came
+        return tuple(values)  # type: ignore[arg-type]
 
     @property
     def _in_identity_order(self) -> bool:
@@ -123,7 +124,7 @@ def columns_of(mapping: MappingConfig) -> frozenset[str]:
 
 def expression_columns(text: str) -> frozenset[str]:
     """The columns of an expression; none for one that cannot be parsed (compiling says why)."""
-    from cdc_daemon.mapping.expression import (  # noqa: PLC0415 - its parser costs 200 ms
+    from cdc_daemon.mapping.expression import (
         ExpressionError,
         parse,
     )
@@ -291,7 +292,7 @@ class _Compilation:
 def slug(name: str) -> str:
     """A mapping's name as part of a table name: [a-z0-9_], unique, at most 45 bytes."""
     plain = re.sub(r"[^a-z0-9_]", "_", name.lower())
-    if plain == name.replace(".", "_") and len(plain) <= 45:  # noqa: PLR2004 - 63 less the prefix
+    if plain == name.replace(".", "_") and len(plain) <= 45:
         return plain
     return f"{plain[:36]}_{hashlib.sha256(name.encode()).hexdigest()[:8]}"
 

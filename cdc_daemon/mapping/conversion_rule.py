@@ -34,21 +34,23 @@ class Conversion:
     gives text and raises DataError (``too_long``, ``out_of_range``, ``loss``, ``invalid_value``,
     ``nul_byte``) without the value in its message. ``sql``: a PostgreSQL expression with ``{}`` for
     the source expression; for every value that ``convert`` accepts it gives the same value.
+    ``injective``: different source values never become the same, so that a key stays a key.
     """
 
     lossless: bool
     convert: Convert | None
     sql: str
+    injective: bool
 
 
 def passes(sql: str = "{}") -> Conversion:
     """Bytes pass through unchanged."""
-    return Conversion(lossless=True, convert=None, sql=sql)
+    return Conversion(lossless=True, convert=None, sql=sql, injective=True)
 
 
-def converts(convert: Convert, sql: str) -> Conversion:
+def converts(convert: Convert, sql: str, *, injective: bool = False) -> Conversion:
     """Every value goes through ``convert``."""
-    return Conversion(lossless=False, convert=convert, sql=sql)
+    return Conversion(lossless=False, convert=convert, sql=sql, injective=injective)
 
 
 def from_text(source: ColumnType, convert: Convert) -> Convert:

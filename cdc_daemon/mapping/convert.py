@@ -103,14 +103,14 @@ def _reason(source: ColumnType, target: EntityType) -> str:
 def _to_text(source: ColumnType, target: EntityType) -> Conversion:
     limit = target.length if target.kind is Kind.STRING else None
     if source.name == "char":
-        return converts(_trimmed(limit), "{}::text")
+        return converts(_trimmed(limit), "{}::text", injective=True)
     if source.name == "boolean":
-        return converts(_named(limit), "{}::text")
+        return converts(_named(limit), "{}::text", injective=True)
     sql = "{}" if source.name in TEXTS else PRINTED if source.name == "other" else "{}::text"
     longest = _longest(source)
     if limit is None or (longest is not None and longest <= limit):
         return passes(sql)
-    return converts(_limited(limit), sql)
+    return converts(_limited(limit), sql, injective=True)
 
 
 def _longest(source: ColumnType) -> int | None:

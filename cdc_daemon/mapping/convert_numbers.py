@@ -32,7 +32,7 @@ def to_integer(source: ColumnType, target: EntityType, lossy: Lossy | None) -> C
     if source.name in INTEGERS:
         if INTEGERS[source.name] <= (10 if target.kind is Kind.INTEGER else 19):
             return passes()
-        return converts(check, f"{{}}::{sql_type}")
+        return converts(check, f"{{}}::{sql_type}", injective=True)
     if source.name == "boolean":
         return converts(lambda t: b"1" if parse_boolean(t) == b"t" else b"0", "{}::integer")
     prepare = _number_text(source)

@@ -196,13 +196,31 @@ def _mantissa(text: bytes) -> bytes:
     return text.lower().partition(b"e")[0]
 
 
+def _shortest(value: float) -> str:
+    """The shortest digits that lie nearer to this double than to any other.
+
+    Python's repr also takes digits exactly half-way to a neighbour, which read back as this double
+    because its last bit is even; PostgreSQL (``d2s.c``) does not. Only doubles above 2^53 are so
+    far apart that digits this short can lie half-way.
+    """
+    if value < 0:
+        return "-" + _shortest(-value)
+    text = repr(value)
+    if value < 2.0**53:
+        return text
+    neighbours = (math.nextafter(value, 0.0), math.nextafter(value, math.inf))
+    half_way = {int(value) + int(other) for other in neighbours if not math.isinf(other)}
+    longer = (f"{value:.{digits}e}" for digits in range(len(text.partition("e")[0]) - 1, 17))
+    return next(found for found in (text, *longer) if 2 * int(Decimal(found)) not in half_way)
+
+
 def print_double(value: float) -> bytes:
     """A float as PostgreSQL prints it with ``extra_float_digits`` above 0: shortest round trip."""
     if math.isnan(value):
         return b"NaN"
     if math.isinf(value):
         return b"Infinity" if value > 0 else b"-Infinity"
-    sign, digits, exponent = Decimal(repr(value)).as_tuple()
+    sign, digits, exponent = Decimal(_shortest(value)).as_tuple()
     assert isinstance(exponent, int)
     text = "".join(map(str, digits)).rstrip("0") or "0"
     point = len(digits) + exponent - 1  # the exponent of d.ddd form

@@ -24,7 +24,7 @@ Text = bytes | None
 TEXT_LIKE = frozenset({"text", "varchar", "char"})
 
 
-class NeedsSource(Exception):  # noqa: N818 - a signal, not an error
+class NeedsSource(Exception):
     """The log left out what this row cannot be mapped without; its source row must be read again."""
 
 
@@ -198,7 +198,7 @@ def checked_expression(
     text: str, relation: Relation, part: str
 ) -> tuple[Expression, dict[str, ColumnType]]:
     """Parse an expression and check it against a relation. Raises FieldError."""
-    from cdc_daemon.mapping.expression import (  # noqa: PLC0415 - its parser costs 200 ms
+    from cdc_daemon.mapping.expression import (
         ExpressionError,
         parse,
     )
@@ -233,7 +233,7 @@ def _column(
     rule = _conversion(ColumnType("text") if config.map else type_, attribute, config)
     if config.map or config.has_default or config.trim or (null_texts and type_.name == "char"):
         return _folded(attribute, config, index, null_texts, rule, tag, char=type_.name == "char")
-    bare = rule.lossless or type_.name == "char"
+    bare = rule.injective
     if rule.convert is None and not null_texts:
         return Field(
             attribute=attribute, inputs=(index,), environment={}, bare=bare, invalid=config.invalid
@@ -264,7 +264,7 @@ def _converted(
         inline = f"(None if {{0}} in {null} else {{0}})"
     return Field(
         attribute=attribute, inputs=(index,), function=function, inline=inline,
-        environment={null: null_texts, call: convert}, bare=bare and not null_texts,
+        environment={null: null_texts, call: convert}, bare=bare,
         invalid=config.invalid,
     )  # fmt: skip
 

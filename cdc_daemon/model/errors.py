@@ -156,7 +156,7 @@ def disposition_of(error: BaseException) -> Disposition:
 
 def suggest(word: str, known: Collection[str]) -> str:
     """``; did you mean 'x'?`` for the nearest known word, or nothing."""
-    import difflib  # noqa: PLC0415 - only on the error path
+    import difflib
 
     near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
     return f"; did you mean {near[0]!r}?" if near else ""

@@ -1,7 +1,7 @@
 """Proof by a path of its own that the control database says what the sources say.
 
 Each mapping is compiled once more, to SQL that runs where the rows are, and both sides are compared
-row by row. Nothing here runs the generated row mappers, except ``preview``, which shows what they do.
+row by row. Nothing here runs the generated row mappers; ``preview`` shows what the mapping does.
 """
 
 from cdc_daemon.verify.hashes import content_hashes

@@ -1,9 +1,9 @@
 """One attribute as SQL on the source: what mapping/fields does to a row's values, said once more.
 
-An attribute has *bases*, columns that a first SELECT computes from the table's own (so that each is
-evaluated once), and a *value* over them: text, NULL where the mapping rejects the row, together with
-the conditions under which it does. Order of steps: trim, NULL texts, then map or conversion; the
-default stands for NULL and for what the map does not list.
+An attribute has *bases*, columns that a first SELECT computes from the table's own (so that each
+is evaluated once), and a *value* over them: text, NULL where the mapping rejects the row, together
+with the conditions under which it does. Order of steps: trim, NULL texts, then map or conversion;
+the default stands for NULL and for what the map does not list.
 """
 
 from __future__ import annotations
@@ -155,9 +155,7 @@ class _Compiler:
     def _base(self, number: int) -> str:
         return f"s{self.depth}.b{self.first + number}"
 
-    def _result(
-        self, bases: Sequence[str], value: str, reasons: Sequence[Reason]
-    ) -> AttributeSql:
+    def _result(self, bases: Sequence[str], value: str, reasons: Sequence[Reason]) -> AttributeSql:
         return AttributeSql(
             attribute=self.attribute, bases=tuple(bases), value=value, reasons=tuple(reasons)
         )

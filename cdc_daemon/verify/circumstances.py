@@ -1,4 +1,4 @@
-"""What else is known about rows that are not equal: parked, kept on purpose, or without their parent.
+"""What else is known about rows that are not equal: parked, kept on purpose, without a parent.
 
 * A source row is parked when its lane is blocked. A row that only the target has is parked when the
   lane of its key is, or of the source row it came from: known from the reference table, or from the
@@ -125,7 +125,6 @@ class Queue:
         self,
         connection: Connection,
         configuration: Configuration,
-        compiled: CompiledMapping,
         parent: CompiledMapping,
         keys: Collection[bytes],
     ) -> set[bytes]:

@@ -54,9 +54,7 @@ def _or_as_it_is(form: Callable[[bytes], bytes], value: bytes) -> bytes:
 
 def encoded(values: Values) -> bytes:
     """A canonical row as unambiguous bytes."""
-    return b"".join(
-        [_NULL if v is None else b"\1" + len(v).to_bytes(8, "big") + v for v in values]
-    )
+    return b"".join([_NULL if v is None else b"\1" + len(v).to_bytes(8, "big") + v for v in values])
 
 
 def content_hashes(

@@ -1,4 +1,4 @@
-"""What becomes of a group that is not plainly equal: which rows match, are parked, or really differ."""
+"""What becomes of a group that is not plainly equal: rows match, are parked, or really differ."""
 
 from __future__ import annotations
 
@@ -67,9 +67,7 @@ def _equals(
     return all((name, named[name]) in known.orphans for name in row.dangling)
 
 
-def _example(
-    kind: str, group: Group, row: SourceRow, attributes: Sequence[Attribute]
-) -> Example:
+def _example(kind: str, group: Group, row: SourceRow, attributes: Sequence[Attribute]) -> Example:
     reason = row.reason or ", ".join(f"{name}: reference_unresolved" for name in row.dangling)
     differing: tuple[str, ...] = ()
     if group.target is not None and not row.reason:

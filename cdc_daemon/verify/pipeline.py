@@ -8,7 +8,7 @@ moving if they never do.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
@@ -20,19 +20,17 @@ from cdc_daemon.sinks.postgres import failures
 from cdc_daemon.sinks.postgres.errors import translate
 from cdc_daemon.sources.postgres.connection import Server
 from cdc_daemon.verify.circumstances import (
-    CHUNK,
     Circumstances,
     Queue,
     chunks,
     dangling_keys,
     ignores,
-    keeps_all,
     kept,
 )
 from cdc_daemon.verify.comparison import Comparison, Group, Key, Tally
 from cdc_daemon.verify.judgement import judge
 from cdc_daemon.verify.progress import await_applied, nudge, shown, written
-from cdc_daemon.verify.reading import Connection, SourceReader, snapshot, stream
+from cdc_daemon.verify.reading import Connection, SourceReader, Texts, snapshot, stream
 from cdc_daemon.verify.report import Example, MappingReport
 from cdc_daemon.verify.statement import TargetStatement, key_set
 
@@ -50,6 +48,7 @@ class Work:
     compiled: CompiledMapping
     reader: SourceReader
     target: TargetStatement
+    target_encoding: str
     comparison: Comparison
     tally: Tally = field(default_factory=lambda: Tally(SET_ASIDE))
     pending: list[Group] = field(default_factory=list)
@@ -58,9 +57,7 @@ class Work:
 
     def count(self, kind: str, examples: Sequence[Example], number: int | None = None) -> None:
         """Count rows of a kind and keep the examples."""
-        self.counts[kind] = self.counts.get(kind, 0) + (
-            len(examples) if number is None else number
-        )
+        self.counts[kind] = self.counts.get(kind, 0) + (len(examples) if number is None else number)
         self.examples += examples
 
 
@@ -90,9 +87,11 @@ class PipelineVerification:
         self.examples = examples
         self.progress = progress
         self.behind = False
-        self._compiled: dict[str, CompiledMapping] = {}
+        self._compiled: Mapping[str, CompiledMapping] = {}
 
-    def run(self, works: Sequence[Work], compiled: dict[str, CompiledMapping]) -> list[MappingReport]:
+    def run(
+        self, works: Sequence[Work], compiled: Mapping[str, CompiledMapping]
+    ) -> list[MappingReport]:
         """Compare every mapping. ``compiled``: all mappings of the pipeline, by name."""
         self._compiled = compiled
         self._read_everything(works)
@@ -116,11 +115,8 @@ class PipelineVerification:
                     self._judge_first(work, queue)
 
     def _compare(self, work: Work) -> None:
-        encoding = work.reader.encoding
-        theirs = stream(self.control, work.target.ordered())
-        with self.server.errors(f"verifying {work.compiled.layout.mapping}"):
-            ours = _translated(work.reader.rows(), self.server, encoding)
-            work.tally = work.comparison.compare(ours, theirs, SET_ASIDE)
+        theirs = stream(self.control, work.target.ordered(encoding=work.target_encoding))
+        work.tally = work.comparison.compare(self._read(work, work.reader), theirs, SET_ASIDE)
         self.progress(
             f"{work.compiled.layout.mapping}: {work.tally.source} rows in the source, "
             f"{work.tally.target} in the target"
@@ -140,7 +136,7 @@ class PipelineVerification:
             before = {id(work): self._source_groups(work) for work in works}
             lsn = written(self.source)
         self._wait(lsn)
-        with self._source_snapshot() as _, self._target_snapshot() as queue:
+        with self._source_snapshot(), self._target_snapshot() as queue:
             for work in works:
                 self._judge_again(work, before[id(work)], queue, last=last)
 
@@ -183,26 +179,32 @@ class PipelineVerification:
     def _source_groups(self, work: Work) -> dict[object, Group]:
         """What the source now has at the pending keys; rows without a key by their identity."""
         found: dict[object, Group] = {}
-        with self.server.errors(f"verifying {work.compiled.layout.mapping}"):
-            for some in chunks([group.key for group in work.pending if group.key is not None]):
-                rows = work.reader.rows(among=key_set(some, work.target.keys))
-                for group in work.comparison.groups(rows, ()):
-                    found[group.key] = group
-            identities = [g.rows[0].identity for g in work.pending if g.key is None and g.rows]
-            if identities:
-                for group in work.comparison.groups(work.reader.unkeyed(identities), ()):
-                    found.update({("row", *row.identity): group for row in group.rows})
+        for some in chunks([group.key for group in work.pending if group.key is not None]):
+            rows = self._read(work, work.reader, key_set(some, work.target.keys))
+            for group in work.comparison.groups(rows, ()):
+                found[group.key] = group
+        wanted = {g.rows[0].identity for g in work.pending if g.key is None and g.rows}
+        if wanted:
+            width = work.reader.statement.identities
+            rows = (row for row in self._read(work, work.reader) if row[:width] in wanted)
+            for group in work.comparison.groups(rows, ()):
+                found.update({("row", *row.identity): group for row in group.rows})
         return found
+
+    def _read(self, work: Work, reader: SourceReader, among: str = "") -> Iterator[Texts]:
+        with self.server.errors(f"verifying {work.compiled.layout.mapping}"):
+            yield from reader.rows(among=among)
 
     def _target_groups(self, work: Work) -> dict[object, Group]:
         found: dict[object, Group] = {}
         for some in chunks([group.key for group in work.pending if group.key is not None]):
-            sql = work.target.ordered(among=key_set(some, work.target.keys))
+            among = key_set(some, work.target.keys)
+            sql = work.target.ordered(among=among, encoding=work.target_encoding)
             for group in work.comparison.groups((), stream(self.control, sql)):
                 found[group.key] = group
         return found
 
-    # --- circumstances -----------------------------------------------------------------------------
+    # --- circumstances ---------------------------------------------------------------------------
 
     def _circumstances(self, work: Work, groups: Sequence[Group], queue: Queue) -> Circumstances:
         mapping = work.compiled.config
@@ -218,17 +220,16 @@ class PipelineVerification:
             target = self.configuration.ref_target(mapping, attribute)
             assert target is not None
             parent = self._compiled[target.name]
-            orphans = queue.orphans(self.control, self.configuration, work.compiled, parent, keys)
+            orphans = queue.orphans(self.control, self.configuration, parent, keys)
             known.orphans |= {(attribute, key) for key in orphans}
         return known
 
     def _unfiltered(self, work: Work, keys: Sequence[Key]) -> set[Key]:
         """Which of these keys a source row has when ``where`` is left aside."""
         reader = replace(work.reader, statement=replace(work.reader.key_statement, where=""))
-        with self.server.errors(f"verifying {work.compiled.layout.mapping}"):
-            rows = reader.rows(among=key_set(keys, work.target.keys))
-            start = reader.statement.identities + 2
-            return {row[start:] for row in rows}  # type: ignore[misc]
+        rows = self._read(work, reader, key_set(keys, work.target.keys))
+        start = reader.statement.identities + 2
+        return {row[start:] for row in rows}  # type: ignore[misc]
 
     # --- both sides -----------------------------------------------------------------------------
 
@@ -239,14 +240,16 @@ class PipelineVerification:
 
     @contextmanager
     def _target_snapshot(self) -> Iterator[Queue]:
-        with snapshot(self.control):
+        with target_errors(), snapshot(self.control):
             lanes = failures.lanes(self.control, self.pipeline)
             yield Queue(lanes, self.configuration.target.schema_)
 
     def _wait(self, lsn: int) -> None:
         self.progress(f"{self.pipeline}: waiting until {shown(lsn)} is applied")
         nudge(self.side)
-        if not await_applied(self.control, self.pipeline, lsn, self.timeout):
+        with target_errors():
+            applied = await_applied(self.control, self.pipeline, lsn, self.timeout)
+        if not applied:
             self.behind = True
             self.progress(f"{self.pipeline}: {shown(lsn)} is not applied; differences may be lag")
 
@@ -270,3 +273,21 @@ class PipelineVerification:
             target_hash=tally.target_hash,
             examples=tuple(work.examples[: self.examples]),
         )
+
+
+def _joined(group: Group, source: Mapping[object, Group], target: Mapping[object, Group]) -> Group:
+    """A group as both sides have it now."""
+    if group.key is not None:
+        ours, theirs = source.get(group.key), target.get(group.key)
+        return Group(group.key, ours.rows if ours else (), theirs.target if theirs else None)
+    identity = group.rows[0].identity if group.rows else ()
+    return source.get(("row", *identity), Group(None, (), None))
+
+
+@contextmanager
+def target_errors() -> Iterator[None]:
+    """Errors of the control database in our words."""
+    try:
+        yield
+    except psycopg.Error as exc:
+        raise translate(exc) from exc

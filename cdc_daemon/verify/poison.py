@@ -47,9 +47,7 @@ def find_poison(connection: Connection, statement: SourceStatement) -> list[Pois
     return found
 
 
-def _search(
-    connection: Connection, statement: SourceStatement, leaf: str, pages: int
-) -> list[str]:
+def _search(connection: Connection, statement: SourceStatement, leaf: str, pages: int) -> list[str]:
     found: list[str] = []
     ranges = [(0, pages)]
     while ranges:

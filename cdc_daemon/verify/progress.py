@@ -23,6 +23,12 @@ SELECT c.position, c.phase = 'streaming', EXISTS (
           AND (a.backend_start = c.backend_start OR a.backend_start IS NULL)
           AND c.seen_at > pg_catalog.clock_timestamp() - pg_catalog.make_interval(secs => %s))
   FROM cdc.checkpoint c WHERE c.pipeline = %s"""
+_MAY_NOT = (
+    psycopg.errors.InsufficientPrivilege,
+    psycopg.errors.ObjectNotInPrerequisiteState,
+    psycopg.errors.ReadOnlySqlTransaction,
+    psycopg.errors.FeatureNotSupported,
+)
 _POLL = 0.1
 _RESTART = 5.0  # how long a worker may be gone before nobody waits for it any longer
 
@@ -39,8 +45,7 @@ def nudge(source: Connection) -> None:
 
     A standby, or a role that may not, leaves it at that: the server itself writes now and then.
     """
-    with suppress(psycopg.errors.InsufficientPrivilege, psycopg.errors.ObjectNotInPrerequisiteState,
-                  psycopg.errors.ReadOnlySqlTransaction, psycopg.errors.FeatureNotSupported):  # fmt: skip
+    with suppress(*_MAY_NOT):
         source.execute(_NUDGE)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import heapq
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -102,13 +102,6 @@ class SourceReader:
             wanted = set(stream(connection, among))
             left_out = [row for row in left_out if self._key(row) in wanted]
         yield from heapq.merge(rest, left_out, key=self._order)
-
-    def unkeyed(self, identities: Iterable[Texts]) -> Iterator[Texts]:
-        """The rows with these identities whatever their key is, those without a key included."""
-        wanted = set(identities)
-        for row in self.rows():
-            if row[: self.statement.identities] in wanted:
-                yield row
 
     def _sql(self, among: str, excluded: Sequence[Excluded] = ()) -> str:
         return self.statement.ordered(excluded=excluded, among=among, encoding=self.encoding)

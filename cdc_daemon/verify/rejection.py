@@ -19,7 +19,6 @@ Reason = tuple[str, str]
 _INPUT_IS_VALID = 160_000
 _BITS = {Kind.INTEGER: 31, Kind.BIGINT: 63}
 _NUMBERS = (Kind.INTEGER, Kind.BIGINT, Kind.DECIMAL, Kind.NUMERIC)
-_CLOCKS = (Kind.TIME, Kind.TIMESTAMP, Kind.TIMESTAMPTZ)
 
 
 def rejections(
@@ -36,11 +35,7 @@ def rejections(
     """
     if rule.lossless:
         return []
-    found: list[Reason] = []
-    if source.name in TEXTS and target.kind not in (Kind.STRING, Kind.TEXT):
-        if version >= _INPUT_IS_VALID:
-            kind = "numeric" if target.kind in _NUMBERS else column_type(target)
-            found.append((f"NOT pg_catalog.pg_input_is_valid({value}, '{kind}')", "invalid_value"))
+    found = _invalid(source, target, value, version)
     match target.kind:
         case Kind.STRING:
             text = rule.sql.replace("{}", value)
@@ -50,28 +45,37 @@ def rejections(
         case Kind.DECIMAL:
             found += _decimal(source, target, lossy, value)
         case Kind.DOUBLE if lossy is None:
-            number = _number(source, value)
             double = rule.sql.replace("{}", value)
-            found.append((f"{number} <> ({double})::text::numeric", "loss"))
+            found.append((f"{_number(source, value)} <> ({double})::text::numeric", "loss"))
         case Kind.BOOLEAN if source.name in INTEGERS:
             found.append((f"{value} NOT IN (0, 1)", "invalid_value"))
         case Kind.DATE if lossy is None:
             found += _date(source, value)
-        case _ if target.kind in _CLOCKS and source.name in TEXTS:
+        case Kind.TIME | Kind.TIMESTAMP | Kind.TIMESTAMPTZ if source.name in TEXTS:
             found.append((rf"{value} ~ '\.\d{{6}}\d*[1-9]'", "loss"))
         case _:
             pass
     return found
 
 
+def _invalid(source: ColumnType, target: EntityType, value: str, version: int) -> list[Reason]:
+    """Texts that are no value of the type at all, where the server can tell without an error."""
+    if source.name not in TEXTS or target.kind in (Kind.STRING, Kind.TEXT):
+        return []
+    if version < _INPUT_IS_VALID:
+        return []
+    kind = "numeric" if target.kind in _NUMBERS else column_type(target)
+    return [(f"NOT pg_catalog.pg_input_is_valid({value}, '{kind}')", "invalid_value")]
+
+
 def _number(source: ColumnType, value: str) -> str:
     """The value as numeric, exactly."""
-    return f"{value}::numeric" if source.name in (*INTEGERS, "numeric") else f"{value}::text::numeric"
+    return (
+        f"{value}::numeric" if source.name in (*INTEGERS, "numeric") else f"{value}::text::numeric"
+    )
 
 
-def _whole(
-    source: ColumnType, target: EntityType, lossy: str | None, value: str
-) -> list[Reason]:
+def _whole(source: ColumnType, target: EntityType, lossy: str | None, value: str) -> list[Reason]:
     if source.name == "boolean":
         return []
     number = _number(source, value)
@@ -81,9 +85,7 @@ def _whole(
     return [*found, (f"{rounded} NOT BETWEEN {-limit} AND {limit - 1}", "out_of_range")]
 
 
-def _decimal(
-    source: ColumnType, target: EntityType, lossy: str | None, value: str
-) -> list[Reason]:
+def _decimal(source: ColumnType, target: EntityType, lossy: str | None, value: str) -> list[Reason]:
     assert target.length is not None
     scale = target.scale or 0
     number = _number(source, value)

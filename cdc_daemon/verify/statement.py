@@ -179,9 +179,7 @@ def order(keys: int, encoding: str) -> str:
     """ORDER BY the key's texts, by their bytes in UTF-8."""
     if encoding == "UTF8":
         return ", ".join(f'v.a{n} COLLATE "C" NULLS FIRST' for n in range(keys))
-    return ", ".join(
-        f"pg_catalog.convert_to(v.a{n}, 'UTF8') NULLS FIRST" for n in range(keys)
-    )
+    return ", ".join(f"pg_catalog.convert_to(v.a{n}, 'UTF8') NULLS FIRST" for n in range(keys))
 
 
 def stands_in(pages: tuple[int, int]) -> str:
@@ -202,5 +200,3 @@ def _names(keys: int) -> str:
 def _text(column: str) -> str:
     """A column's text as the log has it."""
     return f"CASE WHEN {column} IS NOT NULL THEN pg_catalog.concat({column}) END"
-
-

@@ -48,7 +48,10 @@ def make_system(database_factory: DatabaseFactory, tmp_path: Path) -> MakeSystem
         source = database_factory()
         source.execute(ddl)
         system = System(source, database_factory(), tmp_path, yaml)
-        tables = [row[0] for row in source.query("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")]
+        tables = [
+            row[0]
+            for row in source.query("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
+        ]
         system.publish(*tables)
         system.apply()
         return system
@@ -68,7 +71,9 @@ def test_snapshot_then_stream(make_system: MakeSystem) -> None:
             ("A", "Axle", "EA", "1.5000", None),
             ("B", "Bolt", "KG", "2.0000", None),
         ]
-        source.execute("INSERT INTO t_material VALUES (3, 'C', 'Cog\\t\\n\\\\N', 'PCS', 3, repeat('x', 20000))")
+        source.execute(
+            "INSERT INTO t_material VALUES (3, 'C', 'Cog\\t\\n\\\\N', 'PCS', 3, repeat('x', 20000))"
+        )
         source.execute("UPDATE t_material SET fprice = 9.99 WHERE fid IN (1, 3)")
         source.execute("DELETE FROM t_material WHERE fid = 2")
         source.execute("UPDATE t_material SET fnumber = 'A2' WHERE fid = 1")

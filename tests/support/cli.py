@@ -13,7 +13,9 @@ from cdc_daemon.cli.main import root
 COMMAND = (sys.executable, "-m", "cdc_daemon.cli.main")
 
 
-def invoke(*arguments: str, input: str | None = None, env: Mapping[str, str] | None = None) -> Result:
+def invoke(
+    *arguments: str, input: str | None = None, env: Mapping[str, str] | None = None
+) -> Result:
     """Call it inside this process."""
     return CliRunner().invoke(
         root, list(arguments), prog_name="cdc-daemon", input=input, env=dict(env or {})

@@ -1,4 +1,4 @@
-"""A whole pipeline inside the test's process: configuration text in, rows in the control database out."""
+"""A whole pipeline inside the test's process: configuration text in, entity rows out."""
 
 from __future__ import annotations
 
@@ -58,7 +58,8 @@ class System:
               erp: {{kind: postgres, dsn: "{self.source.dsn}", slot: cdc_{self.source.name},
                      publication: cdc_erp, nulls: {{text: [" "], integer: ["0"]}}}}
             target: {{url: "{self.target.dsn}"}}
-            daemon: {{retry_first_seconds: 0.05, retry_max_seconds: 0.5, idle_checkpoint_seconds: 0.1}}
+            daemon: {{retry_first_seconds: 0.05, retry_max_seconds: 0.5,
+                      idle_checkpoint_seconds: 0.1}}
         """
         path = self._folder / "cdc.yaml"
         path.write_text(dedent(head) + dedent(yaml), "utf-8")

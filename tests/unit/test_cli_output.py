@@ -52,7 +52,13 @@ def test_json_keeps_characters_and_writes_times_in_iso(capsys: pytest.CaptureFix
 
 @pytest.mark.parametrize(
     "seconds,words",
-    [(0, "0 s ago"), (119, "119 s ago"), (120, "2 min ago"), (7200, "2 h ago"), (172800, "2 d ago")],
+    [
+        (0, "0 s ago"),
+        (119, "119 s ago"),
+        (120, "2 min ago"),
+        (7200, "2 h ago"),
+        (172800, "2 d ago"),
+    ],
 )
 def test_ago(seconds: int, words: str) -> None:
     assert ago(dt.datetime.now(dt.UTC) - dt.timedelta(seconds=seconds)) == words

@@ -74,7 +74,11 @@ def test_completion_prints_a_script(shell: str) -> None:
 
 
 def test_bash_completes_commands_and_options() -> None:
-    env = {"_CDC_DAEMON_COMPLETE": "bash_complete", "COMP_WORDS": "cdc-daemon fai", "COMP_CWORD": "1"}
+    env = {
+        "_CDC_DAEMON_COMPLETE": "bash_complete",
+        "COMP_WORDS": "cdc-daemon fai",
+        "COMP_CWORD": "1",
+    }
     assert call(env=env).stdout.split() == ["plain,failures"]
 
 
@@ -150,8 +154,7 @@ def test_every_problem_has_a_line_with_its_place() -> None:
     assert outcome(ConfigurationError(problems)) == (
         78,
         "",
-        "error: a.yaml:1:2: unknown key (did you mean 'from'?)\n"
-        "error: b.yaml:3:4: no such table\n",
+        "error: a.yaml:1:2: unknown key (did you mean 'from'?)\nerror: b.yaml:3:4: no such table\n",
     )
 
 

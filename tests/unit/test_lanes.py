@@ -74,9 +74,7 @@ def held(division: Division) -> list[tuple[int, str]]:
 def blocked(lanes: Lanes, *runs: EntityRun) -> None:
     """Reject the first change of each run and commit."""
     for run in runs:
-        rejected = Rejected(
-            layout=LAYOUT, source=run.source, sequence=run.sequences[0], error=BAD
-        )
+        rejected = Rejected(layout=LAYOUT, source=run.source, sequence=run.sequences[0], error=BAD)
         lanes.block(lanes.divide([], [rejected]))
     lanes.settle()
 

@@ -190,8 +190,9 @@ class _Checker:
         value, low, high = comparable(self._operands(node), places, "BETWEEN")
         shared = Shared(value)
         logic = Connect("and", (Compare(">=", shared, low), Compare("<=", shared, high)))
-        collate = ' COLLATE "C"' if value.kind in TEXTS else ""
-        sql = f"({{0}}{collate} BETWEEN {{1}}{collate} AND {{2}}{collate})"
+        sql = "({0} BETWEEN {1} AND {2})"
+        if value.kind in TEXTS:
+            sql = '(({0} COLLATE "C") BETWEEN ({1} COLLATE "C") AND ({2} COLLATE "C"))'
         return Written(logic, sql, (value, low, high))
 
     def _in(self, node: Call) -> Typed:

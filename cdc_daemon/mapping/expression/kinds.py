@@ -28,16 +28,12 @@ def condition(typed: Typed, place: Place) -> Typed:
 
 def common(nodes: Sequence[Typed], places: Sequence[Place], what: str) -> tuple[str, list[Typed]]:
     """One kind for all, and the nodes as that kind."""
-    kinds = list(dict.fromkeys(node.kind for node in nodes if not _is_null(node)))
+    kinds = dict.fromkeys(node.kind for node in nodes)
     known = [kind for kind in kinds if kind != "unknown"]
     kind = _meeting(known)
     if kind is None:
         raise places[-1].error(f"{what} mixes {' and '.join(known)}; CAST one of them")
     return kind, [cast(node, kind, place) for node, place in zip(nodes, places, strict=True)]
-
-
-def _is_null(node: Typed) -> bool:
-    return isinstance(node, Const) and node.value is None
 
 
 def _meeting(kinds: Sequence[str]) -> str | None:

@@ -94,9 +94,7 @@ def attempted(connection: Connection, failure: int, *, code: str, message: str) 
     connection.execute(_ATTEMPTED, {"id": failure, "code": code, "message": message})
 
 
-def supersede(
-    connection: Connection, pipeline: str, by: str, *, mapping: str | None = None
-) -> int:
+def supersede(connection: Connection, pipeline: str, by: str, *, mapping: str | None = None) -> int:
     """Close what a new first copy, or a truncate of a mapping's table, makes void; how many."""
     params = {"pipeline": pipeline, "by": by, "mapping": mapping}
     row = connection.execute(_SUPERSEDE, params).fetchone()

@@ -92,9 +92,7 @@ class Singles:
         self, shape: Shape, call: Call, answer: Callable[[Shape, PGresult], None] | None
     ) -> None:
         self.calls.append(call)
-        self._answers.append(
-            None if answer is None else lambda result: answer(shape, result)
-        )
+        self._answers.append(None if answer is None else lambda result: answer(shape, result))
 
     def _written(self, shape: Shape, result: PGresult) -> None:
         if not result.ntuples:

@@ -20,6 +20,7 @@ from cdc_daemon.model.errors import DecodeError
 from cdc_daemon.sources.postgres.lsn import format_lsn
 from cdc_daemon.sources.postgres.messages import (
     HEADER,
+    KEY_END,
     malformed,
     parse_begin,
     parse_commit,
@@ -29,7 +30,7 @@ from cdc_daemon.sources.postgres.messages import (
     parse_type,
 )
 from cdc_daemon.sources.postgres.relations import Described, Relations
-from cdc_daemon.sources.postgres.shapes import KEY_END, Decoded, Shape, runs_of
+from cdc_daemon.sources.postgres.shapes import Decoded, Shape, runs_of
 from cdc_daemon.sources.postgres.types import Types
 
 _BEGIN_LENGTH = HEADER + 21

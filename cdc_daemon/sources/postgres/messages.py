@@ -16,6 +16,7 @@ from cdc_daemon.sources.postgres.relations import REPLICAS, Described
 from cdc_daemon.sources.postgres.types import Types
 
 HEADER: Final = 25  # XLogData: 'w', first and last position, send time
+KEY_END: Final = HEADER + 8  # of a row: kind, relation oid, tuple tag, number of columns
 EPOCH: Final = 946_684_800_000_000  # 2000-01-01, where the protocol's clock begins, µs since 1970
 _BEGIN = struct.Struct(">Qqi")  # position of the commit record, commit time, xid
 _COMMIT = struct.Struct(">BQQq")  # flags, commit record, its end, commit time

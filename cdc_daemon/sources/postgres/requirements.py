@@ -17,7 +17,7 @@ from cdc_daemon.sources.postgres.connection import Connection
 from cdc_daemon.sources.postgres.publication import Member, Publication, read_publication
 
 _KINDS: Final = {"v": "a view", "m": "a materialized view", "f": "a foreign table"}
-_ACTIONS: Final = frozenset({"insert", "update", "delete", "truncate"})
+ACTIONS: Final = frozenset({"insert", "update", "delete", "truncate"})
 
 _NAMES: Final = """
 SELECT n.nspname || '.' || c.relname FROM pg_catalog.pg_class c
@@ -53,7 +53,7 @@ def table_problems(where: str, connection: Connection, asked: Asked) -> list[Pro
     if publication is None:
         cure = "cdc-daemon apply --admin-dsn creates it"
         return [*problems, Problem(what="it does not exist", where=place, cure=cure)]
-    if lacking := sorted(_ACTIONS - publication.actions):
+    if lacking := sorted(ACTIONS - publication.actions):
         cure = (
             f"ALTER PUBLICATION {asked.publication} "
             "SET (publish = 'insert, update, delete, truncate')"
@@ -205,13 +205,12 @@ def _membership_problems(
             f"ALTER PUBLICATION {asked.publication} ADD TABLE {name}",
         )
     else:
-        yield from _content_problems(name, table, found, member)
+        yield from content_problems(table, found, member)
 
 
-def _content_problems(
-    name: str, table: Table, found: TableFacts, member: Member
-) -> Iterator[tuple[str, str]]:
-    """Row filters and column lists."""
+def content_problems(table: Table, found: TableFacts, member: Member) -> Iterator[tuple[str, str]]:
+    """Row filters and column lists: what and cure."""
+    name = f"{table.schema}.{table.name}"
     if member.row_filter is not None:
         yield (
             f"a row filter on {name} turns updates into inserts and deletes",

@@ -22,15 +22,15 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 from cdc_daemon.model.changes import UNCHANGED, Operation, Relation, Row, Run, Value
 from cdc_daemon.model.errors import DecodeError, Stop
-from cdc_daemon.sources.postgres.messages import HEADER
+from cdc_daemon.sources.postgres.messages import HEADER, KEY_END
+from cdc_daemon.sources.postgres.rowcode import SHORT, compile_each
 
-KEY_END: Final = HEADER + 8  # kind, relation oid, tuple tag, number of columns
-_SHORT: Final = 0xFFFF  # no value of a message up to this length has more than two length bytes
 _GROUP: Final = 4  # from so many messages on, the regular expression pays
+_NARROW: Final = 255  # up to so many columns, the column count holds the zero that ends a value
 _PATIENCE: Final = 63  # groups that are not tried after the expression has failed again and again
 
 Decoded = tuple[list[Row], list[Row], list[int]]
@@ -57,16 +57,16 @@ class Shape:
     max_value_bytes: int
     key: bytes = b""
     pending: list[bytes] = field(default_factory=list)  # collected, not decoded yet
-    _each: Callable[[list[bytes]], Decoded] = field(init=False)
+    _each: Callable[[list[bytes]], Decoded] | None = None  # compiled when first needed
     _all: Callable[[list[bytes]], Decoded | None] | None = None
+    _groups: bool = True  # whether one expression can read a group of these
     _misses: int = 0
     _rest: int = 0
 
     def __post_init__(self) -> None:
         self.key = self._kind + self.oid + (self.old or b"N") + self._count
-        self._each = _compile_each(self)
-        if self.max_value_bytes >= _SHORT and (self.wanted if self.new else self.old_columns):
-            self._all = _compile_all(self)
+        some = bool(self.wanted if self.new else self.old_columns)
+        self._groups = some and self.width <= _NARROW and self.max_value_bytes >= SHORT
 
     @property
     def _kind(self) -> bytes:
@@ -92,24 +92,34 @@ class Shape:
     def decode(self, messages: list[bytes]) -> Decoded:
         """Rows of messages that all begin with ``key``. Raises DecodeError, or Stop for a value
         longer than ``max_value_bytes``."""
-        if self._all is not None and len(messages) >= _GROUP:
-            if self._rest:
-                self._rest -= 1
-            else:
-                found = self._all(messages)
-                self._misses = 0 if found else min(2 * self._misses + 1, _PATIENCE)
-                self._rest = self._misses
-                if found:
-                    return found
+        if self._groups and len(messages) >= _GROUP and (found := self._together(messages)):
+            return found
+        if self._each is None:
+            self._each = compile_each(self, self._append)
         try:
             return self._each(messages)
         except IndexError:
             return self._strictly(messages)
 
+    def _together(self, messages: list[bytes]) -> Decoded | None:
+        """The rows of a group of text values only; where that fails often, it is seldom tried."""
+        if self._rest:
+            self._rest -= 1
+            return None
+        if self._all is None:
+            self._all = _compile_all(self)
+        found = self._all(messages)
+        self._misses = 0 if found else min(2 * self._misses + 1, _PATIENCE)
+        self._rest = self._misses
+        return found
+
     def decode_pending(self) -> Decoded:
         """Decode what was collected."""
         messages, self.pending = self.pending, []
         return self.decode(messages)
+
+    def _append(self, message: bytes, *decoded: Any) -> None:
+        append_strictly(self, message, decoded)
 
     def _strictly(self, messages: Sequence[bytes]) -> Decoded:
         decoded: Decoded = ([], [], [])
@@ -209,93 +219,6 @@ def _check_sizes(shape: Shape, rows: Sequence[Row]) -> None:
                 )
 
 
-# --- one message after the other: generated straight-line code ---------------------------------
-
-_VALUE = """\
-        if d[o] == 116:
-            v = o + 5
-            o = v + d[o + 4] + (d[o + 3] and d[o + 3] << 8)
-            {take}
-        elif d[o] == 110:
-            {null}
-            o += 1
-"""
-_LEFT_OUT = """\
-        elif d[o] == 117:
-            {unchanged}
-            o += 1
-"""
-_OTHERWISE = """\
-        else:
-            raise IndexError
-"""
-
-
-def _compile_each(shape: Shape) -> Callable[[list[bytes]], Decoded]:
-    """Straight-line code that reads the wanted columns and steps over the others.
-
-    It trusts the lengths, raises IndexError when they lead astray, and is right when they lead
-    exactly to the message's end.
-    """
-    source = "".join(_each_lines(shape))
-    names = {
-        "U": UNCHANGED,
-        "limit": min(_SHORT, shape.max_value_bytes),
-        "strictly": lambda message, *decoded: append_strictly(shape, message, decoded),
-        "again": b"N" + shape.width.to_bytes(2, "big"),
-    }
-    exec(compile(source, f"<decoder of {shape.relation.name}>", "exec"), names)  # noqa: S102
-    return names["decode"]  # type: ignore[return-value]
-
-
-def _each_lines(shape: Shape) -> list[str]:
-    """The source text of that code; it holds no name from outside, only positions."""
-    lines = [
-        "def decode(messages):\n"
-        "    news, olds, partial = [], [], []\n"
-        "    u = False\n"
-        "    for d in messages:\n"
-        "        if len(d) > limit:\n"
-        "            strictly(d, news, olds, partial)\n"
-        "            continue\n"
-        f"        o = {KEY_END}\n"
-    ]
-    if shape.old:
-        lines += [_value_lines(i, "a", i in shape.old_columns, "") for i in range(shape.width)]
-    if shape.old and shape.new:
-        lines.append(
-            "        if d[o:o + 3] != again:\n            raise IndexError\n        o += 3\n"
-        )
-    if shape.new:
-        left_out = "c{i} = a{i}" if shape.fills else "c{i} = U; u = True"
-        lines += [_value_lines(i, "c", i in shape.wanted, left_out) for i in range(shape.width)]
-    lines.append("        if o != len(d):\n            raise IndexError\n")
-    if shape.new:
-        lines.append(
-            "        if u:\n            partial.append(len(news))\n            u = False\n"
-            f"        news.append({_tuple_text('c', shape.wanted)})\n"
-        )
-    if shape.old:
-        lines.append(f"        olds.append({_tuple_text('a', shape.old_columns)})\n")
-    lines.append("    return news, olds, partial\n")
-    return lines
-
-
-def _value_lines(position: int, letter: str, wanted: bool, left_out: str) -> str:
-    """Code for one column. ``left_out`` is the assignment for an unchanged value, if it may be."""
-    text = _VALUE.format(
-        take=f"{letter}{position} = d[v:o]" if wanted else "pass",
-        null=f"{letter}{position} = None" if wanted else "pass",
-    )
-    if left_out:
-        text += _LEFT_OUT.format(unchanged=left_out.format(i=position) if wanted else "pass")
-    return text + _OTHERWISE
-
-
-def _tuple_text(letter: str, positions: Sequence[int]) -> str:
-    return "(" + "".join(f"{letter}{i}, " for i in positions) + ")"
-
-
 # --- a whole group at once: one regular expression ---------------------------------------------
 
 _TEXT = rb"t\0\0..([^\0]*)"
@@ -328,7 +251,7 @@ def _compile_all(shape: Shape) -> Callable[[list[bytes]], Decoded | None]:
         if len(found) != len(messages):
             return None
         if groups == 1:
-            found = list(zip(found, strict=True))  # type: ignore[arg-type]
+            found = list(zip(found, strict=True))
         for message, row in zip(messages, found, strict=True):
             length = len(row[-1])
             if message[-1 - length - tail] != length & 255:

@@ -63,6 +63,7 @@ class PostgresStream:
         self._storm = 0
         self._last_request = 0.0
         self._reply_due = False
+        self._asked = False  # whether a silent TLS connection was just asked
         self._unread_since = time.monotonic()
         self._connection = self._open(slot, after)
         self._pgconn = self._connection.pgconn
@@ -103,7 +104,7 @@ class PostgresStream:
         Returns as soon as something is complete and nothing more comes at once. A busy stream is
         given a millisecond again and again for that, so that its batches are worth their handling.
         """
-        begun = time.monotonic()
+        begun = since = time.monotonic()
         decoder = self._decoder
         seen = 0
         while True:
@@ -111,23 +112,22 @@ class PostgresStream:
             self.keep_alive()
             if decoder.full and (batch := decoder.take()):
                 return self._hand_over(batch)
-            if found > 0:
+            if found > 0 or self._more():
                 continue
-            if decoder.complete:
-                late = time.monotonic() - begun > _PATIENCE
-                if (late or decoder.waiting == seen) and (batch := decoder.take()):
-                    return self._hand_over(batch)
-                seen = decoder.waiting
-                if seen >= _BUSY:
+            waiting = decoder.waiting
+            if waiting >= _BUSY and waiting != seen:
+                since = since if seen else time.monotonic()
+                seen = waiting
+                if time.monotonic() - since < _PATIENCE:
                     time.sleep(_LINGER)
-                self._wait(0)
-                continue
-            if idle := self._idle_batch():
-                return idle
+                    continue
+            if batch := decoder.take() or self._idle_batch():
+                return self._hand_over(batch)
             remaining = begun + timeout - time.monotonic()
             if remaining <= 0:
                 return None
-            self._wait(1000 * min(remaining, self._until_feedback()))
+            self._poll.poll(1000 * min(remaining, self._until_feedback()))
+            self._consume()
 
     def _pump(self) -> int:
         """Drain what libpq holds into the decoder. Raises what ended the stream."""
@@ -143,13 +143,21 @@ class PostgresStream:
         self._watch_requests()
         return found
 
-    def _wait(self, milliseconds: float) -> None:
-        """Wait for the socket, then take in what it has; TLS may have some though it is silent."""
-        if self._poll.poll(milliseconds) or self._pgconn.ssl_in_use:
-            try:
-                self._pgconn.consume_input()
-            except psycopg.Error as exc:
-                raise self._server.translate(exc, "reading the log") from exc
+    def _more(self) -> bool:
+        """Whether the socket had something; over TLS it is asked once though it is silent."""
+        if not self._poll.poll(0):
+            self._asked = self._pgconn.ssl_in_use and not self._asked
+            if not self._asked:
+                return False
+        self._consume()
+        return True
+
+    def _consume(self) -> None:
+        """Take in what the socket has. Only ever after libpq was drained."""
+        try:
+            self._pgconn.consume_input()
+        except psycopg.Error as exc:
+            raise self._server.translate(exc, "reading the log") from exc
 
     def _raise_end(self) -> None:
         """The server ended the copy: with an error, or because it shuts down."""
@@ -181,7 +189,7 @@ class PostgresStream:
         if not self._reply_due and now < self._next_idle:
             return None
         self._next_idle = now + _IDLE
-        return self._hand_over(Batch(position=format_lsn(end)))
+        return Batch(position=format_lsn(end))
 
     # --- feedback -----------------------------------------------------------------------------
 

@@ -13,7 +13,7 @@ from cdc_daemon.model.changes import ColumnType
 
 _PLAIN = {
     16: ("boolean", "boolean"),
-    17: ("bytea", "bytea"),
+    17: ("bytes", "bytea"),
     19: ("text", "name"),
     20: ("bigint", "bigint"),
     21: ("smallint", "smallint"),

@@ -1,0 +1,207 @@
+"""``mappings preview``: real rows through the real mapping, beside what the target holds.
+
+The administrator's tool: alone in this package it shows values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import psycopg
+
+from cdc_daemon.config.configuration import Configuration
+from cdc_daemon.mapping.compile import CompiledMapping
+from cdc_daemon.mapping.convert import canonical
+from cdc_daemon.model.changes import Row
+from cdc_daemon.model.errors import ConfigurationError, DataError, suggest
+from cdc_daemon.sinks.postgres.names import (
+    DELETED_AT,
+    LAST_SYNC,
+    LEDGER,
+    element_type,
+    key_attributes,
+    literal,
+    qualified,
+    quote,
+    reference_columns,
+)
+from cdc_daemon.sinks.postgres.session import connect
+from cdc_daemon.sources.postgres.connection import Server
+from cdc_daemon.verify.pipeline import target_errors
+from cdc_daemon.verify.reading import Connection, Texts, snapshot, stream
+from cdc_daemon.verify.verification import APPLICATION, compile_source
+
+Shown = dict[str, str | None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preview:
+    """One source row and what becomes of it.
+
+    ``source``: the columns that the mapping reads. ``passes``: whether ``where`` is true for it.
+    ``result``: the attributes, or None where it is filtered out or ``error`` says why it would be
+    parked. ``target``: the entity row that now has this key, None where there is none.
+    """
+
+    source: Shown
+    passes: bool
+    result: Shown | None
+    error: str
+    target: Shown | None
+
+    @property
+    def same(self) -> bool:
+        """Whether the target holds the result already."""
+        if self.result is None or self.target is None:
+            return False
+        return all(self.target.get(name) == value for name, value in self.result.items())
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
+        return asdict(self) | {"same": self.same}
+
+
+def preview(configuration: Configuration, mapping_name: str, limit: int = 10) -> list[Preview]:
+    """The first rows of a mapping's table, in the order of their identity.
+
+    Raises Unreachable, or ConfigurationError for an unknown mapping or one that does not fit.
+    A target without ledger or tables shows nothing of it.
+    """
+    try:
+        mapping = configuration.mapping(mapping_name)
+    except KeyError:
+        known = [one.name for one in configuration.mappings]
+        raise ConfigurationError(
+            f"there is no mapping {mapping_name!r}{suggest(mapping_name, known)}"
+        ) from None
+    mappings = compile_source(configuration, mapping.source)
+    compiled = mappings[mapping_name]
+    server = Server(mapping.source, configuration.sources[mapping.source].conninfo)
+    with (
+        closing(server.connect()) as source,
+        server.errors(f"reading {mapping.from_}"),
+        snapshot(source),
+    ):
+        rows = list(stream(source, _rows_sql(compiled, limit)))
+    with closing(connect(configuration.target.conninfo, APPLICATION)) as control:
+        target = _Target(control, configuration, mappings)
+        return [_previewed(compiled, row, target) for row in rows]
+
+
+def _rows_sql(compiled: CompiledMapping, limit: int) -> str:
+    """Rows as the log would say them."""
+    relation = compiled.relation
+    columns = [f"t.{quote(column.name)}" for column in relation.columns]
+    texts = [
+        f"CASE WHEN {column} IS NOT NULL THEN pg_catalog.concat({column}) END AS c{n}"
+        for n, column in enumerate(columns)
+    ]
+    order = ", ".join(columns[i] for i in relation.identity)
+    by = f" ORDER BY {order}" if order else ""
+    table = qualified(relation.schema, relation.table)
+    return f"SELECT {', '.join(texts)} FROM {table} AS t{by} LIMIT {max(limit, 0)}"
+
+
+def _previewed(compiled: CompiledMapping, row: Row, target: _Target) -> Preview:
+    passes, error = True, ""
+    result: list[bytes | None] | None = None
+    held: Shown | None = None
+    try:
+        passes = compiled.passes(row)
+        if passes:
+            result = target.resolved(compiled, compiled.row(row))
+            held = target.row(compiled, [result[i] for i in compiled.layout.key])
+    except DataError as exc:
+        error, result = exc.message, None
+    names = [column.name for column in compiled.relation.columns]
+    return Preview(
+        source={name: _shown(value) for name, value in zip(names, row, strict=True)},
+        passes=passes,
+        result=None if result is None else _texts(compiled, result),
+        error=error,
+        target=held,
+    )
+
+
+def _texts(compiled: CompiledMapping, values: Sequence[bytes | None]) -> Shown:
+    """Attributes in canonical text."""
+    return {
+        attribute.name: None if value is None else _shown(canonical(attribute.type, value))
+        for attribute, value in zip(compiled.layout.attributes, values, strict=True)
+    }
+
+
+def _shown(value: object) -> str | None:
+    return value.decode(errors="replace") if isinstance(value, bytes) else None
+
+
+class _Target:
+    """What the control database knows: entity rows, and the keys that refs mean."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        configuration: Configuration,
+        mappings: Mapping[str, CompiledMapping],
+    ) -> None:
+        self._connection = connection
+        self._configuration = configuration
+        self._mappings = mappings
+
+    def resolved(self, compiled: CompiledMapping, row: Row) -> list[bytes | None]:
+        """The row with ids replaced by entity keys. Raises DataError for one that leads nowhere."""
+        values: list[bytes | None] = [v if isinstance(v, bytes) else None for v in row]
+        for position, mapping in compiled.layout.refs:
+            value = values[position]
+            if value is None:
+                continue
+            layout = self._mappings[mapping].layout
+            if layout.reference is None:
+                continue
+            sources, targets = reference_columns(layout)
+            table = qualified(LEDGER, layout.reference.name)
+            condition = f"r.{quote(sources[0])}::text = {literal(value.decode())}"
+            found = self._one(
+                f"SELECT r.{quote(targets[0])}::text FROM {table} AS r WHERE {condition}"
+            )
+            if found is None:
+                attribute = compiled.layout.columns[position]
+                raise DataError(
+                    f"attribute {attribute!r} refers to a row of mapping {mapping} that is not in "
+                    "the control database",
+                    code="reference_unresolved",
+                    attribute=attribute,
+                )
+            values[position] = found[0]
+        return values
+
+    def row(self, compiled: CompiledMapping, key: Sequence[bytes | None]) -> Shown | None:
+        """The entity row with that key: its attributes, ``last_sync_time``, ``deleted_at``."""
+        entity = compiled.layout.entity
+        condition = " AND ".join(
+            f"t.{quote(attribute.name)} = "
+            f"{literal((value or b'').decode())}::{element_type(attribute.type)}"
+            for attribute, value in zip(key_attributes(entity), key, strict=True)
+        )
+        names = [*entity.names, LAST_SYNC, *([DELETED_AT] if entity.soft_delete else [])]
+        table = qualified(self._configuration.target.schema_, entity.name)
+        texts = ", ".join(f"t.{quote(name)}::text" for name in names)
+        found = self._one(f"SELECT {texts} FROM {table} AS t WHERE {condition}")
+        if found is None:
+            return None
+        types = {attribute.name: attribute.type for attribute in entity.attributes}
+        return {
+            name: _shown(canonical(types[name], value) if value and name in types else value)
+            for name, value in zip(names, found, strict=True)
+        }
+
+    def _one(self, sql: str) -> Texts | None:
+        with target_errors():
+            try:
+                with snapshot(self._connection):
+                    return next(iter(list(stream(self._connection, sql))), None)
+            except (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName):
+                return None  # nothing was applied yet

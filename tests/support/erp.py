@@ -1,0 +1,445 @@
+"""A small ERP database with a writer, mapped to entities, for tests that break things.
+
+Every transaction of the writer also notes in `journal`, which is not mapped, how many rows it
+changed. So the source itself tells what was committed, also where its client never learned it.
+`agreement` compares content and counters by SQL of its own, without any code of the daemon.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from textwrap import dedent, indent
+from types import TracebackType
+from typing import Any, Final, Self
+
+import psycopg
+
+from tests.support.cli import call, invoke
+from tests.support.databases import Database
+from tests.support.real_daemon import RealDaemon
+from tests.support.waiting import until
+
+TABLES: Final = """
+    CREATE TABLE t_customer (
+        fid bigint PRIMARY KEY, fnumber varchar(40) NOT NULL, fname varchar(200));
+    CREATE TABLE t_order (
+        fid bigint PRIMARY KEY, fbillno varchar(30) NOT NULL, fcustid bigint,
+        famount numeric(18,4) NOT NULL);
+    CREATE TABLE t_material (
+        fid bigint PRIMARY KEY, fnumber varchar(40) NOT NULL, fname varchar(300),
+        funit varchar(10), fprice numeric(18,4), fremark text);
+    ALTER TABLE t_material ALTER fremark SET STORAGE EXTERNAL;
+    CREATE TABLE journal (number bigserial PRIMARY KEY, changes integer NOT NULL);
+"""
+PUBLICATION: Final = "CREATE PUBLICATION cdc_erp FOR TABLE t_customer, t_order, t_material"
+MAPPINGS: Final = """
+entities:
+  customer:
+    key: [code]
+    attributes:
+      code: string(40)
+      name: {type: string(200), required: true}
+  sales_order:
+    key: [order_no]
+    attributes:
+      order_no: string(30)
+      customer_code: {type: string(40), references: customer}
+      amount: decimal(18,4)
+  material:
+    key: [code]
+    attributes:
+      code: string(40)
+      name: {type: string(200), required: true}
+      unit: string(10)
+      price: decimal(18,4)
+      remark: text
+mappings:
+  - from: erp.public.t_customer
+    to: customer
+    key: {code: fnumber}
+    fields: {name: fname}
+    on_delete: hard
+  - from: erp.public.t_order
+    to: sales_order
+    key: {order_no: fbillno}
+    fields:
+      customer_code: {ref: fcustid, from: erp.public.t_customer}
+      amount: famount
+    on_delete: hard
+  - from: erp.public.t_material
+    to: material
+    key: {code: fnumber}
+    fields:
+      name: fname
+      unit: {from: funit, map: {PCS: EA, KG: KG}}
+      price: fprice
+      remark: fremark
+    on_delete: soft
+"""
+SAME: Final = {
+    "customer": ("SELECT fnumber, fname FROM t_customer", "SELECT code, name FROM customer"),
+    "sales_order": (
+        "SELECT o.fbillno, c.fnumber, o.famount FROM t_order o"
+        " LEFT JOIN t_customer c ON c.fid = o.fcustid",
+        "SELECT order_no, customer_code, amount FROM sales_order",
+    ),
+    "material": (
+        "SELECT fnumber, fname, CASE funit WHEN 'PCS' THEN 'EA' ELSE funit END, fprice, fremark"
+        " FROM t_material",
+        "SELECT code, name, unit, price, remark FROM material WHERE deleted_at IS NULL",
+    ),
+}
+"""What each entity holds: the same rows, asked of the source and of the control database."""
+
+HASH: Final = """
+    SELECT count(*), md5(coalesce(string_agg(r, E'\\n' ORDER BY r COLLATE "C"), ''))
+    FROM (SELECT t::text AS r FROM ({}) t) rows
+"""
+QUICK: Final = {
+    "metrics_listen": "127.0.0.1:0",
+    "log_format": "json",
+    "retry_first_seconds": 0.05,
+    "retry_max_seconds": 0.5,
+    "idle_checkpoint_seconds": 0.1,
+}
+"""Settings that make a test wait less."""
+
+
+class Erp:
+    """The ERP database, the control database, and the daemon's configuration between them."""
+
+    def __init__(self, source: Database, target: Database, folder: Path) -> None:
+        self.source = source
+        self.target = target
+        self.slot = f"cdc_{source.name}"
+        self.configuration = folder / "cdc-daemon.yaml"
+        self.log = folder / "daemon.log"
+        self.configure()
+
+    def configure(self, mappings: str = MAPPINGS, **settings: object) -> Path:
+        """Write the configuration; `settings` go into its section `daemon`."""
+        daemon = "\n".join(f"{name}: {value}" for name, value in {**QUICK, **settings}.items())
+        head = f"""
+            sources:
+              erp: {{kind: postgres, dsn: "{self.source.dsn}", slot: {self.slot}, publication: cdc_erp}}
+            target: {{url: "{self.target.dsn}"}}
+        """
+        text = f"{dedent(head)}daemon:\n{indent(daemon, '  ')}\n{mappings}"
+        self.configuration.write_text(text, "utf-8")
+        self.configuration.chmod(0o600)
+        return self.configuration
+
+    def set_up(self) -> Self:
+        """Create the tables, publish them, and apply the configuration to the target."""
+        self.source.execute(TABLES)
+        self.source.execute(PUBLICATION)
+        self.apply()
+        return self
+
+    def apply(self) -> None:
+        """`cdc-daemon apply`."""
+        done = invoke("apply", "--yes", "--config", str(self.configuration))
+        assert done.exit_code == 0, done.output
+
+    def call(self, *arguments: str, timeout: float = 60.0) -> Any:
+        """Any command of the daemon, as a process of its own."""
+        return call(*arguments, "--config", str(self.configuration), timeout=timeout)
+
+    # --- the daemon -----------------------------------------------------------------------------
+
+    def daemon(self, failpoint: str | None = None) -> RealDaemon:
+        """The daemon over this configuration; a context manager."""
+        return RealDaemon(self.configuration, self.log, failpoint=failpoint)
+
+    def crash(self, failpoint: str, seconds: float = 60.0) -> None:
+        """Run the daemon until its worker dies at that failpoint; nothing of it stays."""
+        with self.daemon(failpoint) as daemon:
+            daemon.worker_died(seconds)
+            daemon.kill()
+
+    @contextmanager
+    def streaming(self, failpoint: str | None = None) -> Iterator[RealDaemon]:
+        """The daemon from the moment on that its checkpoint says streaming."""
+        with self.daemon(failpoint) as daemon:
+            self.wait_streaming(daemon)
+            yield daemon
+
+    def wait_streaming(self, daemon: RealDaemon) -> None:
+        """Until the first copy is done."""
+        daemon.said("streaming", seconds=60)
+
+    def caught_up(self, daemon: RealDaemon | None = None, seconds: float = 60.0) -> None:
+        """Until what the source has written by now is in the control database."""
+        ((end,),) = self.source.query("SELECT pg_current_wal_insert_lsn()::text")
+        self.source.execute("SELECT pg_logical_emit_message(true, 'test', 'wake')")
+
+        def reached() -> bool:
+            if daemon is not None and not daemon.running:
+                raise AssertionError(f"the daemon ended\n{daemon.log}")
+            found = self.target.query(
+                "SELECT position::pg_lsn >= %s::pg_lsn FROM cdc.checkpoint"
+                " WHERE phase = 'streaming'",
+                end,
+            )
+            return found == [(True,)]
+
+        try:
+            until(reached, seconds=seconds, what="the checkpoint reaches the source's position")
+        except AssertionError as error:
+            log = daemon.log if daemon is not None else ""
+            raise AssertionError(f"{error}\n{log}") from None
+
+    def settled(self) -> None:
+        """The proof after a fault: the daemon started again, the source idle, nothing differs."""
+        with self.daemon() as daemon:
+            self.caught_up(daemon)
+            self.agrees()
+            assert daemon.stop() == 0, daemon.log
+        self.agrees()
+
+    # --- the proof ------------------------------------------------------------------------------
+
+    def agrees(self) -> None:
+        """Content, counters and failure queue are what the source says; nothing is parked."""
+        assert self.parked() == []
+        self.same_content()
+        self.same_counters()
+
+    def same_content(self) -> None:
+        """Every entity holds exactly the source's rows."""
+        for entity, (there, here) in SAME.items():
+            wanted = self.source.query(HASH.format(there))
+            found = self.target.query(HASH.format(here))
+            assert found == wanted, f"{entity}: {self._difference(there, here)}"
+
+    def same_counters(self) -> None:
+        """Each committed transaction, and each change of a mapped table, was counted once."""
+        wanted = self.source.query("SELECT count(*), coalesce(sum(changes), 0) FROM journal")
+        found = self.target.query("SELECT transactions, changes FROM cdc.checkpoint")
+        assert found == wanted, "transactions and changes in the checkpoint, and in the journal"
+
+    def parked(self) -> list[tuple[Any, ...]]:
+        """Error code, operation and state of what stands in the failure queue."""
+        return self.target.query(
+            "SELECT error_code, operation, state FROM cdc.failure WHERE state = 'parked' ORDER BY id"
+        )
+
+    def references(self) -> int:
+        """How many source rows the reference tables know."""
+        names = self.target.query(
+            "SELECT relname FROM pg_class WHERE relnamespace = 'cdc'::regnamespace"
+            " AND relkind = 'r' AND relname LIKE 'reference%'"
+        )
+        assert names, "no mapping keeps references"
+        counts = [
+            self.target.query(f'SELECT count(*) FROM cdc."{name}"')[0][0] for (name,) in names
+        ]
+        return sum(counts)
+
+    def checkpoint(self) -> dict[str, Any]:
+        """The checkpoint row."""
+        ((row,),) = self.target.query("SELECT to_jsonb(c) FROM cdc.checkpoint c")
+        assert isinstance(row, dict)
+        return row
+
+    def _difference(self, there: str, here: str) -> str:
+        wanted = {str(row) for row in self.source.query(there)}
+        found = {str(row) for row in self.target.query(here)}
+        missing, surplus = sorted(wanted - found)[:5], sorted(found - wanted)[:5]
+        return f"missing {missing}, surplus {surplus}"
+
+    # --- writing --------------------------------------------------------------------------------
+
+    def commit(self, *statements: str) -> int:
+        """One source transaction, noted in the journal; how many rows it changed."""
+        with psycopg.connect(self.source.dsn) as connection:
+            changes = sum(connection.execute(text.encode()).rowcount for text in statements)
+            connection.execute("INSERT INTO journal (changes) VALUES (%s)", (changes,))
+        return changes
+
+    def insert_materials(self, first: int, count: int) -> int:
+        """One source transaction that inserts so many materials."""
+        return self.commit(
+            "INSERT INTO t_material SELECT n, 'M' || n || '.0', 'Material ' || n, 'PCS', n, 'r' || n"
+            f" FROM generate_series({first}, {first + count - 1}) n"
+        )
+
+    def working(self, daemon: RealDaemon | None = None, seconds: float = 30.0) -> None:
+        """Until the worker has a transaction open in which it has written."""
+        self._worker_is("backend_xid IS NOT NULL", daemon, seconds)
+
+    def waiting_for_lock(self, daemon: RealDaemon | None = None, seconds: float = 30.0) -> None:
+        """Until the worker waits for somebody's lock."""
+        self._worker_is("wait_event_type = 'Lock'", daemon, seconds)
+
+    def committing(self, wait_event: str, daemon: RealDaemon | None = None) -> None:
+        """Until the worker's COMMIT waits for that event."""
+        self._worker_is(f"wait_event = '{wait_event}'", daemon, 30.0)
+
+    def _worker_is(self, condition: str, daemon: RealDaemon | None, seconds: float) -> None:
+        query = (
+            "SELECT pid FROM pg_stat_activity WHERE datname = current_database()"
+            f" AND application_name = 'cdc_daemon:erp' AND {condition}"
+        )
+        try:
+            until(lambda: self.target.query(query), seconds=seconds, what=condition)
+        except AssertionError as error:
+            log = daemon.log if daemon is not None else ""
+            raise AssertionError(f"{error}\n{log}") from None
+
+    @contextmanager
+    def locked(self, table: str) -> Iterator[None]:
+        """Somebody holds that table of the control database."""
+        with psycopg.connect(self.target.dsn) as connection:
+            connection.execute(f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE".encode())
+            yield
+
+
+class Writer:
+    """Random transactions in a thread of its own, until its context ends. Seeded.
+
+    It survives the death of the source: it connects again and goes on. `pause` is the longest
+    rest between two transactions.
+    """
+
+    ROWS = 60
+
+    def __init__(self, erp: Erp, seed: int, *, pause: float = 0.02, large: int = 1500) -> None:
+        self._erp = erp
+        self._random = random.Random(seed)
+        self._pause = pause
+        self._large = large
+        self._stop = threading.Event()
+        self._failure: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, name="writer", daemon=True)
+        self.committed = 0
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._stop.set()
+        self._thread.join(60)
+        assert not self._thread.is_alive(), "the writer did not end"
+        if error is None and self._failure is not None:
+            raise self._failure
+
+    def wrote(self, transactions: int, seconds: float = 60.0) -> None:
+        """Until it has committed so many more."""
+        goal = self.committed + transactions
+
+        def reached() -> bool:
+            if self._failure is not None:
+                raise self._failure
+            return self.committed >= goal
+
+        until(reached, seconds=seconds, what=f"{transactions} more transactions")
+
+    def _run(self) -> None:
+        try:
+            while not self._stop.is_set():
+                try:
+                    self._write()
+                except psycopg.OperationalError:
+                    self._stop.wait(0.05)  # the source is away
+        except BaseException as error:  # noqa: BLE001 - raised again in the test's thread
+            self._failure = error
+
+    def _write(self) -> None:
+        with psycopg.connect(self._erp.source.dsn) as connection:
+            while not self._stop.is_set():
+                self._transaction(connection)
+                self._stop.wait(self._random.uniform(0, self._pause))
+
+    def _transaction(self, connection: psycopg.Connection[Any]) -> None:
+        many = self._random.random() < 0.03
+        changes = self._bulk(connection) if many else 0
+        for _ in range(self._random.randint(1, 8)):
+            statement, params = self._change()
+            changes += connection.execute(statement.encode(), params).rowcount
+        if not changes:
+            connection.rollback()
+            return
+        connection.execute("INSERT INTO journal (changes) VALUES (%s)", (changes,))
+        connection.commit()
+        self.committed += 1
+
+    def _bulk(self, connection: psycopg.Connection[Any]) -> int:
+        """Many rows that come, or all of them that go."""
+        gone = connection.execute("DELETE FROM t_material WHERE fid > 100000").rowcount
+        if gone:
+            return gone
+        return connection.execute(
+            "INSERT INTO t_material SELECT n, 'M' || n || '.0', 'many', 'KG', n, NULL"
+            " FROM generate_series(100001, 100000 + %s) n",
+            (self._large,),
+        ).rowcount
+
+    def _change(self) -> tuple[str, dict[str, object]]:
+        draw = self._random
+        params: dict[str, object] = {
+            "fid": draw.randint(1, self.ROWS),
+            "other": draw.randint(1, self.ROWS),
+            "text": f"text {draw.randint(0, 999)} \\t\t\n\\N 物料",
+            "suffix": draw.randint(0, 2),
+            "amount": draw.randint(-10_000, 10_000_000) / 100,
+            "unit": draw.choice(["PCS", "KG", None]),
+            "length": draw.choice([0, 10, 3000]),
+        }
+        return draw.choice(CHANGES), params
+
+
+CHANGES: Final = (
+    "INSERT INTO t_customer VALUES (%(fid)s, 'C' || %(fid)s || '.0', %(text)s) ON CONFLICT DO NOTHING",
+    "UPDATE t_customer SET fname = %(text)s WHERE fid = %(fid)s",
+    "UPDATE t_customer SET fnumber = 'C' || fid || '.' || %(suffix)s WHERE fid = %(fid)s",
+    "DELETE FROM t_customer c WHERE fid = %(fid)s"
+    " AND NOT EXISTS (SELECT FROM t_order o WHERE o.fcustid = c.fid)",
+    "INSERT INTO t_order SELECT %(other)s, 'O' || %(other)s, fid, %(amount)s FROM t_customer"
+    " WHERE fid = %(fid)s ON CONFLICT DO NOTHING",
+    "UPDATE t_order SET famount = %(amount)s WHERE fid = %(fid)s",
+    "UPDATE t_order SET fcustid = c.fid FROM t_customer c"
+    " WHERE t_order.fid = %(fid)s AND c.fid = %(other)s",
+    "DELETE FROM t_order WHERE fid = %(fid)s",
+    "INSERT INTO t_material VALUES (%(fid)s, 'M' || %(fid)s || '.0', %(text)s, %(unit)s, %(amount)s,"
+    " repeat('r', %(length)s)) ON CONFLICT DO NOTHING",
+    "UPDATE t_material SET fprice = %(amount)s WHERE fid = %(fid)s",
+    "UPDATE t_material SET fremark = repeat('u', %(length)s) WHERE fid = %(fid)s",
+    "UPDATE t_material SET fnumber = 'M' || fid || '.' || %(suffix)s WHERE fid = %(fid)s",
+    "DELETE FROM t_material WHERE fid = %(fid)s",
+)
+"""One row each; a statement that finds no row changes nothing, so no state need be remembered."""
+
+
+def survive_kills(erp: Erp, writer: Writer, draw: random.Random, kills: int) -> int:
+    """Kill the daemon at random moments, whole or only its worker; how often it was done.
+
+    A moment is a number of transactions that the writer has committed since the worker began to
+    stream, or since it was started.
+    """
+    done = 0
+    while done < kills:
+        with erp.daemon() as daemon:
+            for n in range(1, draw.randint(1, 5) + 1):
+                if draw.random() < 0.8:
+                    daemon.said("streaming", times=n, seconds=120)
+                else:
+                    daemon.said("worker started", times=n, seconds=120)
+                writer.wrote(draw.randint(1, 40))
+                daemon.kill_worker()
+                done += 1
+            if draw.random() < 0.5:
+                writer.wrote(draw.randint(1, 40))
+            daemon.kill()
+            done += 1
+    return done

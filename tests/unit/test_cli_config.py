@@ -1,0 +1,97 @@
+"""``check-config --offline`` and ``config``: what the files alone can tell."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.support.cli import invoke, write_configuration
+
+VALID = """\
+sources:
+  erp: {kind: postgres, dsn: postgresql://cdc@127.0.0.1/erp, password: "${ERP_PASSWORD:-hunter22}"}
+target: {url: postgresql://cdc@127.0.0.1/control, password: "${cred:control}"}
+entities:
+  material:
+    key: [code]
+    attributes: {code: string(40), name: string(200)}
+mappings:
+  - from: erp.public.t_bd_material
+    to: material
+    key: {code: fnumber}
+    fields: {name: fname}
+"""
+
+
+@pytest.fixture
+def valid(tmp_path: Path) -> str:
+    return str(write_configuration(tmp_path, VALID))
+
+
+def test_valid_files_exit_0_with_words_on_stderr(valid: str) -> None:
+    result = invoke("check-config", "--offline", "-c", valid)
+    assert (result.exit_code, result.stdout) == (0, "")
+    assert result.stderr == "ok: the files are valid: 1 source, 1 entity, 1 mapping\n"
+
+
+def test_valid_files_as_json(valid: str) -> None:
+    result = invoke("check-config", "--offline", "-c", valid, "-o", "json")
+    assert json.loads(result.stdout) == {
+        "ok": True,
+        "problems": [],
+        "unreachable": [],
+        "warnings": [],
+    }
+
+
+def test_every_mistake_is_told_at_once_with_its_place(tmp_path: Path) -> None:
+    text = VALID.replace("string(40)", "strng(40)").replace("{name: fname}", "{nam: fname}")
+    path = write_configuration(tmp_path, text)
+    result = invoke("check-config", "--offline", "-c", str(path))
+    assert (result.exit_code, result.stdout) == (78, "")
+    lines = result.stderr.splitlines()
+    assert len(lines) == 2
+    assert lines[0].startswith(f"error: {path}:7:24: ")
+    assert lines[1].startswith(f"error: {path}:12:14: ")
+    assert "did you mean" in lines[1]
+
+
+def test_mistakes_as_json(tmp_path: Path) -> None:
+    path = write_configuration(tmp_path, VALID + "targt: {}\n")
+    result = invoke("check-config", "--offline", "-c", str(path), "-o", "json")
+    found = json.loads(result.stdout)
+    assert result.exit_code == 78
+    assert found["ok"] is False
+    assert found["problems"][0]["where"] == f"{path}:13:1"
+
+
+def test_a_missing_file_is_a_configuration_error(tmp_path: Path) -> None:
+    result = invoke("check-config", "--offline", "-c", str(tmp_path / "none.yaml"))
+    assert result.exit_code == 78
+    assert "none.yaml" in result.stderr
+
+
+def test_without_its_secrets_only_an_offline_check_passes(valid: str) -> None:
+    assert invoke("check-config", "--offline", "-c", valid).exit_code == 0
+    result = invoke("check-config", "-c", valid)
+    assert result.exit_code == 78
+    assert "CREDENTIALS_DIRECTORY" in result.stderr
+
+
+def test_config_show_fills_in_defaults_and_masks_secrets(valid: str) -> None:
+    result = invoke("config", "show", "-c", valid)
+    assert "cdc_erp" in result.stdout
+    assert "hunter22" not in result.output
+    result = invoke("config", "show", "-c", valid, "-o", "json")
+    assert "hunter22" not in result.output
+    assert json.loads(result.stdout)["sources"]["erp"]["password"] == "**********"
+
+
+def test_config_schema_is_a_json_schema() -> None:
+    found = json.loads(invoke("config", "schema").stdout)
+    assert found["$schema"].startswith("https://json-schema.org/")
+    assert {"sources", "target", "entities", "mappings"} <= found["properties"].keys()
+
+
+def test_config_reference_is_markdown() -> None:
+    assert invoke("config", "reference").stdout.startswith("# Configuration\n")
