@@ -79,7 +79,7 @@ class Course:
             self.workload.create()
             for side in self._sides:
                 side.prepare()
-                self._settle(side)
+                self.settle(side)
                 side.stop()
             self._open = stack.pop_all()
         return self
@@ -120,7 +120,7 @@ class Course:
         )
         source = self._source.dsn(_SOURCE_DB)
         with self.running(side):
-            self._settle(side)
+            self.settle(side)
             found = latencies(source, side.dsn, after=after, rate=rate, number=warm_up + number)
             return found[warm_up:]
 
@@ -129,10 +129,10 @@ class Course:
         """One side runs; at the end it has caught up, and its slot lets go of the log."""
         side.start()
         yield
-        self._settle(side)
+        self.settle(side)
         side.stop()
 
-    def _settle(self, side: Side) -> None:
+    def settle(self, side: Side) -> None:
         """Wait until the side shows all there is."""
         last = self.workload.bump()
         with connect(side.dsn) as connection:

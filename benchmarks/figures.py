@@ -105,6 +105,7 @@ def latency(course: Course, size: Size, _: Mapping[str, Sample]) -> Samples:
 def idle(course: Course, size: Size, _: Mapping[str, Sample]) -> Samples:
     """CPU of the daemon's processes while nothing happens, in percent of one core."""
     with course.running(course.daemon):
+        course.settle(course.daemon)
         time.sleep(_IDLE_AFTER_SECONDS)
         pids = family(course.daemon.pid)
         started, before = time.perf_counter(), cpu_seconds(pids)

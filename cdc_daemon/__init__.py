@@ -1,3 +1,3 @@
-"""cdc_daemon: committed row changes of ERP, CRM and HR databases as canonical entities, exactly once."""
+"""Committed row changes of ERP, CRM and HR databases as canonical entities, exactly once."""
 
 __version__ = "0.1.0"

@@ -1,1 +1,1 @@
-"""The pipeline: what happens to a batch between the log and the commit. No driver, no SQL, no YAML."""
+"""The pipeline: a batch between the log and the commit. No driver, no SQL, no YAML."""

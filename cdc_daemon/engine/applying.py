@@ -192,7 +192,7 @@ class Applier:
     def _missing(
         self, unit: UnitOfWork, outcome: Outcome, division: Division, time_of: TimeOf
     ) -> list[Step]:
-        """Rows that a patch or rename did not find: read them at the source and write them whole."""
+        """Rows that a patch or rename did not find: read at the source, written whole."""
         wanted = {(layout.mapping, layout.key_of(row)) for layout, row in outcome.missing}
         outcome.missing = []
         mapped = Mapped()

@@ -213,7 +213,7 @@ class _Divider:
         )
 
     def _truncate(self, run: EntityRun) -> None:
-        """It undoes every change of the mapping before it, the parked ones too: their lanes open."""
+        """It undoes the mapping's changes before it, the parked ones too: their lanes open."""
         mapping = run.layout.mapping
         self.division.ready.append(run)
         self.division.superseded.add(mapping)

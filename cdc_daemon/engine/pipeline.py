@@ -1,7 +1,7 @@
 """The main loop: what becomes of a batch between the log and the commit.
 
 Every step named here is a function beside it: reading (reader thread, queue), mapping/mapper,
-resolve, applying (lanes, fold, sets, replay), payload, snapshot, repair. Not in here: retrying after
+resolve, applying (lanes, fold, sets, replay), payload, snapshot, repair. Not here: retrying after
 a lost connection (worker) and anything about SQL.
 """
 

@@ -296,7 +296,7 @@ def single(source: Run, sequence: int) -> Run:
 def unresolved(attribute: str, mapping: str) -> DataError:
     """The error of a ``ref`` whose row no mapping has carried."""
     return DataError(
-        f"attribute {attribute!r} refers to a row of mapping {mapping} that is not in the control database",
+        f"attribute {attribute!r} refers to a row that mapping {mapping} has not carried",
         code="reference_unresolved",
         attribute=attribute,
     )

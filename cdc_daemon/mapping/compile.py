@@ -83,7 +83,7 @@ class CompiledMapping:
         return list(map(itemgetter(*identity), rows))
 
     def identity_keys(self, identities: Sequence[Row]) -> list[Key | None]:
-        """Entity keys of identity tuples (the log's old images); None where there is no such key."""
+        """Entity keys of identity tuples (the log's old images); None where there is none."""
         if all(f.passes_through for f in self.key_fields) and self._in_identity_order:
             return list(identities)  # type: ignore[arg-type]
         places = {column: i for i, column in enumerate(self.relation.identity)}

@@ -25,7 +25,7 @@ TEXT_LIKE = frozenset({"text", "varchar", "char"})
 
 
 class NeedsSource(Exception):
-    """The log left out what this row cannot be mapped without; its source row must be read again."""
+    """The log left out what this row cannot be mapped without: read it again at the source."""
 
 
 class FieldError(Exception):
@@ -346,7 +346,7 @@ def _reference(
 
 
 def row_function(fields: Sequence[Field], width: int) -> Callable[[list[Row]], list[Row]] | None:
-    """Generate the mapper of full rows: straight-line Python, compiled once; None: rows as they are.
+    """Generate the mapper of full rows, straight-line Python; None: rows pass as they are.
 
     Rows must hold only text and None. Raises DataError at the first row at fault (the caller then
     goes row by row with :meth:`Field.of`).

@@ -27,7 +27,7 @@ class Unresolved:
 
 @dataclass(slots=True)
 class Mapped:
-    """What became of a batch: ``filtered`` counts changes that a ``where`` or ``ignore`` left out."""
+    """What became of a batch; ``filtered``: changes that a ``where`` or ``ignore`` left out."""
 
     runs: list[EntityRun] = field(default_factory=list)
     rejected: list[Rejected] = field(default_factory=list)

@@ -1,1 +1,1 @@
-"""The words every part shares: errors, positions, changes, entities, ports. Standard library only."""
+"""The words every part shares: errors, positions, changes, entities, ports; stdlib only."""

@@ -143,7 +143,7 @@ class Run:
 
 
 Begin = tuple[int, int, int]
-"""(ordinal of a transaction's first change, the source's raw mark, commit time in µs since 1970)."""
+"""(ordinal of a transaction's first change, the source's mark, commit time in µs since 1970)."""
 
 
 @dataclass(slots=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""Entities as the group sees them: attribute types, attributes, and what makes one row of an entity.
+"""Entities as the group sees them: attribute types, attributes, keys.
 
 Not in here: how a source's value becomes one of these types (mapping/convert) and how a table of
 them is written (sinks).
@@ -49,7 +49,7 @@ class EntityType:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attribute:
-    """One attribute of an entity. ``references`` names the entity whose key this attribute holds."""
+    """One attribute; ``references`` names the entity whose key it holds."""
 
     name: str
     type: EntityType

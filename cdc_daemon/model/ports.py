@@ -122,7 +122,7 @@ class UnitOfWork(Protocol):
         """Put changes into the failure queue, in this order, and block their lanes."""
 
     def replayed(self, failure: int, *, actor: str) -> None:
-        """A parked change has taken effect in this unit; its lanes open where nothing else waits."""
+        """A parked change took effect in this unit; its lanes open where nothing else waits."""
 
     def skipped(self, failure: int, *, actor: str, reason: str) -> None:
         """An administrator gave a parked change up; its lanes open where nothing else waits."""
@@ -139,7 +139,7 @@ class UnitOfWork(Protocol):
     def save_checkpoint(
         self, position: str, *, commit_time: int | None, transactions: int, changes: int
     ) -> None:
-        """Move the checkpoint in this unit; counters are added. Raises Fenced when it is not ours."""
+        """Move the checkpoint in this unit; counters are added. Raises Fenced if not ours."""
 
     def save_snapshot(self, mapping_rows: dict[str, int]) -> None:
         """Note a finished group of the snapshot (``backfill_chunk``). Raises Fenced."""

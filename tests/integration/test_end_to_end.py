@@ -64,7 +64,8 @@ def test_snapshot_then_stream(make_system: MakeSystem) -> None:
     system = make_system(TABLE, MATERIAL)
     source = system.source
     source.execute(
-        "INSERT INTO t_material VALUES (1, 'A', 'Axle', 'PCS', 1.5, NULL), (2, 'B', 'Bolt', 'KG', 2, ' ')"
+        "INSERT INTO t_material VALUES"
+        " (1, 'A', 'Axle', 'PCS', 1.5, NULL), (2, 'B', 'Bolt', 'KG', 2, ' ')"
     )
     with system.running() as running:
         assert system.rows(ROWS) == [

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from cdc_daemon.demo.server import PrivatePostgres
 from cdc_daemon.mapping.expression import Expression, ExpressionError, parse
 from cdc_daemon.model.errors import DataError
-from tests.support.expressions import ROWS, SQL_TYPES, TYPES, expressions
+from tests.support.expressions import NAMES, ROWS, SQL_TYPES, TYPES, expressions
 from tests.support.oracle import Oracle, Refused
 
 Row = Mapping[str, str | None]
@@ -208,3 +208,14 @@ def test_conditions_by_chance(data: st.DataObject, oracle: Oracle) -> None:
         return
     assert selects(expression, logged) == (expected == b"t"), text
     assert (mine(expression, logged) == b"t") == (expected == b"t"), text
+
+
+@pytest.mark.acceptance
+@pytest.mark.timeout(3600)
+@settings(
+    deadline=None, max_examples=5_000, print_blob=True, suppress_health_check=list(HealthCheck)
+)
+@given(data=st.data())
+def test_by_chance_for_long(data: st.DataObject, oracle: Oracle) -> None:
+    kind = data.draw(st.sampled_from(sorted(NAMES)))
+    compared(oracle, data.draw(expressions(kind, 3)), data.draw(ROWS))
