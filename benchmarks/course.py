@@ -94,7 +94,7 @@ class Course:
     def lap(self, side: Side, backlog: Backlog, patience: float = 120.0) -> Lap:
         """Start one side, measure how it works off the backlog, and stop it."""
         self._tidy(side)
-        before: list[Cpu] = []
+        before: list[tuple[int, Cpu]] = []
         with self.running(side), connect(side.dsn) as connection:
 
             def count() -> int:
@@ -104,12 +104,15 @@ class Course:
             progress = watch(
                 count,
                 backlog,
-                at_first=lambda: before.append(self._cpu(side)),
+                at_first=lambda: before.append((side.worker(), self._cpu(side))),
                 check=side.check,
                 patience=patience,
             )
-            used = self._cpu(side).per_million(before[0], progress.rows)
-            return Lap(progress=progress, cpu=used, peak_mb=peak_mb(side.worker()))
+            worker, earlier = before[0]
+            if side.worker() != worker:
+                raise BenchmarkError(f"{side.name}: the worker was started again on the way")
+            used = self._cpu(side).per_million(earlier, progress.rows)
+            return Lap(progress=progress, cpu=used, peak_mb=peak_mb(worker))
 
     def latencies(self, side: Side, rate: float, seconds: float) -> list[float]:
         """Milliseconds from commit to sight of one side, of transactions at a steady rate."""

@@ -112,7 +112,8 @@ def idle(course: Course, size: Size, _: Mapping[str, Sample]) -> Samples:
         time.sleep(size.idle_seconds)
         used = cpu_seconds(pids) - before
         percent = 100 * used / (time.perf_counter() - started)
-        course.daemon.check()
+        if family(course.daemon.pid) != pids:
+            raise BenchmarkError("the daemon was not left in peace: its processes changed")
     return {"idle.cpu_percent": Sample(daemon=percent)}
 
 

@@ -122,9 +122,7 @@ class Meter:
         self._applied_totals[0] += transactions
         self._applied_totals[1] += changes
         self._applied_totals[2] += 1
-        for (mapping, kind), rows in (counts or {}).items():
-            key = (mapping, self._entities.get(mapping, ""), kind)
-            self._applied[key] = self._applied.get(key, 0) + rows
+        self.applied(counts or {})
         if begins:
             self._latencies.observe_times([begin[2] for begin in begins], now)
         if transactions:
@@ -133,6 +131,12 @@ class Meter:
         if commit_time is not None:
             self._commit_time = commit_time / 1e6
         self.checkpointed(position)
+
+    def applied(self, counts: Mapping[tuple[str, str], int]) -> None:
+        """Rows that a committed unit wrote: ``Outcome.counts``."""
+        for (mapping, kind), rows in counts.items():
+            key = (mapping, self._entities.get(mapping, ""), kind)
+            self._applied[key] = self._applied.get(key, 0) + rows
 
     def checkpointed(self, position: str) -> None:
         """The checkpoint row holds this position (idle progress; ``committed`` implies it)."""

@@ -18,7 +18,7 @@ from cdc_daemon.engine.payload import parked
 from cdc_daemon.engine.reading import DrainExpired, Stopping
 from cdc_daemon.engine.status import State
 from cdc_daemon.model.changes import Batch
-from cdc_daemon.model.effects import Layout
+from cdc_daemon.model.effects import Layout, Outcome
 from cdc_daemon.model.errors import LateFailure, PreflightRefusal, Problem
 from cdc_daemon.model.failpoint import failpoint
 from cdc_daemon.model.ports import Sink, Snapshot, Source, Table
@@ -101,7 +101,7 @@ def _copy_once(
     copying: Copying,
     group: Sequence[Table],
 ) -> int:
-    counts: dict[str, int] = {}
+    outcome = Outcome()
     last = Batch(begins=[(0, 0, 0)])
     with sink.begin() as unit:
         for batch in _with_end(prefetch(snapshot.read(group))):
@@ -127,13 +127,23 @@ def _copy_once(
                 )
                 for one in held:
                     meter.failed(one.error.code)
-            for (mapping, _), number in applied.outcome.counts.items():
-                counts[mapping] = counts.get(mapping, 0) + number
+            for (mapping, kind), number in applied.outcome.counts.items():
+                outcome.count(mapping, kind, number)
             meter.progressed()
             failpoint("snapshot_chunk")
-        unit.save_snapshot(counts)
+        rows = _rows(outcome)
+        unit.save_snapshot(rows)
     applier.settle()
-    return sum(counts.values())
+    meter.applied(outcome.counts)
+    return sum(rows.values())
+
+
+def _rows(outcome: Outcome) -> dict[str, int]:
+    """Rows written, by mapping."""
+    found: dict[str, int] = {}
+    for (mapping, _), number in outcome.counts.items():
+        found[mapping] = found.get(mapping, 0) + number
+    return found
 
 
 def _with_end(batches: Iterator[Batch]) -> Iterator[Batch | None]:

@@ -12,7 +12,7 @@ from typing import Any
 import psycopg
 
 from cdc_daemon.sinks.postgres.names import literal, qualified
-from cdc_daemon.verify.statement import SourceStatement, stands_in
+from cdc_daemon.verify.statement import SourceStatement, is_one_of, stands_in
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 
@@ -57,11 +57,26 @@ def _search(connection: Connection, statement: SourceStatement, leaf: str, pages
         if high - low > 1:
             middle = (low + high) // 2
             ranges += [(low, middle), (middle, high)]
+        else:
+            found += _search_page(connection, statement, leaf, low)
+    return found
+
+
+def _search_page(
+    connection: Connection, statement: SourceStatement, leaf: str, page: int
+) -> list[str]:
+    sql = f"SELECT t0.ctid::text FROM {leaf} AS t0 WHERE {stands_in((page, page + 1))}"
+    found: list[str] = []
+    groups = [[row[0] for row in connection.execute(sql.encode()).fetchall()]]
+    while groups:
+        places = groups.pop()
+        if not places or _computes(connection, statement, leaf, is_one_of(places)):
             continue
-        sql = f"SELECT t0.ctid::text FROM {leaf} AS t0 WHERE {stands_in((low, high))}"
-        for (place,) in connection.execute(sql.encode()).fetchall():
-            if not _computes(connection, statement, leaf, f"t0.ctid = '{place}'::tid"):
-                found.append(place)
+        if len(places) > 1:
+            middle = len(places) // 2
+            groups += [places[:middle], places[middle:]]
+        else:
+            found += places
     return found
 
 

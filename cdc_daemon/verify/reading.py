@@ -19,7 +19,7 @@ from psycopg.abc import Buffer
 from psycopg.adapt import Loader
 
 from cdc_daemon.verify.poison import UNCOMPUTABLE, Poison, find_poison
-from cdc_daemon.verify.statement import Excluded, SourceStatement
+from cdc_daemon.verify.statement import Excluded, SourceStatement, is_one_of
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 Texts = tuple[bytes | None, ...]
@@ -115,7 +115,7 @@ class SourceReader:
 
     def _row_of(self, one: Poison) -> Texts:
         """A row as the statement would give it, with its key where that can be computed."""
-        statement, only = self.key_statement, f"t0.ctid = '{one.place}'::tid"
+        statement, only = self.key_statement, is_one_of([one.place])
         width = len(self.statement.attributes)
         self.connection.execute("SAVEPOINT verify_key")
         try:

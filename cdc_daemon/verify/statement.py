@@ -188,9 +188,13 @@ def stands_in(pages: tuple[int, int]) -> str:
     return f"t0.ctid >= '({low},0)'::tid AND t0.ctid < '({high},0)'::tid"
 
 
+def is_one_of(places: Sequence[str]) -> str:
+    """The condition on ``t0`` that a row stands in one of these places."""
+    return f"t0.ctid = ANY (ARRAY[{', '.join(map(literal, places))}]::tid[])"
+
+
 def _stands(excluded: Excluded) -> str:
-    places = ", ".join(literal(place) for place in excluded.places)
-    return f"(t0.tableoid = {excluded.table} AND t0.ctid = ANY (ARRAY[{places}]::tid[]))"
+    return f"(t0.tableoid = {excluded.table} AND {is_one_of(excluded.places)})"
 
 
 def _names(keys: int) -> str:

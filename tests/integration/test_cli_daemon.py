@@ -62,7 +62,11 @@ class Site:
             [*COMMAND, "run", "-c", str(self.path)], stderr=log, stdout=log, text=True
         )
         log.close()
-        until(lambda: self.json("status")[0]["state"] in ("streaming", "idle", "degraded"))
+        until(
+            lambda: self.json("status")[0]["state"] in ("streaming", "idle", "degraded"),
+            seconds=120,
+            what="streaming",
+        )
 
     def stop(self) -> int:
         """TERM; the exit code."""

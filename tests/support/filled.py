@@ -38,7 +38,7 @@ class Filled:
 
     def fill(self, *, parking: bool = True) -> list[DataError]:
         """Map every source row into the control database; what cannot be mapped is parked."""
-        with psycopg.connect(self.control.dsn, autocommit=True) as connection:
+        with psycopg.connect(self.control.dsn) as connection:
             return self._fill(connection, parking=parking)
 
     def _fill(self, connection: Connection, *, parking: bool) -> list[DataError]:
@@ -52,11 +52,17 @@ class Filled:
                 if error is not None:
                     errors.append(error)
                     if parking:
-                        self.park(one, row, error)
+                        self._park(connection, one, row, error)
         return errors
 
     def park(self, compiled: CompiledMapping, row: Row, error: DataError) -> None:
         """Put one source row into the failure queue."""
+        with psycopg.connect(self.control.dsn) as connection:
+            self._park(connection, compiled, row, error)
+
+    def _park(
+        self, connection: Connection, compiled: CompiledMapping, row: Row, error: DataError
+    ) -> None:
         parked = Parked(
             pipeline="erp",
             mapping=compiled.config.name,
@@ -72,8 +78,7 @@ class Filled:
             error_message=error.message,
             mapping_version="",
         )
-        with psycopg.connect(self.control.dsn, autocommit=True) as connection:
-            failures.park(connection, [parked])
+        failures.park(connection, [parked])
 
     def reach(self, position: str = EVERYTHING) -> None:
         """Say that the pipeline has applied everything up to a position."""
@@ -131,10 +136,8 @@ def _insert(
     places = ", ".join(["%s"] * len(values))
     texts = [None if value is None else value.decode() for value in values]
     sql = f"INSERT INTO {table} ({listed(columns)}) VALUES ({places})"
-    try:
-        connection.execute(sql.encode(), texts)
-    except psycopg.errors.UniqueViolation as exc:
-        raise DataError("another row has this key", code="duplicate_entity_key") from exc
+    if not connection.execute(f"{sql} ON CONFLICT DO NOTHING".encode(), texts).rowcount:
+        raise DataError("another row has this key", code="duplicate_entity_key")
 
 
 def filled(

@@ -119,7 +119,6 @@ class _Reader:
             exp.Boolean: lambda e: Literal("boolean", str(bool(e.this)), self._place(e)),
             exp.Null: lambda e: Literal("null", "NULL", self._place(e)),
             exp.Column: self._column,
-            exp.Paren: lambda e: self.node(e.this),
             exp.Not: lambda e: self._call("not", e, e.this),
             exp.Neg: lambda e: self._call("-", e, e.this),
             exp.Is: self._is,
@@ -142,6 +141,8 @@ class _Reader:
 
     def node(self, expression: exp.Expression) -> Node:
         """Our node for sqlglot's. Raises ExpressionError for what is not allowed."""
+        while isinstance(expression, exp.Paren):
+            expression = expression.this
         form = self._forms.get(type(expression))
         if form is None:
             raise self._refusal(expression)

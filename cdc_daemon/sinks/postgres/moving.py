@@ -32,8 +32,7 @@ def rename(transaction: Transaction, shape: Shape, step: Rename, outcome: Outcom
     if found.clash:
         raise duplicate_entity_key(shape)
     outcome.missing += [(step.layout, row) for row in found.missing]
-    taken = {move.new for move in found.moves}
-    tombs = [key for key, living in standing.items() if not living and key in taken]
+    tombs = [key for key, living in standing.items() if not living and key in found.taken]
     calls: list[Call] = [(shape.delete, arrays(tombs))] if tombs else []
     for group in in_order(found.moves):
         calls += _cycle(transaction, shape, group) if len(group) > 1 else [_move(shape, group[0])]

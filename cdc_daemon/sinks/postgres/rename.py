@@ -28,9 +28,13 @@ class Move:
 
 @dataclass(slots=True, kw_only=True)
 class Renaming:
-    """The moves of a step, the rows that were not there, and whether two would share a key."""
+    """The moves of a step, the rows that were not there, and whether two would share a key.
+
+    ``taken``: every key that a row moved to, also those it left again.
+    """
 
     moves: list[Move] = field(default_factory=list)
+    taken: set[Key] = field(default_factory=set)
     missing: list[Row] = field(default_factory=list)
     clash: bool = False
 
@@ -53,6 +57,7 @@ def follow(step: Rename, living: Mapping[Key, bool]) -> Renaming:
             found.moves.append(move)
         else:
             move.new, move.row, move.source = new, _merged(move.row, row), source
+        found.taken.add(new)
         stands.setdefault(new, []).append(move)
     found.clash = any(len(occupants) > 1 for occupants in stands.values())
     return found

@@ -251,7 +251,7 @@ def _compile_all(shape: Shape) -> Callable[[list[bytes]], Decoded | None]:
         if len(found) != len(messages):
             return None
         if groups == 1:
-            found = list(zip(found, strict=True))
+            found = list(zip(found, strict=True))  # type: ignore[arg-type]
         for message, row in zip(messages, found, strict=True):
             length = len(row[-1])
             if message[-1 - length - tail] != length & 255:
