@@ -7,6 +7,7 @@ import shlex
 import signal
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -54,24 +55,24 @@ def main(
     report.show(samples)
     target = path or (None if quick else RESULTS)
     if target is not None:
-        about = report.circumstances(
-            version, shlex.join(["python", "-m", "benchmarks", *sys.argv[1:]])
-        )
+        about = report.circumstances(version, _command(names + only, quick, pairs, rows))
         found = [report.result(f, samples[f.name]) | about for f in figures]
         report.write(target, found)
         click.echo(f"wrote {target}", err=True)
 
 
+def _command(names: tuple[str, ...], quick: bool, pairs: int | None, rows: int | None) -> str:
+    """How to take the same figures again; paths of this machine stay out of it."""
+    words = ["python", "-m", "benchmarks", *names]
+    words += ["--quick"] * quick
+    words += ["--pairs", str(pairs)] if pairs else []
+    words += ["--rows", str(rows)] if rows else []
+    return shlex.join(words)
+
+
 def _size(quick: bool, rows: int | None) -> Size:
     size = _TENTH if quick else Size()
-    if rows is None:
-        return size
-    return Size(
-        rows=rows,
-        huge_rows=size.huge_rows,
-        latency_seconds=size.latency_seconds,
-        idle_seconds=size.idle_seconds,
-    )
+    return size if rows is None else replace(size, rows=rows)
 
 
 def _measure(figures: list[Figure], size: Size, pairs: int) -> tuple[dict[str, list[Sample]], str]:

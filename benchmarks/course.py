@@ -79,7 +79,8 @@ class Course:
             self.workload.create()
             for side in self._sides:
                 side.prepare()
-                self.settle(side)
+                self.settle(side)  # the first copy may show this one
+                self.settle(side)  # but only the stream can show what came after it
                 side.stop()
             self._open = stack.pop_all()
         return self

@@ -28,8 +28,8 @@ class Size:
 
     @property
     def one_row_transactions(self) -> int:
-        """Enough of them to outlast the first batch ten times."""
-        return max(self.rows // 5, 120_000)
+        """Enough of them to outlast a large batch a few times."""
+        return max(self.rows // 5, 50_000)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -21,7 +21,7 @@ from benchmarks.figures import FIGURES, Figure, Sample
 
 Result = dict[str, Any]
 _DIGITS = 4
-_WIDTH = 132
+_WIDTH = 150
 
 
 def result(figure: Figure, samples: Sequence[Sample]) -> Result:
@@ -66,8 +66,8 @@ def circumstances(server_version: str, command: str) -> Result:
 def write(path: Path, results: Iterable[Result]) -> None:
     """Put results into the file; figures that were not taken now keep their older ones."""
     known: dict[str, Result] = {}
-    if path.exists():
-        known = {r["name"]: r for r in json.loads(path.read_text(encoding="utf-8"))}
+    if path.exists() and (earlier := path.read_text(encoding="utf-8").strip()):
+        known = {r["name"]: r for r in json.loads(earlier)}
     known |= {r["name"]: r for r in results}
     ordered = [known[figure.name] for figure in FIGURES if figure.name in known]
     text = json.dumps(ordered, indent=2, ensure_ascii=False)
@@ -81,8 +81,8 @@ def line(figure: Figure, sample: Sample) -> str:
 
 
 def show(samples: dict[str, list[Sample]]) -> None:
-    """The table: ratio first, then what it is made of. Never narrower than it needs to be."""
-    table = Table(title="cdc-daemon and native logical replication", min_width=_WIDTH)
+    """The table: ratio first, then what it is made of, however narrow the terminal."""
+    table = Table(title="cdc-daemon and native logical replication")
     table.add_column("figure", no_wrap=True)
     for heading in ("ratio", "spread", "daemon", "baseline"):
         table.add_column(heading, justify="right", no_wrap=True)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
 
 from cdc_daemon.config.configuration import Configuration
 from cdc_daemon.config.schema import MappingConfig
@@ -25,14 +24,8 @@ from cdc_daemon.model.effects import Layout
 from cdc_daemon.model.entities import reference_order
 from cdc_daemon.model.errors import ConfigurationError, Problem
 from cdc_daemon.model.ports import Table
-from cdc_daemon.model.position import Checkpoint, Phase
 from cdc_daemon.sinks.postgres.control import PostgresControl
-from cdc_daemon.sinks.postgres.plan import Plan as TargetPlan
-from cdc_daemon.sinks.postgres.plan import apply_plan as apply_target
-from cdc_daemon.sinks.postgres.plan import plan as plan_target
-from cdc_daemon.sinks.postgres.plan import role_statements as target_role
 from cdc_daemon.sinks.postgres.sink import PostgresSink
-from cdc_daemon.sources.postgres import setup as source_setup
 from cdc_daemon.sources.postgres.source import PostgresSource
 
 
@@ -262,140 +255,3 @@ def limits(configuration: Configuration) -> Limits:
 def mapping_names(mappings: Sequence[MappingConfig]) -> dict[str, str]:
     """Mapping → entity, for counters that exist from the start."""
     return {mapping.name: mapping.to for mapping in mappings}
-
-
-# --- what an administrator sets up ---------------------------------------------------------------
-
-
-class PlannedChange(Protocol):
-    """One step at a server: what it does, in words and in SQL."""
-
-    @property
-    def description(self) -> str: ...
-
-    @property
-    def sql(self) -> str: ...
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ServerPlan:
-    """Ordered changes to one server, and what only a person can put right.
-
-    ``role``: the SQL with which an administrator makes the role that the daemon connects as; the
-    changes grant it the rest.
-    """
-
-    server: str
-    changes: tuple[PlannedChange, ...]
-    refusals: tuple[Problem, ...]
-    role: tuple[str, ...] = ()
-
-
-Admins = Mapping[str, Mapping[str, str]]
-"""Connection keywords of each source and of ``target``, with the rights to set them up."""
-
-
-def plan_all(configuration: Configuration, admins: Admins) -> list[ServerPlan]:
-    """What has to be created: sources first, then the target. Raises Unreachable, and
-    ConfigurationError where it cannot even be planned."""
-    plans = [
-        _set_up_source(configuration, name, admins, source_setup.plan)
-        for name in configuration.sources
-    ]
-    try:
-        return [*plans, _set_up_target(configuration, admins, plan_target)]
-    except ConfigurationError as error:
-        refusals = [problem for plan in plans for problem in plan.refusals]
-        raise ConfigurationError(list(dict.fromkeys([*refusals, *error.problems]))) from error
-
-
-def apply_all(configuration: Configuration, admins: Admins) -> list[ServerPlan]:
-    """Create it; what was done. Raises ConfigurationError for what is refused."""
-    plans = [
-        _set_up_source(configuration, name, admins, source_setup.apply_plan)
-        for name in configuration.sources
-    ]
-    return [*plans, _set_up_target(configuration, admins, apply_target)]
-
-
-def _set_up_source(
-    configuration: Configuration,
-    name: str,
-    admins: Admins,
-    make: Callable[..., source_setup.Plan],
-) -> ServerPlan:
-    source = configuration.sources[name]
-    worker = source.conninfo.get("user")
-    made = make(
-        name,
-        admins[name],
-        publication=source.publication,
-        tables=tables_of(configuration.mappings_of(name)),
-        worker=worker,
-    )
-    database = source.conninfo.get("dbname", "…")
-    role = source_setup.role_statements(worker, database) if worker else ()
-    return ServerPlan(
-        server=f"source {name}", changes=made.changes, refusals=made.refusals, role=tuple(role)
-    )
-
-
-def _set_up_target(
-    configuration: Configuration, admins: Admins, make: Callable[..., TargetPlan]
-) -> ServerPlan:
-    target = configuration.target
-    worker = target.conninfo.get("user")
-    made = make(
-        admins["target"],
-        configuration.entities,
-        layouts_of(configuration, admins),
-        schema=target.schema_,
-        worker=worker,
-    )
-    database = target.conninfo.get("dbname", "…")
-    role = target_role(worker, target.schema_, database) if worker else ()
-    return ServerPlan(
-        server="target", changes=made.changes, refusals=made.refusals, role=tuple(role)
-    )
-
-
-def layouts_of(configuration: Configuration, admins: Admins) -> list[Layout]:
-    """Every mapping's layout, against what the sources' catalogues say now."""
-    problems: list[Problem] = []
-    found: list[Layout] = []
-    for name in configuration.sources:
-        source = make_source(configuration, name, admins[name])
-        try:
-            compiled = compile_all(configuration, source.relations(), compiler(configuration, name))
-            found += [one.layout for one in compiled]
-        except ConfigurationError as error:
-            problems += error.problems
-        finally:
-            source.close()
-    if problems:
-        raise ConfigurationError(problems)
-    return found
-
-
-def check_target(configuration: Configuration, layouts: Sequence[Layout]) -> list[Problem]:
-    """What a worker would refuse about ledger, entity tables and rights."""
-    return PostgresSink(
-        configuration.target.conninfo,
-        "check",
-        configuration.entities,
-        layouts,
-        schema=configuration.target.schema_,
-    ).check()
-
-
-def idle_checkpoints(configuration: Configuration) -> dict[str, Checkpoint]:
-    """The checkpoints that a worker would start from, of pipelines that no worker holds now."""
-    control = make_control(configuration)
-    try:
-        return {
-            found.pipeline: found
-            for found in control.checkpoints()
-            if found.phase is not Phase.NEW and not control.holder_alive(found.pipeline)
-        }
-    finally:
-        control.close()

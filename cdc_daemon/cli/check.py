@@ -50,12 +50,12 @@ def _load(given: Given, found: Found, *, offline: bool) -> Configuration | None:
 
 def examine(configuration: Configuration, found: Found) -> None:
     """Connect to everything and collect what is wrong."""
-    from cdc_daemon import build
+    from cdc_daemon import build, provision
     from cdc_daemon.model.effects import Layout
 
     checkpoints: dict[str, Checkpoint] = {}
     with found:
-        checkpoints = build.idle_checkpoints(configuration)
+        checkpoints = provision.idle_checkpoints(configuration)
     layouts: list[Layout] = []
     for name in configuration.sources:
         source = build.make_source(configuration, name)
@@ -69,7 +69,7 @@ def examine(configuration: Configuration, found: Found) -> None:
         finally:
             source.close()
     with found:
-        found.problems += build.check_target(configuration, layouts)
+        found.problems += provision.check_target(configuration, layouts)
     found.problems = placed(configuration, found.problems)
 
 

@@ -117,14 +117,16 @@ def retry(
             words("nothing is parked")
         if dry_run:
             return _show_only(given, found)
-        several = everything and bool(found)
-        if several and not given.confirm(f"Apply {_count(found)} again?", yes=yes):
+        asks = everything and bool(found)
+        if asks and not given.confirm(f"Apply {_count(found)} again?", yes=yes):
             return EXIT_OK
         from cdc_daemon.cli.commanding import command
 
         results = {
-            name: command(configuration, control, name, "retry", {"ids": numbers}, timeout)
-            for name, numbers in _by_pipeline(found).items()
+            name: command(
+                configuration, control, name, "retry", {} if everything else {"ids": some}, timeout
+            )
+            for name, some in _by_pipeline(found).items()
         }
     return _report(given, results, good=("applied",), bad=("failed", "waiting"))
 

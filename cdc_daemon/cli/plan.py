@@ -21,8 +21,8 @@ from cdc_daemon.cli.problems import Found, as_json
 from cdc_daemon.model.errors import EXIT_CONFIGURATION, EXIT_OK, ConfigurationError
 
 if TYPE_CHECKING:
-    from cdc_daemon.build import Admins, ServerPlan
     from cdc_daemon.config.configuration import Configuration
+    from cdc_daemon.provision import Admins, ServerPlan
 
 
 @click.command()
@@ -45,7 +45,7 @@ def plan(given: Given, admin_dsns: tuple[str, ...]) -> int:
 @pass_given
 def apply(given: Given, admin_dsns: tuple[str, ...], dry_run: bool, yes: bool) -> int:
     """Create what the plan shows: publications, ledger, entity tables, rights."""
-    from cdc_daemon import build
+    from cdc_daemon import provision
 
     configuration = given.load_with_warnings()
     admins = connections(configuration, admin_dsns)
@@ -61,7 +61,7 @@ def apply(given: Given, admin_dsns: tuple[str, ...], dry_run: bool, yes: bool) -
         if not given.confirm("Do this?", yes=yes):
             words("nothing was changed")
             return EXIT_OK
-        plans = build.apply_all(configuration, admins)
+        plans = provision.apply_all(configuration, admins)
         words(f"done: {_count(plans)}")
     if given.output == "json":
         print_json(_as_json(plans))
@@ -70,10 +70,10 @@ def apply(given: Given, admin_dsns: tuple[str, ...], dry_run: bool, yes: bool) -
 
 def _plans(configuration: Configuration, admins: Admins) -> list[ServerPlan]:
     """The plans, what is refused with its place in the files."""
-    from cdc_daemon import build
+    from cdc_daemon import provision
 
     try:
-        plans = build.plan_all(configuration, admins)
+        plans = provision.plan_all(configuration, admins)
     except ConfigurationError as error:
         raise ConfigurationError(placed(configuration, error.problems)) from error
     return [

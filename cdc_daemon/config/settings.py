@@ -50,7 +50,7 @@ class SettingsConfig(Model):
         description="Bytes of log that may wait between reading and applying.",
     )
     idle_checkpoint_seconds: float = Field(
-        default=10.0,
+        default=2.0,
         ge=0.1,
         le=10,
         description="Longest time until the progress of a log without mapped changes is "

@@ -237,11 +237,14 @@ class _Segment:
             self.source_of.pop(key, None)
 
     def steps(self) -> list[Step]:
-        """What the segment comes to: early deletes, writes, deletes."""
+        """What the segment comes to: early deletes, writes, deletes.
+
+        A source row that was deleted and came back under another key keeps its reference.
+        """
         found: list[Step] = _delete_steps(self.earlier)
         if self.layout is not None and self.rows:
             found += self._writes(self.layout)
-        return found + _delete_steps(self.gone)
+        return found + _delete_steps(self.gone, kept=frozenset(self.source_of.values()))
 
     def _writes(self, layout: Layout) -> list[Step]:
         whole: list[Row] = []
@@ -254,29 +257,43 @@ class _Segment:
                 whole.append(row)
         found: list[Step] = []
         if whole:
-            found.append(self._upsert(layout, whole))
+            found += self._upserts(layout, whole)
         for unchanged, rows in patches.items():
             found.append(Patch(layout=layout, unchanged=unchanged, rows=rows))
         return found
 
-    def _upsert(self, layout: Layout, rows: list[Row]) -> Upsert:
-        source_keys: list[Key] | None = None
-        if layout.reference is not None:
-            source_of, gone = self.source_of, self.gone
-            source_keys = []
-            for row in rows:
-                key = layout.key_of(row)
-                owner = source_of.get(key) or gone[key].source_key
-                assert owner is not None
-                source_keys.append(owner)
-        return Upsert(layout=layout, rows=rows, fresh=self.fresh, source_keys=source_keys)
+    def _upserts(self, layout: Layout, rows: list[Row]) -> list[Upsert]:
+        """One step, or several where a source row stands for several keys, the living one last."""
+        if layout.reference is None:
+            return [Upsert(layout=layout, rows=rows, fresh=self.fresh)]
+        owners = [self._owner(layout.key_of(row)) for row in rows]
+        if len(set(owners)) == len(owners):
+            return [Upsert(layout=layout, rows=rows, fresh=self.fresh, source_keys=owners)]
+        found: list[Upsert] = []
+        turns: dict[Key, int] = {}
+        for row, owner in zip(rows, owners, strict=True):
+            turn = turns[owner] = turns.get(owner, -1) + 1
+            if turn == len(found):
+                found.append(Upsert(layout=layout, rows=[], source_keys=[]))
+            found[turn].rows.append(row)
+            names = found[turn].source_keys
+            assert names is not None
+            names.append(owner)
+        return found
+
+    def _owner(self, key: Key) -> Key:
+        """The source row that a written row comes from, also when it was deleted since."""
+        owner = self.source_of.get(key) or self.gone[key].source_key
+        assert owner is not None
+        return owner
 
 
 class TwoRowsOneKey(Exception):
     """Two source rows claim one entity key inside a batch."""
 
 
-def _delete_steps(gone: Mapping[Key, _Gone]) -> list[Step]:
+def _delete_steps(gone: Mapping[Key, _Gone], kept: frozenset[Key] = frozenset()) -> list[Step]:
+    """Deletes by layout. ``kept``: source rows whose reference names a living row by now."""
     by_layout: dict[Layout, list[tuple[Key, _Gone]]] = {}
     for key, what in gone.items():
         by_layout.setdefault(what.layout, []).append((key, what))
@@ -284,7 +301,11 @@ def _delete_steps(gone: Mapping[Key, _Gone]) -> list[Step]:
     for layout, pairs in by_layout.items():
         source_keys: list[Key] | None = None
         if layout.reference is not None:
-            source_keys = [what.source_key for _, what in pairs if what.source_key is not None]
+            source_keys = [
+                what.source_key
+                for _, what in pairs
+                if what.source_key is not None and what.source_key not in kept
+            ]
         steps.append(
             Delete(
                 layout=layout,

@@ -32,6 +32,8 @@ def to_date(source: ColumnType, target: EntityType, lossy: Lossy | None) -> Conv
 
 def _iso_moment(text: bytes) -> bytes:
     """ISO text of a date or a timestamp as PostgreSQL prints a date, or a timestamp."""
+    if times.is_plain_date(text):
+        return text
     if len(text.strip()) > 10 and b":" in text:
         return times.print_timestamp(times.parse_timestamp(text))
     return times.print_date(times.parse_date(text))
@@ -43,6 +45,8 @@ def _day(text: bytes) -> bytes:
 
 
 def _midnight(text: bytes) -> bytes:
+    if len(text) == 19 and text.endswith(b" 00:00:00"):
+        return text[:10]
     if (b":" in text and b" 00:00:00" not in text) or b"." in text:
         raise DataError("the timestamp has a time of day", code="loss")
     return _day(text)

@@ -8,6 +8,7 @@ Not in here: which conversion applies when (mapping/convert).
 from __future__ import annotations
 
 import decimal
+import functools
 import math
 import re
 from decimal import Decimal
@@ -73,9 +74,9 @@ def without_exponent(text: bytes) -> bytes:
     value = Decimal(text.decode())
     if not value.is_finite():
         return text
-    if value and (value.adjusted() >= NUMERIC_DIGITS or scale_of(value) > NUMERIC_SCALE):
+    if (value and value.adjusted() >= NUMERIC_DIGITS) or scale_of(value) > NUMERIC_SCALE:
         raise DataError("the number is out of range", code="out_of_range")
-    return format(value if value else Decimal(0), "f").encode()
+    return print_numeric(value)
 
 
 def canonical_decimal(text: bytes) -> bytes:
@@ -115,13 +116,9 @@ def divide(left: Decimal, right: Decimal) -> Decimal:
     """``left / right`` rounded to the scale that PostgreSQL chooses. Raises ZeroDivisionError."""
     if not right:
         raise ZeroDivisionError
-    scale = max(_quotient_scale(left, right), scale_of(left), scale_of(right), 0)
-    return divide_to(left, right, min(scale, MAX_DISPLAY_SCALE))
-
-
-def divide_to(left: Decimal, right: Decimal, scale: int) -> Decimal:
-    """``left / right`` rounded half away from zero to ``scale`` digits after the point."""
     left_scale, right_scale = scale_of(left), scale_of(right)
+    scale = max(_quotient_scale(left, right), left_scale, right_scale, 0)
+    scale = min(scale, MAX_DISPLAY_SCALE)
     numerator = abs(int(EXACT.scaleb(left, left_scale)))
     denominator = abs(int(EXACT.scaleb(right, right_scale)))
     shift = right_scale - left_scale + scale
@@ -166,11 +163,16 @@ def round_to(value: Decimal, scale: int, rounding: str = decimal.ROUND_HALF_UP) 
     """``ROUND(value, scale)``, or TRUNC with ROUND_DOWN; a negative scale rounds whole digits."""
     scale = max(-MAX_RESULT_SCALE, min(MAX_RESULT_SCALE, scale))
     if scale >= 0:
-        return value.quantize(Decimal(1).scaleb(-scale), rounding, EXACT)
+        return value.quantize(_quantum(scale), rounding, EXACT)
     if value.adjusted() < -scale - 1:  # even rounding up gives at most one unit, and only on ties
         return Decimal(0)
-    whole = value.quantize(Decimal(1).scaleb(-scale), rounding, EXACT)
-    return whole.quantize(Decimal(1), rounding, EXACT)
+    whole = value.quantize(_quantum(scale), rounding, EXACT)
+    return whole.quantize(_quantum(0), rounding, EXACT)
+
+
+@functools.lru_cache(maxsize=64)
+def _quantum(scale: int) -> Decimal:
+    return Decimal(1).scaleb(-scale)
 
 
 def round_text(text: bytes, scale: int, lossy: str) -> bytes:
@@ -220,6 +222,9 @@ def print_double(value: float) -> bytes:
         return b"NaN"
     if math.isinf(value):
         return b"Infinity" if value > 0 else b"-Infinity"
+    shortest = repr(value)
+    if "e" not in shortest and abs(value) < 1e15:
+        return shortest.removesuffix(".0").encode()
     sign, digits, exponent = Decimal(_shortest(value)).as_tuple()
     assert isinstance(exponent, int)
     text = "".join(map(str, digits)).rstrip("0") or "0"

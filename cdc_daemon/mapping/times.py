@@ -185,6 +185,20 @@ def print_timestamptz(value: int) -> bytes:
     return print_timestamp(value, b"+00")
 
 
+def is_plain_date(text: bytes) -> bool:
+    """Whether this is an existing day as ``YYYY-MM-DD``."""
+    if len(text) != 10 or text[4] != 45 or text[7] != 45:
+        return False
+    year, month, day = text[:4], text[5:7], text[8:]
+    if not (year.isdigit() and month.isdigit() and day.isdigit()):
+        return False
+    try:
+        dt.date(int(year), int(month), int(day))
+    except ValueError:
+        return False
+    return True
+
+
 def load_date(text: bytes) -> int:
     """A date column's text → days; quicker than :func:`parse_date`, for text a server printed."""
     if len(text) == 10 and text[4] == 45 and text[7] == 45:

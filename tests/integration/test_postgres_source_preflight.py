@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 
+from cdc_daemon.demo.server import PrivatePostgres
 from cdc_daemon.model.errors import ConfigurationError, Problem, Unreachable
 from cdc_daemon.model.ports import Table
 from cdc_daemon.model.position import Checkpoint, Phase
@@ -25,14 +26,17 @@ from tests.support.sources import (
 )
 
 T = table("t", "id", "a")
+DDL = (
+    "CREATE TABLE t (id bigint PRIMARY KEY, a text, b int);"
+    f"CREATE PUBLICATION {PUBLICATION} FOR TABLE t"
+)
 
 
 @pytest.fixture(params=[15, 18])
 def database(request: pytest.FixtureRequest, database_factory: DatabaseFactory) -> Database:
     """An empty database on both versions, with a publication of table t."""
     found = database_factory(server=request.getfixturevalue(f"postgres{request.param}"))
-    found.execute("CREATE TABLE t (id bigint PRIMARY KEY, a text, b int)")
-    found.execute(f"CREATE PUBLICATION {PUBLICATION} FOR TABLE t")
+    found.execute(DDL)
     return found
 
 
@@ -75,7 +79,8 @@ CHANGES: dict[str, str] = {
         f"DROP PUBLICATION {PUBLICATION}; CREATE PUBLICATION {PUBLICATION} FOR TABLE t"
     ),
     "table taken out and put back": (
-        f"ALTER PUBLICATION {PUBLICATION} ADD TABLE u; ALTER PUBLICATION {PUBLICATION} DROP TABLE t;"
+        f"ALTER PUBLICATION {PUBLICATION} ADD TABLE u;"
+        f"ALTER PUBLICATION {PUBLICATION} DROP TABLE t;"
         f"ALTER PUBLICATION {PUBLICATION} ADD TABLE t"
     ),
     "actions changed and changed back": (
@@ -160,7 +165,7 @@ def test_a_table_no_longer_mapped_does_not_matter(database: Database) -> None:
     assert make_source(database, T).check(checkpoint) == []
 
 
-# --- publication and tables as they are (G3 and others) --------------------------------------------
+# --- publication and tables as they are (G3 and others) ------------------------------------------
 
 NAMED = f"ALTER PUBLICATION {PUBLICATION} ADD TABLE x"
 
@@ -238,7 +243,7 @@ STATES: dict[str, tuple[str, Table, str]] = {
 }
 
 
-@pytest.mark.parametrize(("ddl", "mapped", "expected"), STATES.values(), ids=STATES)
+@pytest.mark.parametrize("ddl, mapped, expected", STATES.values(), ids=STATES)
 def test_a_state_that_is_refused(
     database: Database, ddl: str, mapped: Table, expected: str
 ) -> None:
@@ -292,9 +297,7 @@ def test_an_sql_ascii_database(postgres_factory: PostgresFactory) -> None:
         " LOCALE_PROVIDER libc"
     )
     database = Database(server=server, name="ascii")
-    database.execute(
-        f"CREATE TABLE t (id int PRIMARY KEY, a text); CREATE PUBLICATION {PUBLICATION} FOR TABLE t"
-    )
+    database.execute(DDL)
     assert "SQL_ASCII" in whats(make_source(database, T).check(None))
 
 
@@ -304,7 +307,7 @@ def test_wal_level(postgres_factory: PostgresFactory) -> None:
     assert "wal_level is replica" in whats(source.check(None))
 
 
-# --- slot and checkpoint (P6, P7, P9) --------------------------------------------------------------
+# --- slot and checkpoint (P6, P7, P9) ------------------------------------------------------------
 
 
 def test_a_slot_advanced_by_somebody_else(database: Database, source: PostgresSource) -> None:
@@ -332,9 +335,7 @@ def test_a_slot_whose_log_is_gone(postgres_factory: PostgresFactory) -> None:
     """P9, fault 19: wal_status lost."""
     server = postgres_factory(18, settings={"max_slot_wal_keep_size": "1MB"})
     database = Database(server=server, name="postgres")
-    database.execute(
-        f"CREATE TABLE t (id int PRIMARY KEY, a text); CREATE PUBLICATION {PUBLICATION} FOR TABLE t"
-    )
+    database.execute(DDL)
     source = make_source(database, T)
     checkpoint = streaming_checkpoint(source)
     for _ in range(3):
@@ -352,7 +353,7 @@ FOREIGN: dict[str, tuple[str, str]] = {
 }
 
 
-@pytest.mark.parametrize(("make", "expected"), FOREIGN.values(), ids=FOREIGN)
+@pytest.mark.parametrize("make, expected", FOREIGN.values(), ids=FOREIGN)
 def test_a_slot_of_another_kind(
     database: Database, source: PostgresSource, make: str, expected: str
 ) -> None:
@@ -408,7 +409,7 @@ def _with(checkpoint: Checkpoint, **changes: object) -> Checkpoint:
     return dataclasses.replace(checkpoint, identity=identity)
 
 
-@pytest.mark.parametrize(("change", "expected"), IDENTITIES.values(), ids=IDENTITIES)
+@pytest.mark.parametrize("change, expected", IDENTITIES.values(), ids=IDENTITIES)
 def test_another_server(
     source: PostgresSource, change: Callable[[Checkpoint], Checkpoint], expected: str
 ) -> None:
@@ -419,9 +420,7 @@ def test_a_timeline_change_is_fine_before_the_fork(postgres_factory: PostgresFac
     """After a promotion: only if the checkpoint lies before the switch point."""
     server = postgres_factory(18)
     database = Database(server=server, name="postgres")
-    database.execute(
-        f"CREATE TABLE t (id int PRIMARY KEY, a text); CREATE PUBLICATION {PUBLICATION} FOR TABLE t"
-    )
+    database.execute(DDL)
     source = make_source(database, T)
     checkpoint = streaming_checkpoint(source)
     source.close()
@@ -442,7 +441,7 @@ def _after_switch(database: Database) -> str:
     return str(position)
 
 
-# --- connecting ------------------------------------------------------------------------------------
+# --- connecting ----------------------------------------------------------------------------------
 
 WRONG: dict[str, tuple[dict[str, str], str]] = {
     "password": ({"password": "wrong-secret"}, "password authentication failed"),
@@ -453,19 +452,18 @@ WRONG: dict[str, tuple[dict[str, str], str]] = {
 
 
 @pytest.fixture(scope="module")
-def guarded() -> object:
-    from cdc_daemon.demo.server import PrivatePostgres
-
+def guarded() -> Iterator[PrivatePostgres]:
+    """A server that asks for passwords."""
     with PrivatePostgres(18, auth="scram-sha-256") as server:
         yield server
 
 
-@pytest.mark.parametrize(("change", "expected"), WRONG.values(), ids=WRONG)
+@pytest.mark.parametrize("change, expected", WRONG.values(), ids=WRONG)
 def test_a_connection_that_is_refused(
-    guarded: object, change: dict[str, str], expected: str
+    guarded: PrivatePostgres, change: dict[str, str], expected: str
 ) -> None:
     """A configuration error with its cure, and never the password."""
-    database = Database(server=guarded, name="postgres")  # type: ignore[arg-type]
+    database = Database(server=guarded, name="postgres")
     source = make_source(database, T, conninfo_=conninfo(database, **change))
     with pytest.raises(ConfigurationError, match=expected) as caught:
         source.check(None)

@@ -86,7 +86,7 @@ def test_the_worker_gets_the_least_rights_that_do(database: Database) -> None:
             f'GRANT SELECT ON "public"."t" TO "{role}"',
         ]
         again = plan("erp", conninfo(database), publication=PUBLICATION, tables=[T], worker=role)
-        assert again.changes == again.refusals == ()
+        assert (again.changes, again.refusals) == ((), ())
         source = make_source(database, T, conninfo_=conninfo(database, user=role))
         assert source.check(None) == []
         copy(source)

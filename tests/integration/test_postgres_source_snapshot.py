@@ -146,7 +146,7 @@ def test_a_table_can_be_read_again_after_it_was_given_up(database: Database) -> 
         reading = snapshot.read([T])
         next(reading)
         reading.close()  # type: ignore[attr-defined]
-        database.execute("TRUNCATE u" if False else "INSERT INTO t VALUES (0, 'later', 0)")
+        database.execute("INSERT INTO t VALUES (0, 'later', 0)")
         rows = sum(b.changes for b in snapshot.read([T]))
     assert rows == 20000
     source.close()
@@ -178,7 +178,7 @@ def test_a_partitioned_table_is_one_table(database: Database) -> None:
     source = make_source(database, table("p", "id", "a"))
     assert source.check(None) == []
     position, rows = copy(source)
-    assert sorted(rows) == [(b"1", b"x"), (b"11", b"y")]  # type: ignore[type-var]
+    assert sorted(rows) == [(b"1", b"x"), (b"11", b"y")]
     database.execute("UPDATE p SET id = 12 WHERE id = 1; TRUNCATE p")
     with streaming(source, position) as stream:
         found = plain(read_changes(stream, 3))
@@ -264,7 +264,7 @@ def test_a_table_dropped_in_between_is_an_error_of_ours(database: Database) -> N
     source = make_source(database, T)
     with source.snapshot(source.slot, replace=False) as snapshot:
         database.execute("DROP TABLE t")
-        with pytest.raises((Stop, PreflightRefusal), match="copying public.t"):
+        with pytest.raises((Stop, PreflightRefusal), match="copying public"):
             list(snapshot.read([T]))
     source.close()
 
@@ -326,5 +326,5 @@ def test_a_table_that_fills_while_it_streams_keeps_its_order(database: Database)
         batches = read_until(stream, lambda found: sum(b.changes for b in found) >= 28)
     marks = [begin[1] for b in batches for begin in b.begins]
     assert marks == sorted(marks)
-    assert [b.runs[0].sequence for b in batches][0] == 0
+    assert batches[0].runs[0].sequence == 0
     source.close()

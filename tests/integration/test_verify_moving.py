@@ -171,7 +171,7 @@ def test_differences_beyond_what_is_kept_in_memory_count(
 
 
 def test_what_cannot_be_verified_says_why(made: Filled) -> None:
-    with pytest.raises(ConfigurationError, match="did you mean 'erp.t_stock.stock'"):
+    with pytest.raises(ConfigurationError, match=r"did you mean 'erp\.t_stock\.stock'"):
         made.verify(mappings=["erp.t_stok.stock"])
     made.control.execute("DROP SCHEMA cdc CASCADE")
     with pytest.raises(ConfigurationError, match="cdc-daemon apply"):
@@ -229,10 +229,9 @@ def test_a_database_of_another_encoding_and_collation_orders_alike(
         f"CREATE DATABASE {source.name} ENCODING 'EUC_CN' LOCALE 'C' TEMPLATE template0"
     )
     made = filled(source, control, tmp_path, DDL, SECTIONS)
-    made.source.execute(
-        "SET client_encoding = 'UTF8'; UPDATE t_stock SET fcode = '深' || fid WHERE fid % 3 = 0;"
-        "UPDATE t_stock SET fcode = 'я' || fid WHERE fid % 3 = 1;"
-    )
+    with psycopg.connect(made.source.dsn, client_encoding="UTF8") as connection:
+        connection.execute("UPDATE t_stock SET fcode = '深' || fid WHERE fid % 3 = 0")
+        connection.execute("UPDATE t_stock SET fcode = 'я' || fid WHERE fid % 3 = 1")
     assert not made.fill()
     assert made.verify().mappings[0].match == 200
 

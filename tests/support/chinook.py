@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from cdc_daemon import build
+from cdc_daemon import provision
 from cdc_daemon.config.configuration import Configuration
 from cdc_daemon.config.load import load
 from cdc_daemon.demo.processes import children
@@ -63,9 +63,9 @@ class Expectation:
 
 EXPECTED = {
     "employee": Expectation(
-        """SELECT upper(left(e.last_name, 3)) || '-' || e.employee_id,
+        """SELECT lower(split_part(e.email, '@', 1)),
                   e.first_name || ' ' || e.last_name, nullif(e.title, ' '),
-                  upper(left(m.last_name, 3)) || '-' || m.employee_id,
+                  lower(split_part(m.email, '@', 1)),
                   e.birth_date::text, e.hire_date::date, nullif(e.city, ' '), nullif(e.email, ' ')
              FROM employee e LEFT JOIN employee m ON m.employee_id = e.reports_to""",
         "SELECT code, name, title, reports_to, born::text, hired, city, email FROM employee",
@@ -76,7 +76,7 @@ EXPECTED = {
                   CASE c.country WHEN 'USA' THEN 'US' WHEN 'Canada' THEN 'CA'
                        WHEN 'Brazil' THEN 'BR' ELSE 'other' END,
                   nullif(c.postal_code, ' '), nullif(c.phone, ' '),
-                  upper(left(e.last_name, 3)) || '-' || e.employee_id, nullif(c.notes, ' ')
+                  lower(split_part(e.email, '@', 1)), nullif(c.notes, ' ')
              FROM customer c LEFT JOIN employee e ON e.employee_id = c.support_rep_id""",
         """SELECT email, name, company, address, city, state, country, postal_code, phone,
                   support_rep, notes FROM customer WHERE deleted_at IS NULL""",
@@ -131,7 +131,7 @@ class Shop:
         self.log = folder / "daemon.log"
         self.daemon: subprocess.Popen[bytes] | None = None
         load_shop(source)
-        build.apply_all(
+        provision.apply_all(
             self.configuration,
             {
                 "shop": self.configuration.sources["shop"].conninfo,

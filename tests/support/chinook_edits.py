@@ -22,7 +22,7 @@ KEYS = {"track": "track_id", "invoice": "invoice_id", "invoice_line": "invoice_l
     "album": "album_id",
 }
 COLUMNS = {
-    "employee": {"title": 30, "city": 40, "email": 60, "phone": 24},
+    "employee": {"title": 30, "city": 40, "phone": 24},
     "customer": {"company": 80, "address": 70, "city": 40, "state": 40, "postal_code": 10},
     "track": {"composer": 220},
     "invoice": {"billing_address": 70, "billing_city": 40, "billing_country": 40},
@@ -44,7 +44,9 @@ ROLLED_BACK = 0.03
 
 
 class Clerk:
-    """Edits the shop. ``transactions`` and ``changes``: what the source committed of mapped tables;
+    """Edits the shop.
+
+    ``transactions`` and ``changes``: what the source committed of mapped tables;
     ``edits``: what the clerk set out to do; ``tombstones``: e-mail addresses of customers that were
     deleted, and not used again since."""
 
@@ -177,21 +179,26 @@ class Clerk:
         email = self._email()
         if self.tombstones and self.random.random() < 0.5:
             email = self.random.choice(sorted(self.tombstones))
-        self._set_email(self._pick("customer"), email)
+        self._set_email("customer", self._pick("customer"), email)
 
     def swap_addresses(self) -> None:
         """Two customers exchange their entity keys by way of a third."""
-        one, other = self._pick("customer"), self._pick("customer")
+        self._hand_over("customer", self._email(), back=True)
+
+    def _hand_over(self, table: str, free: str, *, back: bool) -> None:
+        """One row takes a free address, another row the one that it had; and perhaps back."""
+        one, other = self._pick(table), self._pick(table)
         if one == other:
             return
-        sql = "SELECT email FROM customer WHERE customer_id = %s"
+        sql = f"SELECT email FROM {table} WHERE {KEYS[table]} = %s"
         first, second = self._one(sql, one), self._one(sql, other)
-        self._set_email(one, self._email())
-        self._set_email(other, first)
-        self._set_email(one, second)
+        self._set_email(table, one, free)
+        self._set_email(table, other, first)
+        if back:
+            self._set_email(table, one, second)
 
-    def _set_email(self, number: int, email: str) -> None:
-        self._do("UPDATE customer SET email = %s WHERE customer_id = %s", email, number)
+    def _set_email(self, table: str, number: int, email: str) -> None:
+        self._do(f"UPDATE {table} SET email = %s WHERE {KEYS[table]} = %s", email, number)
         self.tombstones.discard(email)
 
     def replace_customer(self) -> None:
@@ -237,21 +244,31 @@ class Clerk:
 
     def add_employee(self) -> None:
         self._do(
-            "INSERT INTO employee VALUES (%s, %s, %s, %s, %s, %s, %s, NULL, %s)",
+            "INSERT INTO employee (employee_id, last_name, first_name, title, reports_to, birth_date,"
+            " hire_date, city, email) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s)",
             self._new(), self._name(20), self._name(20), self._text(30), self._pick("employee"),
             self.random.choice(["1969-07-20 20:17:40.123456", "0044-03-15 12:00:00 BC", None]),
             self.random.choice(["2004-02-29 23:59:59", None]), self._text(40),
+            self._email(),
         )  # fmt: skip
 
     def change_employee(self) -> None:
         self._change("employee")
 
     def rename_employee(self) -> None:
-        """Another entity key, by the expression."""
+        """Another name; mostly another entity key."""
         self._do(
-            "UPDATE employee SET last_name = %s WHERE employee_id = %s",
-            self._name(20), self._pick("employee"),
+            "UPDATE employee SET last_name = %s, email = %s WHERE employee_id = %s",
+            self._name(20), self._email(), self._pick("employee"),
         )  # fmt: skip
+
+    def pass_code_on(self) -> None:
+        """One gets another's entity key, the other a new one."""
+        self._hand_over("employee", self._email(), back=False)
+
+    def swap_codes(self) -> None:
+        """Two employees exchange their entity keys by way of a third."""
+        self._hand_over("employee", self._email(), back=True)
 
     def change_boss(self) -> None:
         boss = self._pick("employee") if self.random.random() < 0.9 else None
@@ -445,7 +462,9 @@ _WEIGHTED: dict[Callable[[Clerk], object], int] = {
     Clerk.add_employee: 3,
     Clerk.change_employee: 3,
     Clerk.rename_employee: 3,
-    Clerk.change_boss: 3,
+    Clerk.change_boss: 5,
+    Clerk.pass_code_on: 2,
+    Clerk.swap_codes: 2,
     Clerk.drop_employee: 2,
     Clerk.add_track: 4,
     Clerk.change_track: 6,

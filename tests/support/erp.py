@@ -293,9 +293,12 @@ class Erp:
 
     @contextmanager
     def locked(self, table: str) -> Iterator[None]:
-        """Somebody holds that table of the control database."""
+        """Somebody holds that table of the control database, so that nobody writes to it.
+
+        No stronger lock: that would take a transaction id, which a new slot on the server awaits.
+        """
         with psycopg.connect(self.target.dsn) as connection:
-            connection.execute(f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE".encode())
+            connection.execute(f"LOCK TABLE {table} IN EXCLUSIVE MODE".encode())
             yield
 
 

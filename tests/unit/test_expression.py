@@ -77,6 +77,8 @@ HOSTILE = [
     ("COALESCE(i,)", 1, 12),
     ("i IN ()", 1, 1),
     ("i = 1 = f", 1, 1),
+    ("NOT t IS NULL || 'a' IS NULL", 1, 5),
+    ("i NOT IN (1) = f", 1, 1),
     ("i < b < n", 1, 1),
     ("i BETWEEN SYMMETRIC 1 AND 2", 1, 1),
     ('t COLLATE "C"', 1, 1),

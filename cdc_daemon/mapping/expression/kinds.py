@@ -18,7 +18,7 @@ COMPARABLE = {
 
 def condition(typed: Typed, place: Place) -> Typed:
     """The node, if it is boolean or NULL. Raises ExpressionError."""
-    if isinstance(typed, Const) and typed.value is None:
+    if isinstance(typed, Const) and typed.kind == "unknown" and typed.value is None:
         return Const("boolean", None)
     if typed.kind != "boolean":
         kind = "text" if typed.kind == "unknown" else typed.kind

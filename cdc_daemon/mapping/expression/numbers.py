@@ -73,11 +73,8 @@ def subtract(left: Decimal, right: Decimal) -> Decimal:
 
 
 def multiply(left: Decimal, right: Decimal) -> Decimal:
-    """Numeric * numeric, all digits kept up to numeric's longest scale."""
-    product = number(decimals.EXACT.multiply(left, right))
-    if decimals.scale_of(product) > decimals.NUMERIC_SCALE:
-        product = decimals.EXACT.quantize(product, Decimal(1).scaleb(-decimals.NUMERIC_SCALE))
-    return product
+    """Numeric * numeric, all digits kept."""
+    return number(decimals.EXACT.multiply(left, right))
 
 
 def divide(left: Decimal, right: Decimal) -> Decimal:

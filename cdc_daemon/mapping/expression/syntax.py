@@ -97,7 +97,7 @@ _EXTRACTIONS: dict[type[exp.Expression], str] = {
     exp.JSONExtract: "->",
     exp.JSONExtractScalar: "->>",
 }
-_IGNORED = {"safe", "typed", "only_json_types", "_type", "nested", "is_string", "quoted", "negate"}
+_IGNORED = {"safe", "typed", "only_json_types", "_type", "nested", "is_string", "quoted"}
 _TYPES: dict[exp.DType, str] = {
     exp.DType.SMALLINT: "smallint", exp.DType.INT: "integer", exp.DType.BIGINT: "bigint",
     exp.DType.DECIMAL: "numeric", exp.DType.DOUBLE: "double", exp.DType.BOOLEAN: "boolean",
@@ -182,18 +182,20 @@ class _Reader:
                     f"{name.replace('_', ' ').upper()} is not allowed here"
                 )
 
+    def _operand(self, expression: exp.Expression) -> Node:
+        """An operand that binds tighter than NOT, as it would in PostgreSQL."""
+        if isinstance(expression, (exp.Not, exp.And, exp.Or)):
+            raise self._place(expression).error("a condition inside a condition needs parentheses")
+        return self.node(expression)
+
     def _call(self, name: str, whole: exp.Expression, *parts: exp.Expression | None) -> Call:
         self._only(whole, "this", "expression", "start", "length", "substr")
         arguments = tuple(self.node(part) for part in parts if part is not None)
         return Call(name, arguments, self._place(whole))
 
     def _literal(self, expression: exp.Expression) -> Node:
-        kind = "string" if expression.args.get("is_string") else "number"
-        return Literal(
-            "string" if kind == "string" else "number",
-            str(expression.this),
-            self._place(expression),
-        )
+        place, text = self._place(expression), str(expression.this)
+        return Literal("string" if expression.args.get("is_string") else "number", text, place)
 
     def _column(self, expression: exp.Expression) -> Node:
         identifier = expression.this
@@ -211,7 +213,9 @@ class _Reader:
             raise self._place(expression).error("comparisons in a row need parentheses")
         if isinstance(expression, _COMPARISONS) and isinstance(right, _COMPARISONS):
             raise self._place(right).error("comparisons in a row need parentheses")
-        call = self._call(_BINARY[type(expression)], expression, left, right)
+        self._only(expression, "this", "expression", "negate")
+        arguments = (self._operand(left), self._operand(right))
+        call = Call(_BINARY[type(expression)], arguments, self._place(expression))
         return self._negated(expression, call)
 
     def _negated(self, expression: exp.Expression, call: Call) -> Call:
@@ -226,11 +230,12 @@ class _Reader:
             self._only(rest, "this", "expression")
             parts.append(rest.expression)
             rest = rest.this
-        arguments = tuple(self.node(part) for part in (rest, *reversed(parts)))
+        read = self._operand if kind is exp.DPipe else self.node
+        arguments = tuple(read(part) for part in (rest, *reversed(parts)))
         return Call(_CHAINS[kind], arguments, self._place(expression))
 
     def _is(self, expression: exp.Expression) -> Node:
-        self._only(expression, "this", "expression")
+        self._only(expression, "this", "expression", "negate")
         what = expression.expression
         if isinstance(what, exp.Null):
             name = "is null"
@@ -238,21 +243,23 @@ class _Reader:
             name = "is true" if what.this else "is false"
         else:
             raise self._place(expression).error("only NULL, TRUE, FALSE, UNKNOWN can follow IS")
-        call = Call(name, (self.node(expression.this),), self._place(expression))
+        call = Call(name, (self._operand(expression.this),), self._place(expression))
         return self._negated(expression, call)
 
     def _escape(self, expression: exp.Expression) -> Node:
         like, sign = expression.this, expression.expression
         if not isinstance(like, (exp.Like, exp.ILike)):
             raise self._place(expression).error("ESCAPE belongs to LIKE or ILIKE")
-        self._only(like, "this", "expression")
-        call = self._call(_BINARY[type(like)], expression, like.this, like.expression, sign)
+        self._only(like, "this", "expression", "negate")
+        self._only(expression, "this", "expression")
+        arguments = tuple(map(self._operand, (like.this, like.expression, sign)))
+        call = Call(_BINARY[type(like)], arguments, self._place(expression))
         return self._negated(like, call)
 
     def _between(self, expression: exp.Expression) -> Node:
         self._only(expression, "this", "low", "high")
         parts = (expression.this, expression.args["low"], expression.args["high"])
-        return Call("between", tuple(map(self.node, parts)), self._place(expression))
+        return Call("between", tuple(map(self._operand, parts)), self._place(expression))
 
     def _in(self, expression: exp.Expression) -> Node:
         if expression.args.get("query") or expression.args.get("field"):
@@ -261,7 +268,8 @@ class _Reader:
         items = expression.expressions
         if not items:
             raise self._place(expression).error("IN needs at least one value")
-        return Call("in", tuple(map(self.node, (expression.this, *items))), self._place(expression))
+        arguments = (self._operand(expression.this), *map(self.node, items))
+        return Call("in", arguments, self._place(expression))
 
     def _case(self, expression: exp.Expression) -> Node:
         self._only(expression, "this", "ifs", "default")

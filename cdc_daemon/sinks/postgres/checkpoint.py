@@ -38,7 +38,8 @@ _HELD = """
 _TAKE = """
     UPDATE cdc.checkpoint
        SET epoch = epoch + 1, holder = %(holder)s, backend_pid = pg_backend_pid(),
-           backend_start = (SELECT backend_start FROM pg_stat_activity WHERE pid = pg_backend_pid()),
+           backend_start = (SELECT a.backend_start FROM pg_stat_activity a
+                             WHERE a.pid = pg_backend_pid()),
            seen_at = clock_timestamp(), updated_at = clock_timestamp()
      WHERE pipeline = %(pipeline)s AND epoch = %(epoch)s
     RETURNING *"""

@@ -28,19 +28,22 @@ def encoder(widths: int, binary: frozenset[int] = frozenset()) -> Encoder:
     """
     joined, spare = _generate(widths, binary)
 
+    def plain(rows: Sequence[Sequence[object]]) -> tuple[bytes, int]:
+        """The rows as they are, and how many backslashes are right in them."""
+        if not binary:
+            try:
+                return b"\n".join(map(b"\t".join, rows)), 0  # type: ignore[arg-type]
+            except TypeError:
+                pass  # a NULL among them
+        text = joined(rows)
+        return text, text.count(b"\\") and spare(rows)
+
     def encode(rows: Sequence[Sequence[object]]) -> bytes:
-        try:
-            text = b"\n".join(map(b"\t".join, rows)) if not binary else None  # type: ignore[arg-type]
-            expected = 0
-        except TypeError:
-            text = None
-        if text is None:
-            text = joined(rows)
-            expected = text.count(b"\\") and spare(rows)
+        text, backslashes = plain(rows)
         if (
             text.count(b"\n") == len(rows) - 1
             and text.count(b"\t") == (widths - 1) * len(rows)
-            and text.count(b"\\") == expected
+            and text.count(b"\\") == backslashes
             and b"\r" not in text
         ):
             return text + b"\n"
@@ -61,7 +64,9 @@ def _generate(
         for i, name in enumerate(names)
     ]
     counts = [
-        f"(2 - ({name} is None))" if i in binary else f"({name} is None)"
+        f"(1 if {name} is None else 2 if {name}[:2] == X else W)"
+        if i in binary
+        else f"({name} is None)"
         for i, name in enumerate(names)
     ]
     unpacked = ", ".join(names) + ","
@@ -72,6 +77,7 @@ def _generate(
         f"    return sum([{' + '.join(counts)} for {unpacked} in rows])\n"
     )
     scope: dict[str, object] = {"N": NULL, "B": b"\\", "T": b"\t", "E": b"\n"}
+    scope |= {"X": rb"\x", "W": -(10**12)}  # not bytes in hexadecimal: no count is right then
     exec(compile(source, "<copytext>", "exec"), scope)  # noqa: S102 - only positions go into it
     return scope["joined"], scope["spare"]  # type: ignore[return-value]
 

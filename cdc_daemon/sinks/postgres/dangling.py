@@ -67,7 +67,24 @@ class References:
         calls: list[Call] = []
         for referrer in self._referrers.get(layout.entity.name, ()):
             if referrer.entity.soft_delete:
-                calls.append((self._loosening(referrer), [array([key[0] for key in keys])]))
+                statement = self._loosening(layout.entity, referrer)
+                calls.append((statement, [array([key[0] for key in keys])]))
+        return calls
+
+    def loosen_late(self, steps: Sequence[Step]) -> list[Call]:
+        """The same once more, where a step after a delete wrote rows that can be tombstones.
+
+        Such a row held the deleted key when it was written, and was itself deleted softly later.
+        """
+        calls: list[Call] = []
+        written: set[str] = set()
+        for step in reversed(steps):
+            name = step.layout.entity.name
+            if isinstance(step, Upsert | Patch | Rename):
+                written.add(name)
+            elif isinstance(step, Delete) and not step.layout.soft:
+                after = [r for r in self._referrers.get(name, ()) if r.entity.name in written]
+                calls += self.loosen(step.layout, step.keys) if after else []
         return calls
 
     def dangling(self, transaction: Transaction, steps: Sequence[Step]) -> dict[str, set[Key]]:
@@ -78,13 +95,13 @@ class References:
             return found
         results = transaction.calls([call for call, _, _ in asked])
         for (_, step, attribute), result in zip(asked, results, strict=True):
-            broken = {result.get_value(i, 0) for i in range(result.ntuples)}
+            broken = {result.get_value(i, 0) or b"" for i in range(result.ntuples)}
             if not broken:
                 continue
             if attribute is None:
-                keys = {(value,) for value in broken if value is not None}
+                keys: set[Key] = {(value,) for value in broken}
             else:
-                keys = self._at_fault(transaction, step, attribute, list(broken))  # type: ignore[arg-type]
+                keys = self._at_fault(transaction, step, attribute, list(broken))
             if keys:
                 found.setdefault(step.layout.mapping, set()).update(keys)
         return found
@@ -139,7 +156,7 @@ class References:
             f" WHERE t.{quote(attribute)} = ANY(${len(kinds) + 1}::{kind}[])"
         )
         params = [array(part) for part in zip(*suspects, strict=True)]
-        statement = self._statement("fault", layout.entity.name, attribute, sql)
+        statement = Statement(b"", sql.encode())
         result = transaction.calls([(statement, [*params, array(broken)])])[0]
         return {suspects[int(result.get_value(i, 0) or 0) - 1] for i in range(result.ntuples)}
 
@@ -160,7 +177,8 @@ class References:
         home = qualified(self._schema, parent.name)
         sql = (
             f"SELECT v FROM unnest($1::{kind}[]) AS k(v)"
-            f" WHERE EXISTS (SELECT FROM {table} c WHERE c.{attribute} = k.v{_living(referrer)})"
+            f" WHERE (SELECT true FROM {table} c"
+            f" WHERE c.{attribute} = k.v{_living(referrer)} LIMIT 1)"
             f" AND NOT EXISTS (SELECT FROM {home} p WHERE p.{quote(key)} = k.v)"
         )
         return self._statement("child", referrer.entity.name, referrer.attribute, sql)
@@ -174,18 +192,20 @@ class References:
             f"{_living(referrer)} AND NOT EXISTS"
             f" (SELECT FROM {home} p WHERE p.{quote(parent.key[0])} = c.{attribute})"
         )
-        return self._statement("orphans", referrer.entity.name, referrer.attribute, sql)
+        return Statement(b"", sql.encode())
 
-    def _loosening(self, referrer: Referrer) -> Statement:
+    def _loosening(self, parent: Entity, referrer: Referrer) -> Statement:
+        key, home = quote(parent.key[0]), qualified(self._schema, parent.name)
         found = referrer.entity.attribute(referrer.attribute)
         attribute = quote(referrer.attribute)
         table = qualified(self._schema, referrer.entity.name)
-        action = f"UPDATE {table} SET {attribute} = NULL"
+        action = f"UPDATE {table} c SET {attribute} = NULL"
         if found.required or referrer.attribute in referrer.entity.key:
-            action = f"DELETE FROM {table}"
+            action = f"DELETE FROM {table} c"
         sql = (
-            f"{action} WHERE {attribute} = ANY($1::{element_type(found.type)}[])"
-            f" AND {quote(DELETED_AT)} IS NOT NULL"
+            f"{action} WHERE c.{attribute} = ANY($1::{element_type(found.type)}[])"
+            f" AND c.{quote(DELETED_AT)} IS NOT NULL"
+            f" AND NOT EXISTS (SELECT FROM {home} p WHERE p.{key} = c.{attribute})"
         )
         return self._statement("loosen", referrer.entity.name, referrer.attribute, sql)
 

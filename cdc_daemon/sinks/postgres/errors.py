@@ -22,7 +22,7 @@ from cdc_daemon.model.errors import (
     Unreachable,
 )
 
-_LOST = ("08", "57P01", "57P02", "57P03", "57P05", "25P03", "25P04")
+_LOST = ("0800", "57P01", "57P02", "57P03", "57P05", "25P03", "25P04")
 _AGAIN = {
     "40": "the transaction lost against another one",
     "53": "the server is short of resources",
@@ -73,6 +73,8 @@ _REFUSED = (
 def translate(error: psycopg.Error, *, known: frozenset[str] = frozenset()) -> CdcError:
     """What an error of a statement means. ``known``: attribute names that a message may name."""
     code = error.sqlstate
+    if code is None and not isinstance(error, psycopg.OperationalError | psycopg.InterfaceError):
+        return Stop(f"The control database's driver failed: {type(error).__name__}.")
     if code is None:
         return Unreachable("The connection to the control database was lost.")
     if code.startswith(_LOST):

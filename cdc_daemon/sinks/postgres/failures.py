@@ -34,7 +34,8 @@ _RESOLVE = """
          WHERE id = %(id)s AND state = 'parked' RETURNING id)
     DELETE FROM cdc.failure_lane l USING resolved WHERE l.failure = resolved.id"""
 _ATTEMPTED = """
-    UPDATE cdc.failure SET attempts = attempts + 1, error_code = %(code)s, error_message = %(message)s
+    UPDATE cdc.failure
+       SET attempts = attempts + 1, error_code = %(code)s, error_message = %(message)s
      WHERE id = %(id)s AND state = 'parked'"""
 _SUPERSEDE = """
     WITH superseded AS (

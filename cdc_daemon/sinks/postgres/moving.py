@@ -6,9 +6,9 @@ aside on a key that nobody uses.
 
 from __future__ import annotations
 
-import random
+import secrets
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from cdc_daemon.model.changes import UNCHANGED
 from cdc_daemon.model.effects import Key, Outcome, Rename
@@ -25,7 +25,7 @@ _TRIES = 8
 
 
 def rename(transaction: Transaction, shape: Shape, step: Rename, outcome: Outcome) -> None:
-    """Carry a step's renames out. DataError ``duplicate_entity_key`` for a living row in the way."""
+    """Carry a step's renames out. A living row in the way is ``duplicate_entity_key``."""
     keys = list(dict.fromkeys(_keys_of(step)))
     standing = states(transaction, shape, keys)
     found = follow(step, {key: True for key, living in standing.items() if living})
@@ -88,39 +88,50 @@ def _free_key(transaction: Transaction, shape: Shape, key: Key) -> Key:
     raise duplicate_entity_key(shape)
 
 
-def _unlikely(kind: EntityType) -> bytes | None:  # noqa: PLR0911 - one line for each type
+def _unlikely(kind: EntityType) -> bytes | None:
     """A value of the type that real keys hardly have; None where the type has too few values."""
-    number = random.getrandbits
-    match kind.kind:
-        case Kind.STRING | Kind.TEXT:
-            return uuid.uuid4().hex[: min(kind.length or 32, 32)].encode()
-        case Kind.INTEGER:
-            return b"%d" % -(number(31) + 1)
-        case Kind.BIGINT | Kind.NUMERIC:
-            return b"%d" % -(number(62) + 1)
-        case Kind.DOUBLE:
-            return b"%d" % -(number(52) + 1)
-        case Kind.DECIMAL:
-            return _decimal(kind.length or 1, kind.scale or 0)
-        case Kind.DATE:
-            return b"%d-01-%02d" % (4000 + number(12), 1 + number(4))
-        case Kind.TIMESTAMP:
-            return b"%d-01-01 00:00:00.%06d" % (4000 + number(12), number(19))
-        case Kind.TIMESTAMPTZ:
-            return b"%d-01-01 00:00:00.%06d+00" % (4000 + number(12), number(19))
-        case Kind.TIME:
-            return b"%02d:%02d:00.%06d" % (number(4), number(5), number(19))
-        case Kind.INTERVAL:
-            return b"-%d microseconds" % number(52)
-        case Kind.UUID:
-            return str(uuid.uuid4()).encode()
-        case Kind.BYTES:
-            return b"\\x" + uuid.uuid4().hex.encode()
-        case Kind.BOOLEAN | Kind.JSON:
-            return None
+    make = _MAKERS.get(kind.kind)
+    return make(kind) if make is not None else None
 
 
-def _decimal(precision: int, scale: int) -> bytes:
-    digits = f"{random.randrange(10**precision):0{precision + 1}d}"
+def _negative(bits: int) -> Callable[[EntityType], bytes]:
+    return lambda _: b"%d" % -(secrets.randbits(bits) + 1)
+
+
+def _future(suffix: bytes) -> Callable[[EntityType], bytes]:
+    return lambda _: (
+        b"%d-01-%02d%s" % (4000 + secrets.randbits(12), 1 + secrets.randbits(4), suffix)
+    )
+
+
+def _text(kind: EntityType) -> bytes:
+    return secrets.token_hex(16)[: kind.length].encode()
+
+
+def _decimal(kind: EntityType) -> bytes:
+    precision, scale = kind.length or 1, kind.scale or 0
+    digits = f"{secrets.randbelow(10**precision):0{precision + 1}d}"
     whole, fraction = digits[: len(digits) - scale], digits[len(digits) - scale :]
     return f"-{whole}.{fraction}".rstrip(".").encode()
+
+
+def _time(_: EntityType) -> bytes:
+    return b"%02d:%02d:00.%06d" % tuple(secrets.randbits(bits) for bits in (4, 5, 19))
+
+
+_MAKERS: dict[Kind, Callable[[EntityType], bytes]] = {
+    Kind.STRING: _text,
+    Kind.TEXT: _text,
+    Kind.INTEGER: _negative(31),
+    Kind.BIGINT: _negative(62),
+    Kind.NUMERIC: _negative(62),
+    Kind.DOUBLE: _negative(52),
+    Kind.DECIMAL: _decimal,
+    Kind.DATE: _future(b""),
+    Kind.TIMESTAMP: _future(b" 00:00:00"),
+    Kind.TIMESTAMPTZ: _future(b" 00:00:00+00"),
+    Kind.TIME: _time,
+    Kind.INTERVAL: lambda _: b"-%d microseconds" % secrets.randbits(52),
+    Kind.UUID: lambda _: str(uuid.uuid4()).encode(),
+    Kind.BYTES: lambda _: b"\\x" + secrets.token_hex(16).encode(),
+}

@@ -1,6 +1,6 @@
 """Names in SQL: quoting, qualified tables, the types that entity types have on PostgreSQL.
 
-Every identifier comes from a configuration or a source's catalogue, so none is ever pasted unquoted.
+Identifiers come from configurations and from sources' catalogues: none is ever pasted unquoted.
 """
 
 from __future__ import annotations

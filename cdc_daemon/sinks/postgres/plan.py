@@ -77,7 +77,7 @@ def apply_plan(
     schema: str = "public",
     worker: str | None = None,
 ) -> Plan:
-    """Plan anew and carry it out in one transaction; what was done. ConfigurationError: refusals."""
+    """Plan anew and carry it out in one transaction; what was done. Refusals raise."""
     with _administrator(conninfo) as connection, connection.transaction():
         connection.execute("SELECT pg_advisory_xact_lock(hashtext('cdc_daemon apply'))")
         made = _plan(connection, entities, layouts, schema, worker)

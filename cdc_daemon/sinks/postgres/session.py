@@ -42,6 +42,8 @@ _SETTINGS = {
     # The stage is never analysed: its joins go by the entity table's key, in the stage's order.
     "enable_hashjoin": "off",
     "enable_mergejoin": "off",
+    # A plan made while a table was empty must not scan it when it has grown.
+    "enable_seqscan": "off",
     "jit": "off",
     "max_parallel_workers_per_gather": "0",
     "work_mem": "'32MB'",

@@ -120,7 +120,7 @@ class Shape:
             where = f"WHERE t.{quote(self.keys[0])} = ANY($1::{self.key_types[0]}[])"
             return self.statement("delete", f"DELETE FROM {self.table} t {where}")
         using, on = self._unnested()
-        return self.statement("delete", f"DELETE FROM {self.table} t USING {using} WHERE {on}")
+        return _unnamed(f"DELETE FROM {self.table} t USING {using} WHERE {on}")
 
     @cached_property
     def bury(self) -> Statement:
@@ -130,7 +130,7 @@ class Shape:
             f"UPDATE {self.table} t SET {quote(DELETED_AT)} = {_MOMENT.format('k.x')},"
             f" {quote(LAST_SYNC)} = now() FROM {using} WHERE {on}{self._living('t')}"
         )
-        return self.statement("bury", sql)
+        return _unnamed(sql)
 
     @cached_property
     def forget_many(self) -> Statement:
@@ -144,7 +144,7 @@ class Shape:
             f"DELETE FROM {self.reference} r USING unnest({arrays}) AS k({', '.join(columns)})"
             f" WHERE {on}"
         )
-        return self.statement("forget_many", sql)
+        return _unnamed(sql)
 
     @cached_property
     def resolve(self) -> Statement:
@@ -154,10 +154,11 @@ class Shape:
         on = " AND ".join(
             f"r.{quote(s)} = k.{c}" for s, c in zip(self.sources, columns, strict=True)
         )
-        found = ", ".join(f"r.{quote(name)}" for name in self.targets)
+        found = listed(self.targets)
         sql = (
-            f"SELECT k.n, {found} FROM unnest({arrays}) WITH ORDINALITY"
-            f" AS k({', '.join(columns)}, n) JOIN {self.reference} r ON {on}"
+            f"SELECT k.n, {', '.join(f'r.{quote(name)}' for name in self.targets)}"
+            f" FROM unnest({arrays}) WITH ORDINALITY AS k({', '.join(columns)}, n) CROSS JOIN"
+            f" LATERAL (SELECT {found} FROM {self.reference} r WHERE {on} OFFSET 0) r"
         )
         return self.statement("resolve", sql)
 
@@ -166,11 +167,13 @@ class Shape:
         """Which keys exist: (ordinal, living) by arrays of key parts."""
         using, on = self._unnested(ordinal=True)
         living = f"t.{quote(DELETED_AT)} IS NULL" if self.soft_table else "true"
-        return self.statement(
-            "states", f"SELECT k.n, {living} FROM {using} JOIN {self.table} t ON {on}"
+        sql = (
+            f"SELECT k.n, t.living FROM {using} CROSS JOIN"
+            f" LATERAL (SELECT {living} AS living FROM {self.table} t WHERE {on} OFFSET 0) t"
         )
+        return self.statement("states", sql)
 
-    # --- scripts over the stage --------------------------------------------------------------------
+    # --- scripts over the stage -----------------------------------------------------------------
 
     @property
     def stage(self) -> str:
@@ -250,8 +253,9 @@ class Shape:
         )
         return (
             f"INSERT INTO {self.reference} AS r ({listed(self.sources + self.targets)})"
-            f" SELECT {selected} FROM {self.stage} s WHERE NOT EXISTS (SELECT FROM {self.reference} r"
-            f" WHERE {self._staged_source()} AND {named}) ORDER BY {order} {self._refer_again}"
+            f" SELECT {selected} FROM {self.stage} s WHERE NOT EXISTS"
+            f" (SELECT FROM {self.reference} r WHERE {self._staged_source()} AND {named})"
+            f" ORDER BY {order} {self._refer_again}"
         )
 
     def patch_staged(self, present: tuple[int, ...]) -> str:
@@ -268,7 +272,7 @@ class Shape:
         """Make room for the next chunk inside one unit of work."""
         return f"TRUNCATE {self.stage}"
 
-    # --- parts -------------------------------------------------------------------------------------
+    # --- parts ----------------------------------------------------------------------------------
 
     def _set(self, values: Iterable[str]) -> str:
         return ", ".join([*values, f"{quote(LAST_SYNC)} = now()"])
@@ -336,3 +340,8 @@ class Shape:
 
 def _dollars(count: int) -> str:
     return ", ".join(f"${i}" for i in range(1, count + 1))
+
+
+def _unnamed(sql: str) -> Statement:
+    """A join with arrays: planned each time, or it might be planned for a table still empty."""
+    return Statement(b"", sql.encode())

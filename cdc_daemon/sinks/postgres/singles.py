@@ -31,6 +31,19 @@ def duplicate_entity_key(shape: Shape) -> DataError:
     )
 
 
+def last_of_each(shape: Shape, step: Upsert) -> tuple[list[Row], list[Key] | None]:
+    """Rows without repeated keys: the last one counts. With references a repetition is an error."""
+    if not step.fresh:
+        return step.rows, step.source_keys
+    key_of = shape.layout.key_of
+    last = {key_of(row): row for row in step.rows}
+    if len(last) == len(step.rows):
+        return step.rows, step.source_keys
+    if step.source_keys is not None:
+        raise duplicate_entity_key(shape)
+    return list(last.values()), None
+
+
 class Singles:
     """Calls for single rows, collected, and what their answers count."""
 
@@ -48,10 +61,11 @@ class Singles:
     def upsert(self, shape: Shape, step: Upsert) -> None:
         """Write whole rows, and their references."""
         layout = shape.layout
-        for i, row in enumerate(step.rows):
-            source = step.source_keys[i] if step.source_keys is not None else ()
+        rows, source_keys = last_of_each(shape, step)
+        for i, row in enumerate(rows):
+            source = source_keys[i] if source_keys is not None else ()
             self._add(shape, (shape.write, params((*row, *source))), self._written)
-            if step.source_keys is not None:
+            if source_keys is not None:
                 self._add(shape, (shape.refer, params((*source, *layout.key_of(row)))), None)
 
     def patch(self, shape: Shape, step: Patch) -> None:

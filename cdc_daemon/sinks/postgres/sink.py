@@ -59,7 +59,7 @@ class PostgresSink:
         self._pulse: Connection | None = None
         self._pulse_lock = threading.Lock()
 
-    # --- holding -----------------------------------------------------------------------------------
+    # --- holding ------------------------------------------------------------------------------
 
     def check(self) -> list[Problem]:
         """Everything about ledger, tables and rights that a worker must not start with.
@@ -130,7 +130,7 @@ class PostgresSink:
             if self._pulse is not None:
                 self._pulse.close()
 
-    # --- units of work -----------------------------------------------------------------------------
+    # --- units of work ------------------------------------------------------------------------
 
     @contextmanager
     def begin(self) -> Iterator[PostgresUnit]:
@@ -160,7 +160,7 @@ class PostgresSink:
         with self.begin() as unit:
             unit.save_checkpoint(position, commit_time=None, transactions=0, changes=0)
 
-    # --- reading -----------------------------------------------------------------------------------
+    # --- reading ------------------------------------------------------------------------------
 
     def lanes(self) -> dict[bytes, str]:
         """Digest of every blocked lane of the pipeline, and the mapping it belongs to."""

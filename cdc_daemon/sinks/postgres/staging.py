@@ -24,6 +24,7 @@ from cdc_daemon.sinks.postgres.singles import (
     arrays,
     delete_call,
     duplicate_entity_key,
+    last_of_each,
     present_in,
 )
 from cdc_daemon.sinks.postgres.transaction import Transaction
@@ -109,9 +110,7 @@ class Staging:
         """Write whole rows, and their references. DataError ``duplicate_entity_key``."""
         if step.fresh and self._append(shape, step, outcome):
             return
-        rows, source_keys = (
-            _last_of_each(shape, step) if step.fresh else (step.rows, step.source_keys)
-        )
+        rows, source_keys = last_of_each(shape, step)
         for start in range(0, len(rows), STAGE_ROWS):
             piece = rows[start : start + STAGE_ROWS]
             named = source_keys[start : start + STAGE_ROWS] if source_keys is not None else None
@@ -242,17 +241,6 @@ def states(transaction: Transaction, shape: Shape, keys: Sequence[Key]) -> dict[
         keys[int(found.get_value(i, 0) or 0) - 1]: found.get_value(i, 1) == b"t"
         for i in range(found.ntuples)
     }
-
-
-def _last_of_each(shape: Shape, step: Upsert) -> tuple[list[Row], list[Key] | None]:
-    """Rows without repeated keys: the last one counts. With references a repetition is an error."""
-    key_of = shape.layout.key_of
-    last = {key_of(row): row for row in step.rows}
-    if len(last) == len(step.rows):
-        return step.rows, step.source_keys
-    if step.source_keys is not None:
-        raise duplicate_entity_key(shape)
-    return list(last.values()), None
 
 
 def _references(

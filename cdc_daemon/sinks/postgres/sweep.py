@@ -12,7 +12,7 @@ from cdc_daemon.sinks.postgres.wire import Call, Statement, affected
 
 
 def sweep(transaction: Transaction, shape: Shape, started: dt.datetime, outcome: Outcome) -> None:
-    """Delete rows older than the generation, hard or softly, and references to rows that are gone."""
+    """Delete rows older than the generation, hard or softly, and references to what is gone."""
     layout = shape.layout
     older = f"{quote(LAST_SYNC)} < $1::timestamptz"
     if layout.soft:

@@ -1,8 +1,9 @@
 """Entity tables: their DDL, and how a live table differs from it.
 
-A table holds the entity key (primary key), the attributes, ``last_sync_time``, ``deleted_at`` where
-some mapping deletes softly, and ``id`` where the entity asks for one. Text keys, and attributes that
-hold keys of another entity, are COLLATE "C": equality is the same, comparison is by bytes.
+A table holds the entity key (primary key), the attributes, ``last_sync_time``, ``deleted_at``
+where some mapping deletes softly, and ``id`` where the entity asks for one. Text keys, and
+attributes that hold keys of another entity, are COLLATE "C": equality is the same, comparison is
+by bytes.
 """
 
 from __future__ import annotations
@@ -32,7 +33,8 @@ _COLUMNS = """
       FROM pg_attribute a
      WHERE a.attrelid = %s AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum"""
 _KEY = """
-    SELECT a.attname FROM pg_index i, unnest(i.indkey) WITH ORDINALITY AS k(attnum, n), pg_attribute a
+    SELECT a.attname
+      FROM pg_index i, unnest(i.indkey) WITH ORDINALITY AS k(attnum, n), pg_attribute a
      WHERE i.indrelid = %s AND i.indisprimary AND i.indimmediate AND i.indisvalid
        AND a.attrelid = i.indrelid AND a.attnum = k.attnum ORDER BY k.n"""
 _FOREIGN = """
@@ -129,7 +131,7 @@ def add_foreign_key(entity: Entity, attribute: Attribute, parent: Entity, schema
 
 
 def add_index(entity: Entity, attribute: Attribute, schema: str) -> str:
-    """DDL of the index by which deletes and renames of the entity referred to find its referrers."""
+    """DDL of the index by which deletes of the entity referred to find its referrers."""
     return f"CREATE INDEX ON {qualified(schema, entity.name)} ({quote(attribute.name)})"
 
 

@@ -92,7 +92,7 @@ class PostgresUnit:
             raise
         self._transaction.release()
 
-    # --- rows --------------------------------------------------------------------------------------
+    # --- rows ---------------------------------------------------------------------------------
 
     def references(self, layout: Layout, source_keys: Sequence[Key]) -> dict[Key, Key]:
         """Entity key of each source row that the mapping's reference table knows."""
@@ -113,6 +113,7 @@ class PostgresUnit:
     def apply(self, steps: Sequence[Step]) -> Outcome:
         """Apply steps in order. All or nothing: on DataError the unit is as before the call."""
         outcome = Outcome()
+        steps = [step for step in steps if _number(step) > 0]
         if not steps:
             return outcome
         known = frozenset(name for step in steps for name in step.layout.columns)
@@ -123,6 +124,9 @@ class PostgresUnit:
                 else:
                     for step in group:
                         self._apply_set(step, outcome)
+            late = self._references.loosen_late(steps)
+            if late:
+                self._transaction.calls(late)
         self._concerned |= any(map(self._references.concern, steps))
         return outcome
 
@@ -171,7 +175,7 @@ class PostgresUnit:
     def _loosened(self, step: Delete) -> list[Call]:
         return [] if step.layout.soft else self._references.loosen(step.layout, step.keys)
 
-    # --- failures ----------------------------------------------------------------------------------
+    # --- failures -----------------------------------------------------------------------------
 
     def park(self, parked: Sequence[Parked]) -> None:
         """Put changes into the failure queue, in this order, and block their lanes."""
@@ -200,7 +204,7 @@ class PostgresUnit:
             self._transaction.begin()
             failures.attempted(self._session.connection, failure, code=code, message=message)
 
-    # --- the checkpoint ----------------------------------------------------------------------------
+    # --- the checkpoint -----------------------------------------------------------------------
 
     def supersede(self, mapping: str) -> int:
         """A truncate undid every parked change of the mapping; their number. Their lanes open."""
@@ -255,7 +259,7 @@ class PostgresUnit:
         with self.savepoint(), self._translated():
             self._transaction.calls([(_IMMEDIATE, ())])
 
-    # --- its end -----------------------------------------------------------------------------------
+    # --- its end ------------------------------------------------------------------------------
 
     def commit(self) -> None:
         """Commit; Unreachable when it is not known whether it took effect."""
@@ -296,12 +300,19 @@ _CHUNK = """
 
 def _is_small(step: Step) -> bool:
     """Whether a step is cheaper row by row."""
+    return not isinstance(step, Rename | Truncate) and _number(step) <= MOST
+
+
+def _number(step: Step) -> int:
+    """How many rows a step names; a truncate counts as one."""
     match step:
         case Upsert() | Patch():
-            return len(step.rows) <= MOST
+            return len(step.rows)
         case Delete():
-            return len(step.keys) <= MOST
-        case Rename() | Truncate():
-            return False
+            return len(step.keys)
+        case Rename():
+            return len(step.pairs)
+        case Truncate():
+            return 1
         case _:
             assert_never(step)

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 import psycopg
 from psycopg.errors import error_from_result
-from psycopg.pq import ConnStatus, ExecStatus, TransactionStatus
+from psycopg.pq import ConnStatus, ExecStatus, PipelineStatus, TransactionStatus
 from psycopg.pq.abc import PGresult
 
 Param = bytes | None
@@ -24,7 +24,10 @@ Param = bytes | None
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """A statement that a session prepares once, under this name; ``$n`` parameters in text."""
+    """A statement with ``$n`` parameters in text form, prepared once per session under its name.
+
+    Without a name it is planned each time, for the values and table sizes of that moment.
+    """
 
     name: bytes
     sql: bytes
@@ -49,14 +52,11 @@ class Wire:
         return self._pgconn.status == ConnStatus.OK
 
     @property
-    def failed(self) -> bool:
-        """Whether the open transaction only takes a rollback."""
-        return self._pgconn.transaction_status == TransactionStatus.INERROR
-
-    @property
     def settled(self) -> bool:
         """Whether no statement is under way."""
-        return self._pgconn.transaction_status != TransactionStatus.ACTIVE
+        pgconn = self._pgconn
+        idle = pgconn.transaction_status != TransactionStatus.ACTIVE
+        return idle and pgconn.pipeline_status == PipelineStatus.OFF
 
     def script(self, statements: bytes, *feeds: Iterable[bytes]) -> list[PGresult]:
         """Run statements separated by semicolons; the results in order.
@@ -88,6 +88,10 @@ class Wire:
         pgconn.enter_pipeline_mode()
         preparing: list[bytes | None] = []
         for statement, params in calls:
+            if not statement.name:
+                pgconn.send_query_params(statement.sql, params)
+                preparing.append(None)
+                continue
             if statement.name not in self._prepared and statement.name not in preparing:
                 pgconn.send_prepare(statement.name, statement.sql)
                 preparing.append(statement.name)

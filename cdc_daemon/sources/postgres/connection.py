@@ -184,7 +184,9 @@ class Server:
         state = exc.sqlstate
         said = exc.diag.message_primary or self._clean(str(exc)).split("\n", 1)[0]
         message = f"{doing}: {said}" + (f" (SQLSTATE {state})" if state else "")
-        if state is None and isinstance(exc, psycopg.OperationalError):
+        if state is None and (
+            isinstance(exc, psycopg.OperationalError) or type(exc) is psycopg.DatabaseError
+        ):  # the connection broke: before, or in the middle of a result
             return Unreachable(f"{self.where}: {message}")
         if state is not None and _RETRY.fullmatch(state):
             return Unreachable(f"{self.where}: {message}")
