@@ -166,6 +166,7 @@ def _assemble(
             lanes=lanes,
             reread=source.reread,
             rank=rank,
+            linked=linked_entities(configuration),
             stop_on_error=configuration.sources[name].on_error == "stop",
         )
 
@@ -211,6 +212,13 @@ def entity_rank(configuration: Configuration) -> dict[str, int]:
     """Each entity's place in reference order, parents first."""
     order = reference_order(configuration.entities)
     return {name: n for n, name in enumerate(name for group in order for name in group)}
+
+
+def linked_entities(configuration: Configuration) -> frozenset[str]:
+    """Entities that refer to others or are referred to."""
+    entities = configuration.entities
+    referring = {name for name, entity in entities.items() if entity.references}
+    return frozenset(referring.union(*(entity.references for entity in entities.values())))
 
 
 def snapshot_groups(configuration: Configuration, name: str) -> list[list[Table]]:

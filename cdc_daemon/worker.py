@@ -196,8 +196,7 @@ class Worker:
         else:
             self._checkpoint = parts.sink.recover()
         self._meter.epoch = self._checkpoint.epoch
-        new = self._checkpoint.phase is Phase.NEW
-        _refuse(parts.source.check(None if new else self._checkpoint))
+        _refuse(parts.source.check(self._checkpoint))
         parts.lanes.reload(parts.sink.lanes())
         return self._checkpoint
 

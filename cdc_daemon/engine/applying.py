@@ -9,12 +9,14 @@ parked when they come again.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 
 from cdc_daemon.engine.fold import TwoRowsOneKey, fold
 from cdc_daemon.engine.lanes import Division, Held, Lanes, entity_lane, lanes_of, pick, waiting
 from cdc_daemon.engine.resolve import Resolver
+from cdc_daemon.engine.rewriting import rewritten
 from cdc_daemon.mapping.fields import required
 from cdc_daemon.mapping.mapper import Mapped, Mapper, Unresolved
 from cdc_daemon.model.changes import Batch, Operation
@@ -56,7 +58,8 @@ class Applied:
 class Applier:
     """Applies the batches of one pipeline.
 
-    ``rank``: an entity's place in reference order. ``entity_of``: mapping → entity name.
+    ``rank``: an entity's place in reference order. ``linked``: entities that refer to others or are
+    referred to.
     """
 
     def __init__(
@@ -67,6 +70,7 @@ class Applier:
         lanes: Lanes,
         reread: Reread,
         rank: Mapping[str, int],
+        linked: Set[str],
         stop_on_error: bool = False,
     ) -> None:
         self._mapper = mapper
@@ -74,6 +78,7 @@ class Applier:
         self._lanes = lanes
         self._reread = reread
         self._rank = rank
+        self._linked = linked
         self._stop_on_error = stop_on_error
         self._condemned: dict[bytes, DataError] = {}
         self._suspects: list[Step] = []
@@ -130,7 +135,7 @@ class Applier:
         while True:
             division = self._lanes.divide(runs, rejected, condemned)
             try:
-                with unit.savepoint():
+                with self._point_of_return(unit, division):
                     for mapping in division.superseded:
                         unit.supersede(mapping)
                     applied, steps = self._carry_out(unit, division, time_of)
@@ -141,15 +146,21 @@ class Applier:
                     raise Stop("rows stay in a broken reference although they are held") from broken
                 condemned |= broken.reasons
 
+    def _point_of_return(
+        self, unit: UnitOfWork, division: Division
+    ) -> AbstractContextManager[None]:
+        """A savepoint where references may turn out broken; none where there are no references."""
+        linked = any(run.layout.entity.name in self._linked for run in division.ready)
+        return unit.savepoint() if linked else nullcontext()
+
     def _carry_out(
         self, unit: UnitOfWork, division: Division, time_of: TimeOf
     ) -> tuple[Applied, list[Step]]:
         if not division.ready:
             return Applied(Outcome(), division), []
         try:
-            with unit.savepoint():
-                steps = fold(division.ready, self._rank, time_of)
-                outcome = unit.apply(steps)
+            steps = fold(division.ready, self._rank, time_of)
+            outcome = unit.apply(steps)
         except (DataError, TwoRowsOneKey):
             return self._one_by_one(unit, division, time_of)
         if outcome.missing:
@@ -162,6 +173,7 @@ class Applier:
         """Replay uncoalesced in source order; what fails is held, and what stands behind it."""
         outcome, done = Outcome(), []
         division = Division(division.ready, list(division.held), division.superseded)
+        carried: list[EntityRun] = []
         closed: set[bytes] = {lane for held in division.held for lane in held.lanes}
         for run in _changes(division.ready):
             lanes = () if run.operation is Operation.TRUNCATE else lanes_of(run, 0)
@@ -174,6 +186,10 @@ class Applier:
                 division.held.append(_held(run, error, lanes))
             else:
                 done += steps
+                carried.append(run)
+        renamed = {step.layout.entity.name for step in done if isinstance(step, Rename)}
+        if again := rewritten(carried, renamed):
+            unit.apply(again)
         division.held.sort(key=lambda one: one.sequence)
         return Applied(outcome, division), done
 

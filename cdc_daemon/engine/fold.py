@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from cdc_daemon.engine.rewriting import rewritten
 from cdc_daemon.model.changes import UNCHANGED, Operation, Row
 from cdc_daemon.model.effects import (
     Delete,
@@ -35,14 +36,31 @@ def fold(runs: Sequence[EntityRun], rank: Mapping[str, int], time_of: TimeOf) ->
         by_entity.setdefault(run.layout.entity.name, []).append(run)
     writes: list[Step] = []
     deletes: list[Step] = []
-    for name in sorted(by_entity, key=lambda name: rank[name]):
+    order = sorted(by_entity, key=lambda name: rank[name])
+    for name in order:
         steps = _fold_entity(by_entity[name], time_of)
         tail = len(steps)
         while tail and isinstance(steps[tail - 1], Delete):
             tail -= 1
         writes += steps[:tail]
         deletes[:0] = steps[tail:]
-    return writes + deletes
+    return writes + _carried_along(by_entity, order, writes) + deletes
+
+
+def _carried_along(
+    by_entity: Mapping[str, Sequence[EntityRun]], order: Sequence[str], writes: Sequence[Step]
+) -> list[Patch]:
+    """References to be written again: to entities renamed not before what refers to them.
+
+    That is only so inside an entity and in circles of entities, for parents go first.
+    """
+    renamed = {step.layout.entity.name for step in writes if isinstance(step, Rename)}
+    if not renamed:
+        return []
+    found: list[Patch] = []
+    for n, name in enumerate(order):
+        found += rewritten(by_entity[name], renamed.intersection(order[n:]))
+    return found
 
 
 def _fold_entity(runs: Sequence[EntityRun], time_of: TimeOf) -> list[Step]:

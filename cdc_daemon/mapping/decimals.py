@@ -27,6 +27,8 @@ NUMERIC_SCALE = 16_383  # after it
 MAX_RESULT_SCALE = 2_000  # numeric.c: NUMERIC_MAX_RESULT_SCALE
 MAX_DISPLAY_SCALE = 1_000
 
+_FIXED = 1e15  # from here on PostgreSQL prints doubles with an exponent
+
 _INTEGER = re.compile(rb"[+-]?[0-9]+")
 _NUMBER = re.compile(rb"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]{1,6})?")
 _SPECIAL = {
@@ -223,7 +225,7 @@ def print_double(value: float) -> bytes:
     if math.isinf(value):
         return b"Infinity" if value > 0 else b"-Infinity"
     shortest = repr(value)
-    if "e" not in shortest and abs(value) < 1e15:
+    if "e" not in shortest and abs(value) < _FIXED:
         return shortest.removesuffix(".0").encode()
     sign, digits, exponent = Decimal(_shortest(value)).as_tuple()
     assert isinstance(exponent, int)

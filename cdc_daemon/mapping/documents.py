@@ -16,7 +16,7 @@ from cdc_daemon.mapping.decimals import canonical_decimal, without_exponent
 from cdc_daemon.model.errors import DataError
 
 Json = dict[str, "Json"] | list["Json"] | str | bool | None
-MAX_DEPTH = 500
+MAX_DEPTH = 300  # levels; Python's own limit is not far
 
 _SUSPECT = re.compile(rb"\\u|[0-9][eE][+]?[0-9]{4}|[0-9]{100}")
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -62,7 +62,8 @@ def _check(value: Json, depth: int) -> None:
     if depth == 0:
         raise ValueError
     if isinstance(value, Number):
-        without_exponent(value.encode())
+        if len(value) > 1_000 or "e" in value or "E" in value:
+            without_exponent(value.encode())
     elif isinstance(value, str):
         if "\0" in value or _SURROGATE.search(value):
             raise ValueError
@@ -94,7 +95,7 @@ def jsonb_text(value: Json) -> bytes:
 
 def _jsonb_number(text: bytes) -> bytes:
     """Exponents written out, display scale kept, no ``-0``."""
-    plain = without_exponent(text)
+    plain = without_exponent(text) if b"e" in text or b"E" in text else text
     return plain.lstrip(b"-") if not plain.strip(b"-0.") else plain
 
 

@@ -121,5 +121,7 @@ def column(keys: Sequence[Key], position: int) -> bytes:
 
 
 def no_text(attribute: str | None = None) -> DataError:
-    """The error of a value with a NUL, at which libpq would cut a parameter without a word."""
-    return DataError("A text holds a NUL", code="sqlstate_22021", attribute=attribute)
+    """The error of a value with a NUL (libpq would cut a parameter there) or not in UTF-8."""
+    place = f", attribute {attribute}" if attribute else ""
+    words = f"A text holds a NUL or is not valid UTF-8{place}"
+    return DataError(words, code="sqlstate_22021", attribute=attribute)

@@ -56,7 +56,7 @@ _AT_FAULT = {
     "54000": "a value is too large for an index or a row",
 }
 _ALTERED = ("42703", "42P01", "42804", "42P10", "3F000", "42883", "42846")
-_COPY_COLUMN = re.compile(r"^COPY .*, line \d+, column (.+?): (?:\"|null input)", re.S)
+_COPY_COLUMN = re.compile(r"^COPY .*, line \d+, column (.+?): (?:\"|null input)", re.M)
 _REFUSED = (
     (r"password authentication failed|no password supplied", "the password is wrong or missing"),
     (r'database ".*" does not exist', "the database does not exist"),
@@ -117,7 +117,7 @@ def _data_error(error: psycopg.Error, code: str, known: frozenset[str]) -> DataE
 
 def _copy_column(error: psycopg.Error) -> str | None:
     """The column that COPY was at: its CONTEXT names it, before the value."""
-    found = _COPY_COLUMN.match(error.diag.context or "")
+    found = _COPY_COLUMN.search(error.diag.context or "")
     return found.group(1) if found else None
 
 

@@ -209,6 +209,10 @@ class Shape:
             names += self.stage_columns[len(self.columns) :]
         return f"COPY {self.stage} ({listed(names)}) FROM STDIN"
 
+    def copy_some(self, present: Sequence[int]) -> str:
+        """COPY of some columns straight into the entity table."""
+        return f"COPY {self.table} ({listed(self.columns[i] for i in present)}) FROM STDIN"
+
     @cached_property
     def copy_table(self) -> str:
         """COPY straight into the entity table."""

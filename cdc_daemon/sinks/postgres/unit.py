@@ -25,12 +25,14 @@ from cdc_daemon.model.effects import (
     Truncate,
     Upsert,
 )
+from cdc_daemon.model.errors import DataError
 from cdc_daemon.model.failpoint import failpoint
 from cdc_daemon.model.position import SourceIdentity
 from cdc_daemon.sinks.postgres import failures
 from cdc_daemon.sinks.postgres.checkpoint import FENCED, Lease
 from cdc_daemon.sinks.postgres.copytext import array
-from cdc_daemon.sinks.postgres.dangling import References
+from cdc_daemon.sinks.postgres.dangling import References, written_rows
+from cdc_daemon.sinks.postgres.diagnosis import located
 from cdc_daemon.sinks.postgres.errors import translate
 from cdc_daemon.sinks.postgres.moving import rename
 from cdc_daemon.sinks.postgres.session import Session
@@ -117,16 +119,11 @@ class PostgresUnit:
         if not steps:
             return outcome
         known = frozenset(name for step in steps for name in step.layout.columns)
-        with self.savepoint(), self._translated(known):
-            for small, group in groupby(steps, _is_small):
-                if small:
-                    self._apply_singly(list(group), outcome)
-                else:
-                    for step in group:
-                        self._apply_set(step, outcome)
-            late = self._references.loosen_late(steps)
-            if late:
-                self._transaction.calls(late)
+        try:
+            with self.savepoint(), self._translated(known):
+                self._apply_all(steps, outcome)
+        except DataError as error:
+            raise self._located(error, steps) from error.__cause__
         self._concerned |= any(map(self._references.concern, steps))
         return outcome
 
@@ -134,6 +131,26 @@ class PostgresUnit:
         """Entity keys, by mapping, that these steps leave in a broken reference."""
         with self._translated():
             return self._references.dangling(self._transaction, steps)
+
+    def _apply_all(self, steps: Sequence[Step], outcome: Outcome) -> None:
+        for small, group in groupby(steps, _is_small):
+            if small:
+                self._apply_singly(list(group), outcome)
+            else:
+                for step in group:
+                    self._apply_set(step, outcome)
+        late = self._references.loosen_late(steps)
+        if late:
+            self._transaction.calls(late)
+
+    def _located(self, error: DataError, steps: Sequence[Step]) -> DataError:
+        """The error of a single row with its attribute."""
+        if len(steps) == 1 and not isinstance(steps[0], Delete | Truncate):
+            rows = written_rows(steps[0])
+            if len(rows) == 1:
+                shape = self._shapes.of(steps[0].layout)
+                return located(self._transaction, shape, rows[0], error)
+        return error
 
     def _apply_singly(self, steps: Sequence[Step], outcome: Outcome) -> None:
         singles = Singles(outcome)
