@@ -197,8 +197,17 @@ class Worker:
             self._checkpoint = parts.sink.recover()
         self._meter.epoch = self._checkpoint.epoch
         _refuse(parts.source.check(self._checkpoint))
+        self._note_identity(parts)
         parts.lanes.reload(parts.sink.lanes())
         return self._checkpoint
+
+    def _note_identity(self, parts: build.Parts) -> None:
+        """A checked new timeline, or fewer mapped tables, is what the next start compares with."""
+        assert self._checkpoint is not None
+        if self._checkpoint.phase is Phase.STREAMING:
+            identity = parts.source.identify()
+            if identity != self._checkpoint.identity:
+                self._checkpoint = parts.sink.save_identity(identity)
 
     def _position(self, parts: build.Parts, checkpoint: Checkpoint) -> str:
         """Where to stream from, after the first copy where there was none."""
@@ -207,7 +216,7 @@ class Worker:
             return checkpoint.position
         log.info("snapshot begins", pipeline=self._name)
         self._meter.connected = True
-        position = take_snapshot(
+        position, identity = take_snapshot(
             parts.source,
             parts.sink,
             parts.applier,
@@ -215,6 +224,9 @@ class Worker:
             self._stopping,
             parts.copying,
             again=checkpoint.phase is Phase.SNAPSHOTTING,
+        )
+        self._checkpoint = replace(
+            checkpoint, phase=Phase.STREAMING, position=position, identity=identity
         )
         log.info("snapshot done", pipeline=self._name, position=position)
         return position

@@ -22,6 +22,8 @@ from cdc_daemon.telemetry import get_logger
 
 log = get_logger(__name__)
 
+OWN_HALT = 10.0  # seconds between two turns after which it was the supervisor that stood still
+
 Document = Mapping[str, object]
 """What a worker needs to know, JSON-ready, secrets included. Equal documents: nothing changed."""
 
@@ -56,7 +58,7 @@ class Pipeline:
         self._board = board
         self._goal = Goal.RUN
         self._child: Child | None = None
-        self._start_at = time.monotonic()
+        self._start_at = self._tended = time.monotonic()
         self._restarts = Restarts(limits)
         self._restarted = 0
         self._settled = False
@@ -69,6 +71,7 @@ class Pipeline:
     def tend(self, now: float) -> None:
         """Do whatever has become due."""
         child = self._child
+        halted, self._tended = now - self._tended > OWN_HALT, now
         if child is None:
             if self._goal is not Goal.STOP and self.ended is None and now >= self._start_at:
                 self._start(now)
@@ -82,6 +85,8 @@ class Pipeline:
         if child.status is not None and child.status is not self._heard:
             self._heard = child.status
             self._reported(child.status)
+        if halted:  # nobody listened, so the worker's silence says nothing
+            child.heard = child.turned = now
         hang = None if child.ending else self._hang(child, now)
         if hang is not None:
             log.error("worker hangs", pipeline=self.name, pid=child.pid, reason=hang)

@@ -160,11 +160,12 @@ class Applier:
             return Applied(Outcome(), division), []
         try:
             steps = fold(division.ready, self._rank, time_of)
-            outcome = unit.apply(steps)
+            with _undone_together(unit, steps):
+                outcome = unit.apply(steps)
+                if outcome.missing:
+                    steps += self._missing(unit, outcome, division, time_of)
         except (DataError, TwoRowsOneKey):
             return self._one_by_one(unit, division, time_of)
-        if outcome.missing:
-            steps += self._missing(unit, outcome, division, time_of)
         return Applied(outcome, division), steps
 
     def _one_by_one(
@@ -219,6 +220,9 @@ class Applier:
         runs, rejected = self._resolver.resolve(mapped, unit, self._reread, final=True)
         if rejected:
             raise rejected[0].error
+        for run in runs:
+            if run.operation is not Operation.DELETE:
+                run.old_keys = None  # there is no row to rename, whatever its reference says
         steps = fold(runs, self._rank, time_of) if runs else []
         again = unit.apply(steps) if steps else Outcome()
         for (mapping, kind), number in again.counts.items():
@@ -244,6 +248,12 @@ class Applier:
             late = unit.dangling(self._suspects)
             if late:
                 raise LateFailure(_reasons(self._suspects, late))
+
+
+def _undone_together(unit: UnitOfWork, steps: Sequence[Step]) -> AbstractContextManager[None]:
+    """A savepoint where a row may turn out missing, and reading it again may fail on data."""
+    risky = any(isinstance(step, Patch | Rename) for step in steps)
+    return unit.savepoint() if risky else nullcontext()
 
 
 def check_required(layout: Layout, row: Sequence[object]) -> None:

@@ -1,7 +1,7 @@
 """References written once more, where a rename in the same batch has carried them along.
 
-Resolution fills a ``ref`` with the key that the row meant has when the batch is over. If that row is
-renamed only after the reference was written, a foreign key follows whatever leaves the filled-in
+Resolution fills a ``ref`` with the key that the row meant has when the batch is over. If that row
+is renamed only after the reference was written, a foreign key follows whatever leaves the filled-in
 key: with A going from a to b and B from b to a, a reference to A, written as b, ends at a. So these
 rows get their references again after the last rename. Not in here: which rows those are among steps
 of sets (fold) and of single changes (applying).

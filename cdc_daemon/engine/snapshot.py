@@ -47,8 +47,8 @@ def take_snapshot(
     copying: Copying,
     *,
     again: bool,
-) -> str:
-    """Copy every table and set the checkpoint to streaming; returns the position to stream from.
+) -> tuple[str, SourceIdentity]:
+    """Copy every table and set the checkpoint to streaming; returns its position and identity.
 
     ``again``: an earlier try was cut short and its slot is to be replaced.
     """
@@ -69,7 +69,7 @@ def take_snapshot(
             unit.finish_snapshot(copying.layouts, before, snapshot.position)
         meter.snapshot_progress(tables_remaining=0, rows=rows)
         meter.checkpointed(snapshot.position)
-        return snapshot.position
+        return snapshot.position, before
 
 
 def _copy_group(

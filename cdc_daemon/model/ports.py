@@ -201,6 +201,9 @@ class Sink(Protocol):
         The pipeline's parked changes of earlier generations are superseded by the new copy.
         """
 
+    def save_identity(self, identity: SourceIdentity) -> Checkpoint:
+        """Note what the source is by now, after it was checked against the checkpoint."""
+
     def begin(self) -> AbstractContextManager[UnitOfWork]:
         """Open a unit of work."""
 

@@ -32,6 +32,7 @@ from cdc_daemon.sinks.postgres.names import (
 )
 from cdc_daemon.verify.attribute import comparable
 from cdc_daemon.verify.comparison import Group, Key, SourceRow
+from cdc_daemon.verify.hashes import Digest
 from cdc_daemon.verify.reading import Connection, Texts, stream
 from cdc_daemon.verify.statement import key_set
 
@@ -157,7 +158,7 @@ def dangling_keys(
     """By attribute, the keys that target rows name where the source row's ``ref`` leads nowhere."""
     found: dict[str, set[bytes]] = {}
     for group in groups:
-        if group.target is None:
+        if group.target is None or isinstance(group.target, Digest):
             continue
         names = set(itertools.chain.from_iterable(row.dangling for row in group.rows))
         for attribute, value in zip(attributes, group.target, strict=True):

@@ -9,13 +9,21 @@ from __future__ import annotations
 import hashlib
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Protocol
 
 from cdc_daemon.model.entities import Attribute
-from cdc_daemon.verify.hashes import Values, canonical_row, encoded
+from cdc_daemon.verify.hashes import Canonical, Digest, Values, digest, encoded
 from cdc_daemon.verify.reading import Texts
 
 Key = tuple[bytes, ...]
+
+WHOLE = 100
+"""Unequal rows per mapping that are kept with their values, to say in what they differ."""
+
+
+Content = Values | Digest
+"""What a row says: all of it, or as little as is needed to see that it has changed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,21 +33,33 @@ class SourceRow:
     identity: Texts
     reason: str
     dangling: tuple[str, ...]
-    values: Values
+    content: Content
 
-    def equals(self, target: Values, attributes: Sequence[Attribute]) -> bool:
+    def equals(self, target: Content, attributes: Sequence[Attribute]) -> bool:
         """Whether the target says the same, where the source row says anything."""
-        return not self.reason and not self.differing(target, attributes)
+        if self.reason or not self.dangling:
+            return not self.reason and _same(self.content, target)
+        return not self.differing(target, attributes)
 
-    def differing(self, target: Values, attributes: Sequence[Attribute]) -> tuple[str, ...]:
-        """Names of the attributes that differ; dangling refs are not compared."""
-        if target == self.values:
+    def differing(self, target: Content, attributes: Sequence[Attribute]) -> tuple[str, ...]:
+        """Names of the attributes that differ, as far as known; dangling refs do not count."""
+        if isinstance(self.content, Digest) or isinstance(target, Digest):
             return ()
         return tuple(
             attribute.name
-            for attribute, ours, theirs in zip(attributes, self.values, target, strict=True)
+            for attribute, ours, theirs in zip(attributes, self.content, target, strict=True)
             if ours != theirs and attribute.name not in self.dangling
         )
+
+
+def _same(ours: Content, theirs: Content) -> bool:
+    if isinstance(ours, Digest) is not isinstance(theirs, Digest):
+        return _brief(ours) == _brief(theirs)
+    return ours == theirs
+
+
+def _brief(content: Content) -> Digest:
+    return content if isinstance(content, Digest) else digest(content)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,13 +68,36 @@ class Group:
 
     key: Key | None
     rows: tuple[SourceRow, ...]
-    target: Values | None
+    target: Content | None
+
+    def brief(self) -> Group:
+        """The same in less memory; dangling refs are compared value by value, and stay."""
+        if any(row.dangling for row in self.rows):
+            return self
+        rows = tuple([replace(row, content=_brief(row.content)) for row in self.rows])
+        return Group(self.key, rows, None if self.target is None else _brief(self.target))
+
+    def __eq__(self, other: object) -> bool:
+        """Whether both sides say what they said in another reading."""
+        if not isinstance(other, Group):
+            return NotImplemented
+        return self._fingerprint() == other._fingerprint()
+
+    def __hash__(self) -> int:
+        return hash(self.key)
+
+    def _fingerprint(self) -> tuple[object, ...]:
+        rows = [(row.identity, row.reason, _brief(row.content)) for row in self.rows]
+        return self.key, rows, None if self.target is None else _brief(self.target)
 
 
 @dataclass(slots=True)
 class Tally:
-    """What comparing two streams came to. ``unequal`` holds at most ``limit`` groups; of what is
-    beyond it only the number of groups is known."""
+    """What comparing two streams came to.
+
+    ``unequal`` holds at most ``limit`` groups, only the first ``WHOLE`` of them with their values;
+    ``beyond`` counts the others.
+    """
 
     limit: int
     source: int = 0
@@ -65,6 +108,13 @@ class Tally:
     beyond: int = 0
     source_hash: str = ""
     target_hash: str = ""
+
+
+class Hash(Protocol):
+    """What takes in bytes."""
+
+    def update(self, data: bytes, /) -> None:
+        """Take in some more."""
 
 
 class Comparison:
@@ -78,7 +128,7 @@ class Comparison:
         self._keys = keys
         self._identities = identities
         self._keep_extra = keep_extra
-        self._canonical = canonical_row(attributes)
+        self._canonical = Canonical(attributes)
 
     def compare(self, source: Iterable[Texts], target: Iterable[Texts], limit: int) -> Tally:
         """Compare two streams, both in key order."""
@@ -90,15 +140,12 @@ class Comparison:
             if self._keep_extra and not group.rows:
                 tally.kept += 1
                 continue
-            for row in group.rows:
-                if not row.reason:
-                    hashes[0].update(encoded(row.values))
-            if group.target is not None:
-                hashes[1].update(encoded(group.target))
-            if len(group.rows) == 1 and self._plainly_equal(group):
+            equal = self._hash(group, *hashes)
+            if equal:
                 tally.match += 1
             elif len(tally.unequal) < limit:
-                tally.unequal.append(group)
+                whole = len(tally.unequal) < WHOLE
+                tally.unequal.append(group if whole else group.brief())
             else:
                 tally.beyond += 1
         tally.source_hash, tally.target_hash = (one.hexdigest() for one in hashes)
@@ -110,7 +157,7 @@ class Comparison:
         key, found = next(rows, (None, None))
         while found is not None and None in (key or ()):
             for row in found:
-                yield Group(None, (self.source_row(row),), None)
+                yield self._group(None, (row,), None)
             key, found = next(rows, (None, None))
         for theirs in target:
             their_key = theirs[: self._keys]
@@ -118,32 +165,50 @@ class Comparison:
                 yield self._group(key, found, None)
                 key, found = next(rows, (None, None))
             if found is not None and key == their_key:
-                yield self._group(key, found, self._canonical(theirs))
+                yield self._group(key, found, theirs)
                 key, found = next(rows, (None, None))
             else:
-                yield self._group(their_key, (), self._canonical(theirs))
+                yield self._group(their_key, (), theirs)
         while found is not None:
             yield self._group(key, found, None)
             key, found = next(rows, (None, None))
 
-    def source_row(self, row: Texts) -> SourceRow:
-        """A row of a source statement."""
+    def _hash(self, group: Group, source: Hash, target: Hash) -> bool:
+        """Add a group to the content hashes; whether it is one row, the same on both sides."""
+        assert not isinstance(group.target, Digest)
+        theirs = None if group.target is None else encoded(group.target)
+        equal = False
+        for row in group.rows:
+            assert not isinstance(row.content, Digest)
+            if row.content == group.target:
+                equal = len(group.rows) == 1 and not row.dangling and not row.reason
+            if not row.reason:
+                same = row.content == group.target and theirs is not None
+                source.update(theirs if same and theirs else encoded(row.content))
+        if theirs is not None:
+            target.update(theirs)
+        return equal
+
+    def _source_row(self, row: Texts, theirs: Texts | None, target: Values | None) -> SourceRow:
+        """A row of a source statement; the target's row with that key saves some work."""
         reason, dangling = row[self._identities], row[self._identities + 1]
+        texts = row[self._identities + 2 :]
+        if theirs is None or target is None:
+            content = self._canonical.row(texts)
+        else:
+            content = self._canonical.like(texts, theirs, target)
         return SourceRow(
             row[: self._identities],
             "" if reason is None else reason.decode(),
             tuple(dangling.decode().split(",")) if dangling else (),
-            self._canonical(row[self._identities + 2 :]),
+            content,
         )
 
     def _key_of(self, row: Texts) -> Texts:
         start = self._identities + 2
         return row[start : start + self._keys]
 
-    def _group(self, key: Texts | None, rows: Iterable[Texts], target: Values | None) -> Group:
-        assert key is not None
-        return Group(key, tuple(map(self.source_row, rows)), target)  # type: ignore[arg-type]
-
-    def _plainly_equal(self, group: Group) -> bool:
-        (row,) = group.rows
-        return not row.reason and not row.dangling and row.values == group.target
+    def _group(self, key: Texts | None, rows: Iterable[Texts], theirs: Texts | None) -> Group:
+        target = None if theirs is None else self._canonical.row(theirs)
+        found = tuple([self._source_row(row, theirs, target) for row in rows])
+        return Group(key, found, target)  # type: ignore[arg-type]

@@ -1,7 +1,7 @@
 """Rows in canonical text, and their content hash.
 
-The hash of a table is sha256 over its rows in key order, each value as a mark for NULL or its
-length and bytes. ``last_sync_time``, ``id`` and tombstones do not count.
+The hash of a table is sha256 over its rows in key order, each value as its length and bytes,
+or a mark for NULL. ``last_sync_time``, ``id`` and tombstones do not count.
 """
 
 from __future__ import annotations
@@ -16,32 +16,50 @@ from cdc_daemon.model.entities import Attribute, Entity, Kind
 from cdc_daemon.model.errors import DataError
 from cdc_daemon.sinks.postgres.errors import translate
 from cdc_daemon.sinks.postgres.session import connect
-from cdc_daemon.verify.reading import encoding_of, snapshot, stream
+from cdc_daemon.verify.reading import Texts, encoding_of, snapshot, stream
 from cdc_daemon.verify.statement import TargetStatement
 
 Values = tuple[bytes | None, ...]
 
 _AS_THEY_ARE = frozenset({Kind.STRING, Kind.TEXT, Kind.DATE})
-_NULL = b"\0"
+_NULL = b"-"
 
 
-def canonical_row(attributes: Sequence[Attribute]) -> Callable[[Sequence[bytes | None]], Values]:
-    """A function that gives the canonical texts of a row with these attributes."""
-    forms = [
-        (i, canonical_form(attribute.type))
-        for i, attribute in enumerate(attributes)
-        if attribute.type.kind not in _AS_THEY_ARE
-    ]
+class Digest(bytes):
+    """A canonical row as 16 bytes, to remember many of them by."""
 
-    def canonical(row: Sequence[bytes | None]) -> Values:
-        values = list(row)
-        for i, form in forms:
+    __slots__ = ()
+
+
+class Canonical:
+    """Makes canonical rows of rows with these attributes."""
+
+    def __init__(self, attributes: Sequence[Attribute]) -> None:
+        self._forms = [
+            (i, canonical_form(attribute.type))
+            for i, attribute in enumerate(attributes)
+            if attribute.type.kind not in _AS_THEY_ARE
+        ]
+
+    def row(self, texts: Texts) -> Values:
+        """The canonical texts of a row."""
+        values = list(texts)
+        for i, form in self._forms:
             value = values[i]
             if value is not None:
                 values[i] = _or_as_it_is(form, value)
         return tuple(values)
 
-    return canonical
+    def like(self, texts: Texts, other: Texts, canonical: Values) -> Values:
+        """The canonical texts of a row beside another: where both are alike, so are these."""
+        if texts == other:
+            return canonical
+        values = list(texts)
+        for i, form in self._forms:
+            value = values[i]
+            if value is not None:
+                values[i] = canonical[i] if value == other[i] else _or_as_it_is(form, value)
+        return tuple(values)
 
 
 def _or_as_it_is(form: Callable[[bytes], bytes], value: bytes) -> bytes:
@@ -55,6 +73,11 @@ def _or_as_it_is(form: Callable[[bytes], bytes], value: bytes) -> bytes:
 def encoded(values: Values) -> bytes:
     """A canonical row as unambiguous bytes."""
     return b"".join([_NULL if v is None else b"\1" + len(v).to_bytes(8, "big") + v for v in values])
+
+
+def digest(values: Values) -> Digest:
+    """A canonical row's digest."""
+    return Digest(hashlib.blake2b(encoded(values), digest_size=16).digest())
 
 
 def content_hashes(
@@ -73,11 +96,11 @@ def content_hashes(
                 attributes = tuple(entity.attribute(name) for name in entity.key)
                 attributes += tuple(a for a in entity.attributes if a.name not in entity.key)
                 statement = TargetStatement(entity=entity, attributes=attributes, schema=schema)
-                canonical = canonical_row(attributes)
-                digest = hashlib.sha256()
+                canonical = Canonical(attributes)
+                found_hash = hashlib.sha256()
                 for row in stream(connection, statement.ordered(encoding=encoding)):
-                    digest.update(encoded(canonical(row)))
-                found[entity.name] = digest.hexdigest()
+                    found_hash.update(encoded(canonical.row(row)))
+                found[entity.name] = found_hash.hexdigest()
             return found
     except psycopg.Error as exc:
         raise translate(exc) from exc

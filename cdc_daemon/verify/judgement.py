@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from cdc_daemon.model.entities import Attribute
 from cdc_daemon.verify.circumstances import Circumstances
 from cdc_daemon.verify.comparison import Group, SourceRow
+from cdc_daemon.verify.hashes import Digest
 from cdc_daemon.verify.report import Example
 
 
@@ -63,6 +64,8 @@ def _equals(
     assert group.target is not None
     if not row.equals(group.target, attributes):
         return False
+    if isinstance(group.target, Digest):
+        return not row.dangling
     named = dict(zip((a.name for a in attributes), group.target, strict=True))
     return all((name, named[name]) in known.orphans for name in row.dangling)
 

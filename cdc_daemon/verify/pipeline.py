@@ -8,7 +8,7 @@ moving if they never do.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
@@ -27,7 +27,7 @@ from cdc_daemon.verify.circumstances import (
     ignores,
     kept,
 )
-from cdc_daemon.verify.comparison import Comparison, Group, Key, Tally
+from cdc_daemon.verify.comparison import WHOLE, Comparison, Group, Key, Tally
 from cdc_daemon.verify.judgement import judge
 from cdc_daemon.verify.progress import await_applied, nudge, shown, written
 from cdc_daemon.verify.reading import Connection, SourceReader, Texts, snapshot, stream
@@ -144,10 +144,13 @@ class PipelineVerification:
         self, work: Work, before: dict[object, Group], queue: Queue, *, last: bool
     ) -> None:
         after = self._source_groups(work)
-        theirs = self._target_groups(work)
+        ours = [*before.values(), *after.values()]
+        dangling = {group.key for group in ours if any(row.dangling for row in group.rows)}
+        whole = dangling | {group.key for group in work.pending[:WHOLE]}
+        theirs = self._target_groups(work, whole)
         pending, work.pending = work.pending, []
         first, second = (
-            [_joined(group, ours, theirs) for group in pending] for ours in (before, after)
+            [_joined(group, one, theirs) for group in pending] for one in (before, after)
         )
         known = self._circumstances(work, [*first, *second], queue)
         for old, one, two in zip(pending, first, second, strict=True):
@@ -179,10 +182,11 @@ class PipelineVerification:
     def _source_groups(self, work: Work) -> dict[object, Group]:
         """What the source now has at the pending keys; rows without a key by their identity."""
         found: dict[object, Group] = {}
+        whole = {group.key for group in work.pending[:WHOLE]}
         for some in chunks([group.key for group in work.pending if group.key is not None]):
             rows = self._read(work, work.reader, key_set(some, work.target.keys))
             for group in work.comparison.groups(rows, ()):
-                found[group.key] = group
+                found[group.key] = group if group.key in whole else group.brief()
         wanted = {g.rows[0].identity for g in work.pending if g.key is None and g.rows}
         if wanted:
             width = work.reader.statement.identities
@@ -195,13 +199,14 @@ class PipelineVerification:
         with self.server.errors(f"verifying {work.compiled.layout.mapping}"):
             yield from reader.rows(among=among)
 
-    def _target_groups(self, work: Work) -> dict[object, Group]:
+    def _target_groups(self, work: Work, whole: Set[object]) -> dict[object, Group]:
+        """What the target now has at the pending keys; with all values at those of ``whole``."""
         found: dict[object, Group] = {}
         for some in chunks([group.key for group in work.pending if group.key is not None]):
             among = key_set(some, work.target.keys)
             sql = work.target.ordered(among=among, encoding=work.target_encoding)
             for group in work.comparison.groups((), stream(self.control, sql)):
-                found[group.key] = group
+                found[group.key] = group if group.key in whole else group.brief()
         return found
 
     # --- circumstances ---------------------------------------------------------------------------

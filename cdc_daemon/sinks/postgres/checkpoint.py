@@ -69,6 +69,12 @@ _FINISH = """
            seen_at = clock_timestamp(), updated_at = clock_timestamp()
      WHERE pipeline = %(pipeline)s AND epoch = %(epoch)s
     RETURNING generation_started"""
+_IDENTIFY = """
+    UPDATE cdc.checkpoint
+       SET system = %(system)s, timeline = %(timeline)s, database = %(database)s,
+           publication = %(publication)s, seen_at = clock_timestamp()
+     WHERE pipeline = %(pipeline)s AND epoch = %(epoch)s
+    RETURNING *"""
 _SAVE = Statement(
     b"cdc_save",
     b"""
@@ -152,6 +158,13 @@ class Lease:
         if row is None:
             raise self.fenced()
         return row["generation_started"]
+
+    def identify(self, connection: Connection, identity: SourceIdentity) -> Checkpoint:
+        """Note what the source is by now: a checked new timeline, or fewer tables."""
+        row = one(connection, _IDENTIFY, {**self.params, **_identity(identity)})
+        if row is None:
+            raise self.fenced()
+        return checkpoint_of(row)
 
     def save(
         self, position: str, *, commit_time: int | None, transactions: int, changes: int

@@ -10,13 +10,15 @@ from cdc_daemon.model.effects import Layout
 from cdc_daemon.sinks.postgres.names import (
     LEDGER,
     column_type,
-    is_textual,
     key_attributes,
     listed,
     qualified,
     quote,
     reference_columns,
 )
+
+_TEXTUAL = ("text", "character varying")
+_BYTEWISE = ' COLLATE "C"'  # keys compare by bytes: fast, and the same under every locale
 
 VERSION = 1
 """The ledger version that this program writes."""
@@ -129,24 +131,23 @@ def create() -> list[tuple[str, str]]:
     return [*found, (f"note the ledger's version {VERSION}", note)]
 
 
+def reference_types(layout: Layout) -> dict[str, str]:
+    """Columns of a mapping's reference table and their types, as ``format_type`` spells them."""
+    assert layout.reference is not None
+    sources, targets = reference_columns(layout)
+    kinds = [kind for _, kind in layout.reference.columns]
+    kinds += [column_type(attribute.type) for attribute in key_attributes(layout.entity)]
+    return dict(zip(sources + targets, kinds, strict=True))
+
+
 def create_reference(layout: Layout) -> tuple[str, str]:
     """The reference table of a mapping: source key (primary key) → entity key, no second index."""
     assert layout.reference is not None
-    sources, targets = reference_columns(layout)
+    sources, _ = reference_columns(layout)
     columns = [
-        f"{quote(name)} {kind} NOT NULL"
-        for name, (_, kind) in zip(sources, layout.reference.columns, strict=True)
-    ]
-    columns += [
-        f"{quote(name)} {column_type(attribute.type)}"
-        f"{collation(attribute.type) if is_textual(attribute.type) else ''} NOT NULL"
-        for name, attribute in zip(targets, key_attributes(layout.entity), strict=True)
+        f"{quote(name)} {kind}{_BYTEWISE if kind.startswith(_TEXTUAL) else ''} NOT NULL"
+        for name, kind in reference_types(layout).items()
     ]
     table = qualified(LEDGER, layout.reference.name)
     sql = f"CREATE TABLE {table} ({', '.join(columns)}, PRIMARY KEY ({listed(sources)}))"
     return f"create the reference table of {layout.mapping}", sql
-
-
-def collation(_: object) -> str:
-    """Keys compare by bytes: fast, and the same under every locale and library version."""
-    return ' COLLATE "C"'

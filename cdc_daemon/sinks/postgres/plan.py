@@ -18,7 +18,7 @@ from cdc_daemon.model.errors import ConfigurationError, Problem, Stop
 from cdc_daemon.sinks.postgres import ledger
 from cdc_daemon.sinks.postgres.checkpoint import version_problem
 from cdc_daemon.sinks.postgres.errors import translate
-from cdc_daemon.sinks.postgres.names import LEDGER, qualified, quote
+from cdc_daemon.sinks.postgres.names import LEDGER, qualified, quote, reference_columns
 from cdc_daemon.sinks.postgres.session import Connection, connect
 from cdc_daemon.sinks.postgres.tables import (
     LiveTable,
@@ -28,6 +28,7 @@ from cdc_daemon.sinks.postgres.tables import (
     create_table,
     differences,
     live_table,
+    misfits,
     reserved_names,
     wanted_columns,
 )
@@ -107,11 +108,15 @@ def check_target(
     if version is not None:
         return [version]
     found: list[Problem] = []
-    tables = [(LEDGER, layout.reference.name) for layout in layouts if layout.reference]
+    tables: list[tuple[str, str]] = []
+    for layout in layouts:
+        if layout.reference is not None:
+            live = live_table(connection, LEDGER, layout.reference.name)
+            found += _reference_differences(layout, live) if live is not None else []
+            tables.append((LEDGER, layout.reference.name))
     for entity in entities.values():
         live = live_table(connection, schema, entity.name)
-        if live is not None:
-            found += differences(entity, live, schema)
+        found += differences(entity, live, schema) if live is not None else []
         tables.append((schema, entity.name))
     tables += [(LEDGER, name) for name in ledger.TABLES]
     for home, name in tables:
@@ -157,7 +162,7 @@ def _plan(
         lives[name] = live_table(connection, schema, name)
         changes += _entity_changes(connection, entity, lives[name], schema, refusals)
     changes += _foreign_changes(entities, layouts, lives, schema)
-    changes += _reference_changes(connection, layouts)
+    changes += _reference_changes(connection, layouts, refusals)
     if worker is not None:
         changes += _rights(connection, entities, layouts, schema, worker, refusals)
     return Plan(changes=tuple(changes), refusals=tuple(refusals))
@@ -245,13 +250,28 @@ def _foreign_changes(
                 )
 
 
-def _reference_changes(connection: Connection, layouts: Sequence[Layout]) -> Iterator[Change]:
+def _reference_changes(
+    connection: Connection, layouts: Sequence[Layout], refusals: list[Problem]
+) -> Iterator[Change]:
     for layout in layouts:
         if layout.reference is None:
             continue
-        if live_table(connection, LEDGER, layout.reference.name) is None:
+        live = live_table(connection, LEDGER, layout.reference.name)
+        if live is None:
             description, sql = ledger.create_reference(layout)
             yield Change(description=description, sql=sql)
+        else:
+            refusals += _reference_differences(layout, live)
+
+
+def _reference_differences(layout: Layout, live: LiveTable) -> list[Problem]:
+    assert layout.reference is not None
+    sources, _ = reference_columns(layout)
+    if not misfits(live, ledger.reference_types(layout), sources):
+        return []
+    where = f"{LEDGER}.{layout.reference.name}"
+    cure = f"drop table {where} and take a new snapshot of {layout.mapping}"
+    return [Problem(what="was made for other keys than the mapping's", where=where, cure=cure)]
 
 
 def _rights(

@@ -160,6 +160,11 @@ class PostgresSink:
         with self.begin() as unit:
             unit.save_checkpoint(position, commit_time=None, transactions=0, changes=0)
 
+    def save_identity(self, identity: SourceIdentity) -> Checkpoint:
+        """Note what the source is by now, after it was checked against the checkpoint."""
+        with self._connection() as connection:
+            return self._lease.identify(connection, identity)
+
     # --- reading ------------------------------------------------------------------------------
 
     def lanes(self) -> dict[bytes, str]:

@@ -8,7 +8,7 @@ by bytes.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from cdc_daemon.model.entities import Attribute, Entity
@@ -176,6 +176,12 @@ def differences(entity: Entity, live: LiveTable, schema: str) -> list[Problem]:
         if name not in wanted and column.required and not column.default
     ]
     return found
+
+
+def misfits(live: LiveTable, wanted: Mapping[str, str], key: Sequence[str]) -> bool:
+    """Whether a table of the ledger's own has other columns, types or key than wanted."""
+    found = {name: column.type for name, column in live.columns.items()}
+    return found != dict(wanted) or live.key != tuple(key)
 
 
 def _rest(entity: Entity, attribute: Attribute) -> str:
