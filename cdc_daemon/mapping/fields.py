@@ -280,18 +280,21 @@ def _folded(
     char: bool,
 ) -> Field:
     """trim, NULL texts, map and default, in this order; the default stands for NULL and for
-    unmapped values. The pad blanks of a char column are no part of its value."""
+    unmapped values. The pad blanks of a char column are no part of its value, and NULL texts are
+    compared as the value is: trimmed."""
     table = None if config.map is None else _table(config.map, attribute)
-    if char:
-        null_texts = frozenset(text.rstrip(b" ") for text in null_texts)
+    strip = bytes.strip if config.trim else bytes.rstrip
+    strips = config.trim or char
+    if strips:
+        null_texts = frozenset(strip(text, b" ") for text in null_texts)
     default: Text = None
     if config.has_default and config.default is not None:
         default = _literal(config.default, attribute, "default")
-    has_default, trim, convert, name = config.has_default, config.trim, rule.convert, attribute.name
+    has_default, convert, name = config.has_default, rule.convert, attribute.name
 
     def function(value: Text) -> Text:
-        if value is not None and (trim or char):
-            value = value.strip(b" ") if trim else value.rstrip(b" ")
+        if value is not None and strips:
+            value = strip(value, b" ")
         if value is None or value in null_texts:
             return default
         if table is None:
@@ -342,7 +345,20 @@ def _reference(
             attribute=attribute, inputs=(index,), environment={}, ref=target, invalid=config.invalid
         )
     field = _converted(attribute, config, index, null_texts, None, False, tag)
+    if relation.columns[index].type.name == "char":
+        field = _padded(field, null_texts, tag)
     return replace(field, ref=target)
+
+
+def _padded(field: Field, null_texts: frozenset[bytes], tag: str) -> Field:
+    """An id in a char column: its blanks stay, as in the row it means; NULL texts know none."""
+    bare = frozenset(text.rstrip(b" ") for text in null_texts)
+
+    def function(value: Text) -> Text:
+        return None if value is None or value.rstrip(b" ") in bare else value
+
+    call = f"f{tag}"
+    return replace(field, function=function, inline=f"{call}({{0}})", environment={call: function})
 
 
 def row_function(fields: Sequence[Field], width: int) -> Callable[[list[Row]], list[Row]] | None:

@@ -177,6 +177,8 @@ class _Compiler:
         if type_.name not in TEXT_LIKE or not self.text_nulls:
             return text
         nulls = self.text_nulls
+        if self.config.trim:
+            nulls = tuple(null.strip(" ") for null in nulls)
         listed = _listed(null.rstrip(" ") if type_.name == "char" else null for null in nulls)
         return f"CASE WHEN {text} IN ({listed}) THEN NULL ELSE {text} END"
 

@@ -36,7 +36,7 @@ from cdc_daemon.verify.hashes import Digest
 from cdc_daemon.verify.reading import Connection, Texts, stream
 from cdc_daemon.verify.statement import key_set
 
-CHUNK = 10_000
+CHUNK = 50_000
 """Keys asked for at once."""
 
 T = TypeVar("T")

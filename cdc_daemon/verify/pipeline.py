@@ -37,7 +37,7 @@ from cdc_daemon.verify.statement import TargetStatement, key_set
 ROUNDS = 3
 """How often rows that differ are read again."""
 
-SET_ASIDE = 100_000
+SET_ASIDE = 50_000
 """Keys per mapping that are kept to be read again; differences beyond count as they stand."""
 
 

@@ -11,7 +11,7 @@ import pytest
 from cdc_daemon.demo.server import PrivatePostgres
 from cdc_daemon.model.errors import ConfigurationError, Unreachable
 from cdc_daemon.verify import content_hashes, preview, verify
-from cdc_daemon.verify import pipeline as verify_pipeline
+from cdc_daemon.verify.progress import await_applied
 from tests.conftest import DatabaseFactory
 from tests.support.filled import Filled, filled
 
@@ -131,7 +131,6 @@ def test_a_row_that_changes_between_the_readings_is_read_again(
 ) -> None:
     """The source moves on after it was read, and the target with it, each time but the last."""
     calls = 0
-    real = verify_pipeline.await_applied
 
     def moved(*arguments: object) -> bool:
         nonlocal calls
@@ -141,9 +140,9 @@ def test_a_row_that_changes_between_the_readings_is_read_again(
             made.source.execute("UPDATE t_stock SET fstatus = 'A' WHERE fid = 8")
             made.control.execute("DELETE FROM stock WHERE code = 'S8'")
             made.control.execute("UPDATE stock SET quantity = quantity + 1000 WHERE code = 'S7'")
-        return real(*arguments)  # type: ignore[arg-type]
+        return await_applied(*arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(verify_pipeline, "await_applied", moved)
+    monkeypatch.setattr("cdc_daemon.verify.pipeline.await_applied", moved)
     report = made.verify().mappings[0]
     assert (report.source, report.target) == (200, 199)
     assert (report.match, report.missing, report.different, report.moving) == (199, 0, 0, 0)
@@ -154,7 +153,7 @@ def test_a_row_that_never_settles_is_moving(made: Filled, monkeypatch: pytest.Mo
         made.control.execute("UPDATE stock SET quantity = quantity + 1 WHERE code = 'S7'")
         return True
 
-    monkeypatch.setattr(verify_pipeline, "await_applied", moved)
+    monkeypatch.setattr("cdc_daemon.verify.pipeline.await_applied", moved)
     report = made.verify()
     assert report.equal
     assert report.mappings[0].moving == 1
@@ -164,7 +163,7 @@ def test_a_row_that_never_settles_is_moving(made: Filled, monkeypatch: pytest.Mo
 def test_differences_beyond_what_is_kept_in_memory_count(
     made: Filled, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(verify_pipeline, "SET_ASIDE", 10)
+    monkeypatch.setattr("cdc_daemon.verify.pipeline.SET_ASIDE", 10)
     made.control.execute("UPDATE stock SET quantity = -1")
     report = made.verify().mappings[0]
     assert (report.different, report.match) == (200, 0)

@@ -7,6 +7,7 @@ changed. So the source itself tells what was committed, also where its client ne
 
 from __future__ import annotations
 
+import itertools
 import random
 import threading
 from collections.abc import Iterator
@@ -117,7 +118,7 @@ class Erp:
         self.target = target
         self.slot = f"cdc_{source.name}"
         self.configuration = folder / "cdc-daemon.yaml"
-        self.log = folder / "daemon.log"
+        self._logs = (folder / f"daemon-{n}.log" for n in itertools.count(1))
         self.configure()
 
     def configure(self, mappings: str = MAPPINGS, **settings: object) -> Path:
@@ -125,7 +126,8 @@ class Erp:
         daemon = "\n".join(f"{name}: {value}" for name, value in {**QUICK, **settings}.items())
         head = f"""
             sources:
-              erp: {{kind: postgres, dsn: "{self.source.dsn}", slot: {self.slot}, publication: cdc_erp}}
+              erp: {{kind: postgres, dsn: "{self.source.dsn}", slot: {self.slot},
+                     publication: cdc_erp}}
             target: {{url: "{self.target.dsn}"}}
         """
         text = f"{dedent(head)}daemon:\n{indent(daemon, '  ')}\n{mappings}"
@@ -153,7 +155,7 @@ class Erp:
 
     def daemon(self, failpoint: str | None = None) -> RealDaemon:
         """The daemon over this configuration; a context manager."""
-        return RealDaemon(self.configuration, self.log, failpoint=failpoint)
+        return RealDaemon(self.configuration, next(self._logs), failpoint=failpoint)
 
     def crash(self, failpoint: str, seconds: float = 60.0) -> None:
         """Run the daemon until its worker dies at that failpoint; nothing of it stays."""
@@ -170,7 +172,7 @@ class Erp:
 
     def wait_streaming(self, daemon: RealDaemon) -> None:
         """Until the first copy is done."""
-        daemon.said("streaming", seconds=60)
+        daemon.said("streaming", seconds=90)
 
     def caught_up(self, daemon: RealDaemon | None = None, seconds: float = 60.0) -> None:
         """Until what the source has written by now is in the control database."""
@@ -195,7 +197,7 @@ class Erp:
 
     def settled(self) -> None:
         """The proof after a fault: the daemon started again, the source idle, nothing differs."""
-        with self.daemon() as daemon:
+        with self.streaming() as daemon:
             self.caught_up(daemon)
             self.agrees()
             assert daemon.stop() == 0, daemon.log
@@ -225,7 +227,8 @@ class Erp:
     def parked(self) -> list[tuple[Any, ...]]:
         """Error code, operation and state of what stands in the failure queue."""
         return self.target.query(
-            "SELECT error_code, operation, state FROM cdc.failure WHERE state = 'parked' ORDER BY id"
+            "SELECT error_code, operation, state FROM cdc.failure"
+            " WHERE state = 'parked' ORDER BY id"
         )
 
     def references(self) -> int:
@@ -264,8 +267,8 @@ class Erp:
     def insert_materials(self, first: int, count: int) -> int:
         """One source transaction that inserts so many materials."""
         return self.commit(
-            "INSERT INTO t_material SELECT n, 'M' || n || '.0', 'Material ' || n, 'PCS', n, 'r' || n"
-            f" FROM generate_series({first}, {first + count - 1}) n"
+            "INSERT INTO t_material SELECT n, 'M' || n || '.0', 'Material ' || n, 'PCS', n,"
+            f" 'r' || n FROM generate_series({first}, {first + count - 1}) n"
         )
 
     def working(self, daemon: RealDaemon | None = None, seconds: float = 30.0) -> None:
@@ -365,8 +368,7 @@ class Writer:
                 self._stop.wait(self._random.uniform(0, self._pause))
 
     def _transaction(self, connection: psycopg.Connection[Any]) -> None:
-        many = self._random.random() < 0.03
-        changes = self._bulk(connection) if many else 0
+        changes = 0 if self._random.randrange(30) else self._bulk(connection)
         for _ in range(self._random.randint(1, 8)):
             statement, params = self._change()
             changes += connection.execute(statement.encode(), params).rowcount
@@ -403,7 +405,8 @@ class Writer:
 
 
 CHANGES: Final = (
-    "INSERT INTO t_customer VALUES (%(fid)s, 'C' || %(fid)s || '.0', %(text)s) ON CONFLICT DO NOTHING",
+    "INSERT INTO t_customer VALUES (%(fid)s, 'C' || %(fid)s || '.0', %(text)s)"
+    " ON CONFLICT DO NOTHING",
     "UPDATE t_customer SET fname = %(text)s WHERE fid = %(fid)s",
     "UPDATE t_customer SET fnumber = 'C' || fid || '.' || %(suffix)s WHERE fid = %(fid)s",
     "DELETE FROM t_customer c WHERE fid = %(fid)s"
@@ -414,8 +417,8 @@ CHANGES: Final = (
     "UPDATE t_order SET fcustid = c.fid FROM t_customer c"
     " WHERE t_order.fid = %(fid)s AND c.fid = %(other)s",
     "DELETE FROM t_order WHERE fid = %(fid)s",
-    "INSERT INTO t_material VALUES (%(fid)s, 'M' || %(fid)s || '.0', %(text)s, %(unit)s, %(amount)s,"
-    " repeat('r', %(length)s)) ON CONFLICT DO NOTHING",
+    "INSERT INTO t_material VALUES (%(fid)s, 'M' || %(fid)s || '.' || %(suffix)s, %(text)s,"
+    " %(unit)s, %(amount)s, repeat('r', %(length)s)) ON CONFLICT DO NOTHING",
     "UPDATE t_material SET fprice = %(amount)s WHERE fid = %(fid)s",
     "UPDATE t_material SET fremark = repeat('u', %(length)s) WHERE fid = %(fid)s",
     "UPDATE t_material SET fnumber = 'M' || fid || '.' || %(suffix)s WHERE fid = %(fid)s",
@@ -433,16 +436,15 @@ def survive_kills(erp: Erp, writer: Writer, draw: random.Random, kills: int) -> 
     done = 0
     while done < kills:
         with erp.daemon() as daemon:
-            for n in range(1, draw.randint(1, 5) + 1):
-                if draw.random() < 0.8:
-                    daemon.said("streaming", times=n, seconds=120)
-                else:
-                    daemon.said("worker started", times=n, seconds=120)
+            said = {"streaming": 0, "worker started": 0}
+            for _ in range(draw.randint(1, 5)):
+                event = draw.choices([*said], (4, 1))[0]
+                daemon.said(event, times=said[event] + 1, seconds=120)
                 writer.wrote(draw.randint(1, 40))
                 daemon.kill_worker()
+                said = {event: len(daemon.events(event)) for event in said}
                 done += 1
-            if draw.random() < 0.5:
-                writer.wrote(draw.randint(1, 40))
+            writer.wrote(draw.choice([0, 1, 40]))
             daemon.kill()
             done += 1
     return done
