@@ -188,6 +188,7 @@ class _Compilation:
         ordered_key = tuple(key[name] for name in self.entity.key)
         fields = self._ordered({**key, **others})
         layout = self._layout(fields, ordered_key)
+        self._refuse_moving_keys(layout)
         soft = {"soft": replace(layout, soft=True), "hard": replace(layout, soft=False)}
         leave = self.mapping.leaves
         return CompiledMapping(
@@ -260,6 +261,23 @@ class _Compilation:
             reference=self._reference_table() if self._needs_reference(key) else None,
             refs=tuple((i, field.ref) for i, field in enumerate(fields) if field.ref),
         )
+
+    def _refuse_moving_keys(self, layout: Layout) -> None:
+        """A key that holds another entity's key moves with it; the reference table would not."""
+        if layout.reference is None:
+            return
+        for name in self.entity.key:
+            parent = self.entity.attribute(name).references
+            if parent is not None:
+                self._problem(
+                    f"key attribute {name!r} refers to {parent!r}, and this mapping keeps "
+                    f"references, which a changed key of {parent!r} would leave behind: key the "
+                    "entity by the row's own id, or leave out 'references'",
+                    "key",
+                    name,
+                )
+        if self.problems:
+            raise ConfigurationError(self.problems)
 
     def _needs_reference(self, key: Sequence[Field]) -> bool:
         """Whether entity keys cannot be told from what a DELETE carries (DESIGN section 2)."""

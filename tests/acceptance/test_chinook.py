@@ -27,4 +27,4 @@ def test_chinook(
     """Equal after the snapshot, 3,000 edits and 20 kills; counters as the shop's commits."""
     server = request.getfixturevalue(f"postgres{version}")
     shop = Shop(database_factory(server=server), database_factory(), tmp_path)
-    campaign(shop, seed=seed, edits=3000, kills=20)
+    campaign(shop, seed=seed, edits=3000, backlog=1000, kills=20)

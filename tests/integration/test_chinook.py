@@ -21,4 +21,4 @@ def test_chinook(
     """Equal after the snapshot, after edits and after kills; counters as the shop's commits."""
     server = request.getfixturevalue(f"postgres{version}")
     shop = Shop(database_factory(server=server), database_factory(), tmp_path)
-    campaign(shop, seed=version, edits=250, kills=2)
+    campaign(shop, seed=version, edits=150, backlog=100, kills=2)

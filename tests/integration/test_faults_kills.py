@@ -86,7 +86,7 @@ def test_killed_while_parking_every_bad_change_is_parked_once(erp: Erp) -> None:
     erp.settled()
 
 
-# --- the first copy ---------------------------------------------------------------------------------
+# --- the first copy -------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -99,7 +99,7 @@ def test_killed_during_the_first_copy_it_begins_again(erp: Erp, failpoint: str) 
     erp.source.execute(
         "INSERT INTO t_customer SELECT n, 'C' || n, 'c' FROM generate_series(1, 3000) n;"
         "INSERT INTO t_order SELECT n, 'O' || n, n, n FROM generate_series(1, 3000) n;"
-        "INSERT INTO t_material SELECT n, 'M' || n, 'm', 'KG', n, NULL FROM generate_series(1, 3000) n"
+        "INSERT INTO t_material SELECT n, 'M' || n, 'm', 'KG', n FROM generate_series(1, 3000) n"
     )
     with erp.daemon(failpoint) as daemon:
         daemon.worker_died()
@@ -124,7 +124,7 @@ def test_killed_during_the_first_copy_it_begins_again(erp: Erp, failpoint: str) 
 def test_killed_after_the_first_copy_the_stream_begins_where_it_ended(erp: Erp) -> None:
     """No gap and no overlap between copy and stream, with a writer at work all the time."""
     erp.source.execute(
-        "INSERT INTO t_material SELECT n, 'M' || n, 'm', 'KG', n, NULL FROM generate_series(1000, 4000) n"
+        "INSERT INTO t_material SELECT n, 'M' || n, 'm', 'KG', n FROM generate_series(1000, 4000) n"
     )
     with Writer(erp, SEED) as writer:
         writer.wrote(5)
@@ -140,7 +140,7 @@ def test_killed_after_the_first_copy_the_stream_begins_where_it_ended(erp: Erp) 
 def test_terminated_during_the_first_copy_it_ends_at_once(erp: Erp) -> None:
     """TERM does not wait for the copy's end: exit code 0, and the next start copies anew."""
     erp.source.execute(
-        "INSERT INTO t_material SELECT n, 'M' || n, 'm', 'KG', n, NULL FROM generate_series(1, 6000) n"
+        "INSERT INTO t_material SELECT n, 'M' || n, 'm', 'KG', n FROM generate_series(1, 6000) n"
     )
     with erp.daemon() as daemon:
         with erp.locked("material"):
@@ -153,7 +153,7 @@ def test_terminated_during_the_first_copy_it_ends_at_once(erp: Erp) -> None:
     erp.settled()
 
 
-# --- one transaction in pieces -----------------------------------------------------------------------
+# --- one transaction in pieces --------------------------------------------------------------------
 
 
 def late_failure(erp: Erp) -> None:
@@ -222,7 +222,7 @@ def test_a_huge_transaction_that_leaves_rows_in_a_broken_reference(erp: Erp) -> 
         erp.agrees()
 
 
-# --- at random ----------------------------------------------------------------------------------------
+# --- at random ------------------------------------------------------------------------------------
 
 
 @pytest.mark.timeout(900)

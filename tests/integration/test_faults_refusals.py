@@ -14,7 +14,6 @@ import pytest
 
 from tests.conftest import DatabaseFactory, PostgresFactory
 from tests.support.erp import PUBLICATION, TABLES, Erp
-from tests.support.real_daemon import RealDaemon
 from tests.support.waiting import until
 
 CURE = "cdc-daemon snapshot start"
@@ -28,21 +27,16 @@ def streamed(erp: Erp) -> None:
         assert daemon.stop() == 0, daemon.log
 
 
-def refused(erp: Erp, *words: str, daemon: RealDaemon | None = None) -> str:
-    """The daemon ends by itself with 78 and says these words; it has moved nothing. Its log."""
+def refused(erp: Erp, *words: str) -> None:
+    """The daemon ends by itself with 78 and says these words; it has moved nothing."""
     before = kept(erp)
-    if daemon is None:
-        with erp.daemon() as daemon:
-            code = daemon.wait(60)
-    else:
-        code = daemon.wait(60)
-    assert code == 78, daemon.log
+    with erp.daemon() as daemon:
+        assert daemon.wait(60) == 78, daemon.log
     assert kept(erp) == before
     stopped = daemon.said("pipeline stopped", pipeline="erp")
     for word in words:
         assert any(word in line for line in stopped), f"{word!r} is not in {stopped}"
     assert "Traceback" not in daemon.log
-    return daemon.log
 
 
 def kept(erp: Erp) -> list[object]:
@@ -58,7 +52,7 @@ def kept(erp: Erp) -> list[object]:
     ]
 
 
-# --- the slot ---------------------------------------------------------------------------------------
+# --- the slot -------------------------------------------------------------------------------------
 
 
 def test_the_slot_was_dropped(erp: Erp) -> None:
@@ -136,13 +130,13 @@ def test_somebody_else_reads_the_slot(erp: Erp) -> None:
             erp.agrees()
 
 
-# --- the server ---------------------------------------------------------------------------------------
+# --- the server -----------------------------------------------------------------------------------
 
 
 def test_the_source_was_restored_to_an_earlier_state(
     postgres_factory: PostgresFactory, database_factory: DatabaseFactory, tmp_path: Path
 ) -> None:
-    """HAZARD P7: a position ahead of the server's log would skip all that is written from now on."""
+    """HAZARD P7: from a position ahead of the log, all that is written would be skipped."""
     server = postgres_factory()
     erp = Erp(database_factory(server=server), database_factory(), tmp_path).set_up()
     streamed(erp)
@@ -179,7 +173,7 @@ def test_another_server_answers(
     refused(other, "is not the one that the checkpoint belongs to", CURE)
 
 
-# --- the publication ------------------------------------------------------------------------------------
+# --- the publication ------------------------------------------------------------------------------
 
 GAPS = {
     "G1: created again": (
@@ -242,7 +236,7 @@ def test_a_gap_in_the_publication_under_the_daemons_eyes(erp: Erp, gap: str) -> 
     refused(erp)
 
 
-# --- slot and checkpoint do not belong together ------------------------------------------------------------
+# --- slot and checkpoint do not belong together ---------------------------------------------------
 
 
 def test_a_slot_without_a_checkpoint(erp: Erp) -> None:
@@ -251,7 +245,7 @@ def test_a_slot_without_a_checkpoint(erp: Erp) -> None:
     with erp.daemon() as daemon:
         assert daemon.wait(60) == 78, daemon.log
         daemon.said("pipeline stopped", error="pg_drop_replication_slot")
-    assert erp.source.query("SELECT slot_name FROM pg_replication_slots WHERE database = %s",
-                            erp.source.name) == [(erp.slot,)]
+    assert erp.source.query(
+        "SELECT slot_name FROM pg_replication_slots WHERE database = %s", erp.source.name
+    ) == [(erp.slot,)]
     assert erp.checkpoint()["phase"] == "new"
-

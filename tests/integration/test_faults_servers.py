@@ -70,13 +70,12 @@ def test_terminated_inside_a_transaction_that_ends_in_time(erp: Erp) -> None:
 def test_terminated_while_the_control_database_blocks(erp: Erp) -> None:
     """A statement that waits for a lock cannot be drained; the daemon ends nonetheless."""
     erp.configure(drain_seconds=1)
-    with erp.streaming() as daemon:
-        with erp.locked("material"):
-            erp.insert_materials(1, 10)
-            erp.waiting_for_lock(daemon)
-            begun = time.monotonic()
-            assert daemon.stop(seconds=30) == 0, daemon.log
-            assert seconds_of(begun) < 1 + 5 + 5 + 4  # drain, the worker's grace, the force, slack
+    with erp.streaming() as daemon, erp.locked("material"):
+        erp.insert_materials(1, 10)
+        erp.waiting_for_lock(daemon)
+        begun = time.monotonic()
+        assert daemon.stop(seconds=30) == 0, daemon.log
+        assert seconds_of(begun) < 1 + 5 + 5 + 4  # drain, the worker's grace, the force, slack
     erp.settled()
 
 
@@ -143,7 +142,7 @@ def test_the_source_stops_with_a_full_queue(
     erp.settled()
 
 
-# --- the control database ----------------------------------------------------------------------------
+# --- the control database -------------------------------------------------------------------------
 
 SLOW_COMMIT = """
     CREATE FUNCTION linger() RETURNS trigger LANGUAGE plpgsql AS
@@ -175,7 +174,7 @@ def test_the_control_database_is_killed_before_a_commit_takes_effect(
 def test_the_control_database_is_killed_after_a_commit_took_effect(
     postgres_factory: PostgresFactory, database_factory: DatabaseFactory, tmp_path: Path
 ) -> None:
-    """FAULT 11: COMMIT is durable, but no answer came: the checkpoint says so, nothing is doubled."""
+    """FAULT 11: COMMIT is durable, but no answer came: the checkpoint says so, nothing doubles."""
     server = postgres_factory()
     erp = Erp(database_factory(), database_factory(server=server), tmp_path).set_up()
     with erp.streaming() as daemon:
@@ -212,4 +211,3 @@ def test_the_control_database_is_killed_under_load(
         erp.caught_up(daemon)
         assert len(daemon.events("worker started")) == 1
     erp.settled()
-

@@ -29,6 +29,7 @@ def test_the_second_is_turned_away(erp: Erp) -> None:
 def test_a_halted_one_is_taken_over_and_can_write_no_more(erp: Erp) -> None:
     """Halted inside a unit of work for longer than the lease, then continued: its commit fails,
     its worker ends with 75, and the one that took over is left alone."""
+    erp.source.execute(f"ALTER DATABASE {erp.source.name} SET wal_sender_timeout = '3s'")
     with erp.streaming() as first:
         (old,) = first.workers
         with erp.locked("material"):
@@ -45,6 +46,7 @@ def test_a_halted_one_is_taken_over_and_can_write_no_more(erp: Erp) -> None:
             epoch = erp.checkpoint()["epoch"]
             first.resume()
             first.said("worker ended", pid=str(old), how="exit code 75")
+            first.said("pipeline stopped", error="was taken over")
             first.said("pipeline stopped", error=f"is held by {socket.gethostname()}:{new}")
             erp.insert_materials(11, 5)
             erp.caught_up(second)
@@ -62,13 +64,12 @@ def lease_runs_out(erp: Erp) -> None:
 
 def test_the_standby_takes_over_when_the_first_dies(erp: Erp) -> None:
     """A second daemon that was turned away goes on trying, and works when the first is gone."""
-    with erp.streaming() as first:
-        with erp.daemon() as second:
-            second.said("worker ended", how="exit code 75")
-            erp.insert_materials(1, 5)
-            first.kill()
-            erp.insert_materials(6, 5)
-            erp.caught_up(second)
-            erp.agrees()
-            assert second.stop() == 0
+    with erp.streaming() as first, erp.daemon() as second:
+        second.said("worker ended", how="exit code 75")
+        erp.insert_materials(1, 5)
+        first.kill()
+        erp.insert_materials(6, 5)
+        erp.caught_up(second)
+        erp.agrees()
+        assert second.stop() == 0
     erp.settled()

@@ -149,7 +149,7 @@ class Shop:
         """The configuration with these databases."""
         return load([CONFIG], environ=self.environment)
 
-    # --- the daemon ------------------------------------------------------------------------------
+    # --- the daemon ---------------------------------------------------------------------------
 
     def start(self) -> None:
         """Start the real daemon: supervisor and worker, each a process of its own."""
@@ -202,7 +202,7 @@ class Shop:
         """What the daemon said last."""
         return self.log.read_text(errors="replace")[-4000:]
 
-    # --- where it stands ---------------------------------------------------------------------------
+    # --- where it stands ----------------------------------------------------------------------
 
     def checkpoint(self, columns: str) -> Row:
         """Columns of the checkpoint row; none before there is one."""
@@ -235,7 +235,7 @@ class Shop:
 
         until(reached, seconds=120, what=f"the checkpoint reaches {position}")
 
-    # --- what must hold ----------------------------------------------------------------------------
+    # --- what must hold -----------------------------------------------------------------------
 
     def assert_equal(self) -> None:
         """Every entity holds exactly the rows that SQL on the shop says; nothing is parked."""

@@ -1,4 +1,8 @@
-"""The Chinook campaign: snapshot, edits, edits while the daemon is killed; equal after each."""
+"""The Chinook campaign: snapshot, edits, a backlog, edits while the daemon is killed.
+
+After each of them everything must be equal. The backlog makes large batches, in which rows are
+changed, renamed, deleted and inserted again many times.
+"""
 
 from __future__ import annotations
 
@@ -12,15 +16,20 @@ from tests.support.chinook_edits import Clerk
 from tests.support.waiting import until
 
 LONGEST_LIFE = 1.5  # seconds of edits before a kill
+CHANCE_TO_WORK = 0.8  # for the next worker, before the next kill
 
 
-def campaign(shop: Shop, *, seed: int, edits: int, kills: int) -> None:
-    """Run it; AssertionError with the first differences."""
+def campaign(shop: Shop, *, seed: int, edits: int, backlog: int, kills: int) -> None:
+    """Run it, with ``backlog`` edits while no daemon runs; AssertionError says what differs."""
     with closing(Clerk(shop.source.dsn, seed)) as clerk, shop.running():
         shop.wait_for_snapshot()
         shop.assert_equal()
         assert shop.checkpoint("transactions, changes") == (0, 0)
         clerk.work(edits)
+        settled(shop, clerk)
+        shop.kill_all()
+        clerk.work(backlog)
+        shop.start()
         settled(shop, clerk)
         killing = random.Random(seed)
         for _ in range(kills):
@@ -59,5 +68,11 @@ def edit_through_a_kill(shop: Shop, clerk: Clerk, killing: random.Random) -> Non
     assert shop.daemon is not None
     if shop.daemon.poll() is not None:
         shop.start()
-    if killing.random() < 0.8:
-        until(lambda: shop.epoch() > epoch or clerk.transaction(), seconds=60, what="a new worker")
+    if killing.random() < CHANCE_TO_WORK:
+        until(lambda: worked_on(shop, clerk, epoch), seconds=60, what="a new worker")
+
+
+def worked_on(shop: Shop, clerk: Clerk, epoch: int) -> bool:
+    """One more transaction; whether another worker has taken over."""
+    clerk.transaction()
+    return shop.epoch() > epoch

@@ -28,9 +28,10 @@ COLUMNS = {
     "invoice": {"billing_address": 70, "billing_city": 40, "billing_country": 40},
 }
 WORDS = (
-    "Ærøskøbing", "東京都", "Straße", "Łódź", "São Paulo", "Ελλάδα", "Москва", "🎵🎸", "e\u0301tude",
-    "שלום", "O'Brien", 'say "hi"', "back\\slash", "\\N", "\\.", "tab\there", "two\nlines", "cr\r\n",
-    "{a,b}", "NULL", "100%", "a,b;c", "\u200bzero width", "İstanbul", "plain", "x" * 70,
+    "Ærøskøbing", "東京都", "Straße", "Łódź", "São Paulo", "Ελλάδα", "Москва", "🎵🎸",
+    "e\u0301tude", "שלום", "O'Brien", 'say "hi"', "back\\slash", "\\N", "\\.", "tab\there",
+    "two\nlines", "cr\r\n", "{a,b}", "NULL", "100%", "a,b;c", "\u200bzero width", "İstanbul",
+    "plain", "x" * 70,
 )  # fmt: skip
 NAMES = (
     "Ångström", "Møller", "Straßer", "Ünal", "Чехов", "山田", "O'Neil", "van der Berg", "İnan",
@@ -84,7 +85,7 @@ class Clerk:
         self.transactions += self._pending > 0
         self.changes += self._pending
 
-    # --- the connection ----------------------------------------------------------------------------
+    # --- the connection -----------------------------------------------------------------------
 
     def _do(self, sql: str, *params: object) -> int:
         """Change rows and count them; how many."""
@@ -107,13 +108,16 @@ class Clerk:
         key = KEYS[table]
         most = self._one(f"SELECT coalesce(max({key}), 0) FROM {table}")
         start = self.random.randint(0, most)
-        if self.random.random() < 0.5:
+        if self._chance(0.5):
             start = int(start * self.random.random())  # new rows have ids far above the old ones
         sql = f"SELECT {key} FROM {table} WHERE {key} >= %s AND {condition} ORDER BY {key} LIMIT 1"
         found = self._one(sql, start)
         return self._one(sql, 0) if found is None else found
 
-    # --- values --------------------------------------------------------------------------------------
+    # --- values -------------------------------------------------------------------------------
+
+    def _chance(self, probability: float) -> bool:
+        return self.random.random() < probability
 
     def _new(self) -> int:
         self._next += 1
@@ -121,10 +125,9 @@ class Clerk:
 
     def _text(self, length: int) -> str | None:
         """Some text, blank or NULL; at most that long."""
-        kind = self.random.random()
-        if kind < 0.2:
+        if self._chance(0.2):
             return None
-        if kind < 0.3:
+        if self._chance(0.1):
             return self.random.choice(["", " "])
         words = self.random.choices(WORDS, k=self.random.randint(1, 4))
         return " ".join(words)[:length]
@@ -134,7 +137,7 @@ class Clerk:
 
     def _long(self) -> str | None:
         """A text that is stored out of line; NULL or short now and then."""
-        if self.random.random() < 0.25:
+        if self._chance(0.25):
             return self._text(200)
         digits = self.random.randbytes(self.random.randint(1500, 12_000)).hex()
         return digits + self.random.choice(WORDS)
@@ -145,7 +148,7 @@ class Clerk:
     def _email(self) -> str:
         return f"{self.random.choice(['luís', 'anna', 'x+y', 'Ö'])}.{self._new()}@example.org"
 
-    # --- customers -----------------------------------------------------------------------------------
+    # --- customers ----------------------------------------------------------------------------
 
     def add_customer(self, email: str | None = None) -> int:
         number, email = self._new(), email or self._email()
@@ -168,7 +171,7 @@ class Clerk:
         )  # fmt: skip
 
     def change_support(self) -> None:
-        rep = self._pick("employee") if self.random.random() < 0.8 else None
+        rep = self._pick("employee") if self._chance(0.8) else None
         self._do(
             "UPDATE customer SET support_rep_id = %s WHERE customer_id = %s",
             rep, self._pick("customer"),
@@ -177,7 +180,7 @@ class Clerk:
     def change_address_of_customer(self) -> None:
         """Another entity key, sometimes that of a customer who is gone."""
         email = self._email()
-        if self.tombstones and self.random.random() < 0.5:
+        if self.tombstones and self._chance(0.5):
             email = self.random.choice(sorted(self.tombstones))
         self._set_email("customer", self._pick("customer"), email)
 
@@ -240,12 +243,12 @@ class Clerk:
         self.tombstones.add(email)
         return email
 
-    # --- employees -----------------------------------------------------------------------------------
+    # --- employees ----------------------------------------------------------------------------
 
     def add_employee(self) -> None:
         self._do(
-            "INSERT INTO employee (employee_id, last_name, first_name, title, reports_to, birth_date,"
-            " hire_date, city, email) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s)",
+            "INSERT INTO employee (employee_id, last_name, first_name, title, reports_to,"
+            " birth_date, hire_date, city, email) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s)",
             self._new(), self._name(20), self._name(20), self._text(30), self._pick("employee"),
             self.random.choice(["1969-07-20 20:17:40.123456", "0044-03-15 12:00:00 BC", None]),
             self.random.choice(["2004-02-29 23:59:59", None]), self._text(40),
@@ -271,7 +274,7 @@ class Clerk:
         self._hand_over("employee", self._email(), back=True)
 
     def change_boss(self) -> None:
-        boss = self._pick("employee") if self.random.random() < 0.9 else None
+        boss = self._pick("employee") if self._chance(0.9) else None
         self._do(
             "UPDATE employee SET reports_to = %s WHERE employee_id = %s",
             boss, self._pick("employee"),
@@ -287,7 +290,7 @@ class Clerk:
         self._do("UPDATE employee SET reports_to = %s WHERE reports_to = %s", heir, number)
         self._do("DELETE FROM employee WHERE employee_id = %s", number)
 
-    # --- tracks --------------------------------------------------------------------------------------
+    # --- tracks -------------------------------------------------------------------------------
 
     def add_track(self) -> int:
         number = self._new()
@@ -343,7 +346,7 @@ class Clerk:
             number, self._long(),
         )  # fmt: skip
 
-    # --- invoices ------------------------------------------------------------------------------------
+    # --- invoices -----------------------------------------------------------------------------
 
     def add_invoice(self) -> None:
         number = self._new()
@@ -421,7 +424,7 @@ class Clerk:
     def drop_line(self) -> None:
         self._do("DELETE FROM invoice_line WHERE invoice_line_id = %s", self._pick("invoice_line"))
 
-    # --- what must not count ---------------------------------------------------------------------------
+    # --- what must not count ------------------------------------------------------------------
 
     def change_album(self) -> None:
         """A table that nobody maps."""

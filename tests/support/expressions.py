@@ -156,7 +156,7 @@ def _conditions(of: dict[str, Text]) -> list[Text]:
     return [
         call("({} AND {})", condition, condition),
         call("({} OR {} OR {})", condition, condition, condition),
-        call("NOT ({})", condition),
+        call("(NOT ({}))", condition),
         call("({} IS {} {})", condition, one_of("", "NOT"), one_of("TRUE", "FALSE", "UNKNOWN")),
         call("({} IS {} NULL)", st.one_of(numbers, of["text"], moments), one_of("", "NOT")),
         call("({} {} {})", numbers, comparison, numbers),

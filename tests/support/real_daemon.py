@@ -25,7 +25,7 @@ from tests.support.waiting import until
 class RealDaemon:
     """One start of the daemon. Its context starts it and at the end leaves no process behind.
 
-    `failpoint` is CDC_FAILPOINT for it and its workers. `log` is appended to.
+    `failpoint` is CDC_FAILPOINT for it and its workers. What it says goes to the file `log`.
     """
 
     def __init__(
@@ -37,7 +37,6 @@ class RealDaemon:
         environment: Mapping[str, str] | None = None,
     ) -> None:
         self.log_path = log
-        self._offset = log.stat().st_size if log.exists() else 0
         self._environment = {**os.environ, "NO_COLOR": "1", **(environment or {})}
         self._environment.pop("CDC_FAILPOINT", None)
         if failpoint is not None:
@@ -47,7 +46,7 @@ class RealDaemon:
         self._paused: list[int] = []
 
     def __enter__(self) -> Self:
-        with self.log_path.open("ab") as log:
+        with self.log_path.open("xb") as log:
             self._process = subprocess.Popen(
                 self._command,
                 stdin=subprocess.DEVNULL,
@@ -135,7 +134,7 @@ class RealDaemon:
     @property
     def log(self) -> str:
         """Everything it has written since it was started."""
-        return self.log_path.read_bytes()[self._offset :].decode(errors="replace")
+        return self.log_path.read_bytes().decode(errors="replace")
 
     def events(self, event: str) -> list[dict[str, Any]]:
         """Its log lines with that event."""

@@ -75,6 +75,14 @@ def test_what_is_no_value_is_a_data_error(kind: Kind) -> None:
     assert "nonsense" not in str(caught.value)
 
 
+def test_deep_json_is_a_value_or_a_data_error() -> None:
+    deep = b"[" * 299 + b"]" * 299
+    assert canonical(EntityType(Kind.JSON), deep) == deep
+    for depth in (400, 5_000, 200_000):
+        with pytest.raises(DataError):
+            canonical(EntityType(Kind.JSON), b"[" * depth + b"]" * depth)
+
+
 @given(value=st.floats(allow_nan=False))
 def test_doubles_are_printed_as_postgresql_does(value: float, oracle: Oracle) -> None:
     theirs = oracle.value("SELECT $1::float8", [repr(value).encode()])

@@ -207,6 +207,8 @@ def version_problem(connection: Connection) -> Problem | None:
         row = connection.execute("SELECT version FROM cdc.meta").fetchone()
     except (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName):
         row = None
+    except psycopg.errors.InsufficientPrivilege:
+        return Problem(what="no right to read the ledger", where="cdc.meta", cure=cure)
     if row is None:
         return Problem(what="the control database has no ledger", where="cdc.meta", cure=cure)
     if row[0] == VERSION:

@@ -10,9 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
-from cdc_daemon.model.effects import Key
-from cdc_daemon.model.errors import DataError
-
 CHUNK_ROWS = 512
 """Rows encoded at once: about 100 KB of common rows, so that server and daemon overlap."""
 
@@ -103,25 +100,3 @@ def feed(encode: Encoder, rows: Sequence[Sequence[object]]) -> Iterator[bytes]:
     """COPY text of many rows, in chunks."""
     for start in range(0, len(rows), CHUNK_ROWS):
         yield encode(rows[start : start + CHUNK_ROWS])
-
-
-def array(values: Sequence[bytes]) -> bytes:
-    """An array literal of non-null values, each quoted."""
-    text = b'","'.join(values)
-    if b"\0" in text:
-        raise no_text()
-    if b"\\" in text or text.count(b'"') != 2 * (len(values) - 1):
-        text = b'","'.join([v.replace(b"\\", b"\\\\").replace(b'"', b'\\"') for v in values])
-    return b'{"' + text + b'"}' if values else b"{}"
-
-
-def column(keys: Sequence[Key], position: int) -> bytes:
-    """An array literal of one part of many keys."""
-    return array([key[position] for key in keys])
-
-
-def no_text(attribute: str | None = None) -> DataError:
-    """The error of a value with a NUL (libpq would cut a parameter there) or not in UTF-8."""
-    place = f", attribute {attribute}" if attribute else ""
-    words = f"A text holds a NUL or is not valid UTF-8{place}"
-    return DataError(words, code="sqlstate_22021", attribute=attribute)

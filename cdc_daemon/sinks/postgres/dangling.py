@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from cdc_daemon.model.changes import Row
 from cdc_daemon.model.effects import Delete, Key, Layout, Patch, Rename, Step, Truncate, Upsert
 from cdc_daemon.model.entities import Entity
-from cdc_daemon.sinks.postgres.copytext import array
+from cdc_daemon.sinks.postgres.arrays import array, arrays
 from cdc_daemon.sinks.postgres.names import DELETED_AT, element_type, qualified, quote
 from cdc_daemon.sinks.postgres.transaction import Transaction
 from cdc_daemon.sinks.postgres.wire import Call, Statement
@@ -144,18 +144,18 @@ class References:
         suspects = [layout.key_of(row) for row in written_rows(step)]
         columns = [f"k{i}" for i in range(len(layout.entity.key))]
         kinds = [element_type(layout.entity.attribute(name).type) for name in layout.entity.key]
-        arrays = ", ".join(f"${i}::{kind}[]" for i, kind in enumerate(kinds, 1))
+        unnested = ", ".join(f"${i}::{kind}[]" for i, kind in enumerate(kinds, 1))
         on = " AND ".join(
             f"t.{quote(key)} = k.{column}"
             for key, column in zip(layout.entity.key, columns, strict=True)
         )
         kind = element_type(layout.entity.attribute(attribute).type)
         sql = (
-            f"SELECT k.n FROM unnest({arrays}) WITH ORDINALITY AS k({', '.join(columns)}, n)"
+            f"SELECT k.n FROM unnest({unnested}) WITH ORDINALITY AS k({', '.join(columns)}, n)"
             f" JOIN {qualified(self._schema, layout.entity.name)} t ON {on}"
             f" WHERE t.{quote(attribute)} = ANY(${len(kinds) + 1}::{kind}[])"
         )
-        params = [array(part) for part in zip(*suspects, strict=True)]
+        params = arrays(suspects)
         statement = Statement(b"", sql.encode())
         result = transaction.calls([(statement, [*params, array(broken)])])[0]
         return {suspects[int(result.get_value(i, 0) or 0) - 1] for i in range(result.ntuples)}

@@ -11,7 +11,8 @@ import psycopg
 from cdc_daemon.model.changes import Row
 from cdc_daemon.model.effects import Layout
 from cdc_daemon.model.errors import DataError
-from cdc_daemon.sinks.postgres.copytext import encoder, no_text
+from cdc_daemon.sinks.postgres.arrays import no_text
+from cdc_daemon.sinks.postgres.copytext import encoder
 from cdc_daemon.sinks.postgres.errors import translate
 from cdc_daemon.sinks.postgres.shape import Shape
 from cdc_daemon.sinks.postgres.transaction import Transaction

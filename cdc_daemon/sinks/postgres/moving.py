@@ -13,11 +13,12 @@ from collections.abc import Callable, Sequence
 from cdc_daemon.model.changes import UNCHANGED
 from cdc_daemon.model.effects import Key, Outcome, Rename
 from cdc_daemon.model.entities import EntityType, Kind
+from cdc_daemon.sinks.postgres.arrays import arrays
 from cdc_daemon.sinks.postgres.names import key_attributes
 from cdc_daemon.sinks.postgres.rename import Move, follow, in_order
+from cdc_daemon.sinks.postgres.sets import states
 from cdc_daemon.sinks.postgres.shape import Shape
-from cdc_daemon.sinks.postgres.singles import arrays, duplicate_entity_key, params
-from cdc_daemon.sinks.postgres.staging import states
+from cdc_daemon.sinks.postgres.singles import duplicate_entity_key, params
 from cdc_daemon.sinks.postgres.transaction import Transaction
 from cdc_daemon.sinks.postgres.wire import Call
 

@@ -93,7 +93,7 @@ def role_statements(role: str, schema: str = "public", database: str = "…") ->
     """The SQL that an administrator runs to create the least-privileged role of a worker."""
     return [
         f"CREATE ROLE {quote(role)} LOGIN PASSWORD '…'",
-        f"GRANT CONNECT, TEMPORARY ON DATABASE {quote(database)} TO {quote(role)}",
+        f"GRANT CONNECT ON DATABASE {quote(database)} TO {quote(role)}",
         f"GRANT USAGE ON SCHEMA {quote(schema)}, {quote(LEDGER)} TO {quote(role)}",
     ]
 
@@ -121,9 +121,6 @@ def check_target(
     tables += [(LEDGER, name) for name in ledger.TABLES]
     for home, name in tables:
         found += _usable(connection, home, name)
-    temporary = "SELECT has_database_privilege(current_database(), 'TEMP')"
-    if not _scalar(connection, temporary):
-        found.append(Problem(what="no right to temporary tables", where="target", cure=_APPLY))
     return found
 
 
@@ -288,12 +285,6 @@ def _rights(
         refusals.append(Problem(what=f"role {worker} does not exist", where="target", cure=cure))
         return
     role = quote(worker)
-    database = str(_scalar(connection, "SELECT current_database()"))
-    if not _scalar(
-        connection, "SELECT has_database_privilege(%s, current_database(), 'TEMP')", worker
-    ):
-        sql = f"GRANT TEMPORARY ON DATABASE {quote(database)} TO {role}"
-        yield Change(description=f"let {worker} create temporary tables", sql=sql)
     for home in (LEDGER, schema):
         question = (
             "SELECT has_schema_privilege(%s, oid, 'USAGE') FROM pg_namespace WHERE nspname = %s"

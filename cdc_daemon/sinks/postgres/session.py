@@ -39,7 +39,7 @@ _SETTINGS = {
     "tcp_keepalives_idle": "10",
     "tcp_keepalives_interval": "5",
     "tcp_keepalives_count": "3",
-    # The stage is never analysed: its joins go by the entity table's key, in the stage's order.
+    # Rows that come as parameters are joined by the entity table's key, one after the other.
     "enable_hashjoin": "off",
     "enable_mergejoin": "off",
     # A plan made while a table was empty must not scan it when it has grown.
@@ -47,7 +47,6 @@ _SETTINGS = {
     "jit": "off",
     "max_parallel_workers_per_gather": "0",
     "work_mem": "'32MB'",
-    "temp_buffers": "'32MB'",
 }
 _DURABLE = (
     "SELECT pg_catalog.set_config('synchronous_commit', 'on', false)"
@@ -96,12 +95,11 @@ MAX_APPLICATION = 63
 
 
 class Session:
-    """A connection, its lower level, and what the session remembers of its temporary tables."""
+    """A connection and its lower level."""
 
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
         self.wire = Wire(connection)
-        self.stages: set[int] = set()
 
     @property
     def alive(self) -> bool:

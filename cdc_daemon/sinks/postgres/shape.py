@@ -1,6 +1,6 @@
 """The statements of one layout: what its rows look like in SQL, written out once.
 
-A *shape* has prepared statements for single rows and script texts for staged ones. References
+A *shape* has prepared statements for single rows, and statements over arrays for many. References
 (source key → entity key) take part in both where the mapping keeps them: then a row may replace a
 living one only if the reference of its own source key names it. A row that an earlier generation
 left behind counts as not living, for the running copy or its sweep has the word on it.
@@ -39,6 +39,7 @@ class Shape:
         self.number = next(_numbers)
         self.table = qualified(schema, layout.entity.name)
         self.columns = layout.columns
+        self._at = {name: f"c{i}" for i, name in enumerate(layout.columns)}
         self.keys = layout.entity.key
         self.soft_table = layout.entity.soft_delete
         self.sources, self.targets = reference_columns(layout)
@@ -173,50 +174,16 @@ class Shape:
         )
         return self.statement("states", sql)
 
-    # --- scripts over the stage -----------------------------------------------------------------
-
-    @property
-    def stage(self) -> str:
-        """The temporary table with this layout's columns, and its source key's."""
-        return f"pg_temp.{quote(f'stage_{self.number}')}"
-
-    @cached_property
-    def stage_columns(self) -> tuple[str, ...]:
-        """Stage columns: the rows' own, then the source key's (s0, s1 ...)."""
-        return (*self.columns, *(f"{LEDGER}.s{i}" for i in range(len(self.sources))))
-
-    @cached_property
-    def create_stage(self) -> str:
-        """DDL of the stage; its types and collations are those of the live tables."""
-        tables = f"{self.table} t"
-        selected = [f"t.{quote(name)}" for name in self.columns]
-        if self.reference:
-            tables += f", {self.reference} r"
-            names = self.stage_columns[len(self.columns) :]
-            selected += [
-                f"r.{quote(source)} AS {quote(name)}"
-                for source, name in zip(self.sources, names, strict=True)
-            ]
-        return (
-            f"CREATE TEMPORARY TABLE {self.stage} ON COMMIT DELETE ROWS AS"
-            f" SELECT {', '.join(selected)} FROM {tables} WITH NO DATA"
-        )
-
-    def copy_stage(self, present: Sequence[int] | None = None, *, sources: bool = False) -> str:
-        """COPY into the stage: all columns or the present ones, with or without source keys."""
-        names = [self.columns[i] for i in present] if present is not None else list(self.columns)
-        if sources:
-            names += self.stage_columns[len(self.columns) :]
-        return f"COPY {self.stage} ({listed(names)}) FROM STDIN"
-
-    def copy_some(self, present: Sequence[int]) -> str:
-        """COPY of some columns straight into the entity table."""
-        return f"COPY {self.table} ({listed(self.columns[i] for i in present)}) FROM STDIN"
+    # --- sets of rows ----------------------------------------------------------------------------
 
     @cached_property
     def copy_table(self) -> str:
         """COPY straight into the entity table."""
-        return f"COPY {self.table} ({listed(self.columns)}) FROM STDIN"
+        return self.copy_some(range(len(self.columns)))
+
+    def copy_some(self, present: Iterable[int]) -> str:
+        """COPY of some columns straight into the entity table."""
+        return f"COPY {self.table} ({listed(self.columns[i] for i in present)}) FROM STDIN"
 
     @cached_property
     def copy_references(self) -> str:
@@ -224,57 +191,55 @@ class Shape:
         return f"COPY {self.reference} ({listed(self.sources + self.targets)}) FROM STDIN"
 
     @cached_property
-    def update_staged(self) -> str:
-        """Write staged rows over those that exist."""
-        guard = f" AND {self._replaceable('t', self._staged_source())}" if self.reference else ""
-        return (
-            f"UPDATE {self.table} t SET {self._assignments('s')} FROM {self.stage} s"
-            f" WHERE {self._same_key('t', 's')}{guard}"
+    def update(self) -> Statement:
+        """Write rows over those that exist: their columns, then, with references, source keys."""
+        values = [(name, f"s.{self._at[name]}") for name in self.columns if name not in self.keys]
+        assigned = [f"{quote(name)} = {value}" for name, value in values]
+        if self.soft_table:
+            assigned.append(f"{quote(DELETED_AT)} = NULL")
+        guard = f" AND {self._replaceable('t', self._same_source())}" if self.reference else ""
+        return _unnamed(
+            f"UPDATE {self.table} t SET {self._set(assigned)} FROM {self._rows()}"
+            f" WHERE {self._same_key()}{guard}"
         )
 
     @cached_property
-    def insert_staged(self) -> str:
-        """Add staged rows that do not exist, in key order."""
-        selected = ", ".join(f"s.{quote(name)}" for name in self.columns)
-        order = ", ".join(f"s.{quote(name)}" for name in self.keys)
+    def insert(self) -> Statement:
+        """Add rows that do not exist, in key order; parameters as for :attr:`update`."""
+        selected = ", ".join(f"s.{self._at[name]}" for name in self.columns)
+        order = ", ".join(f"s.{self._at[name]}" for name in self.keys)
         again = f" ON CONFLICT ({listed(self.keys)}) DO "
         again += "NOTHING" if self.reference else f"UPDATE SET {self._assignments('EXCLUDED')}"
-        return (
+        return _unnamed(
             f"INSERT INTO {self.table} ({listed(self.columns)}) SELECT {selected}"
-            f" FROM {self.stage} s WHERE NOT EXISTS (SELECT FROM {self.table} t"
-            f" WHERE {self._same_key('t', 's')}) ORDER BY {order}{again}"
+            f" FROM {self._rows()} WHERE NOT EXISTS (SELECT FROM {self.table} t"
+            f" WHERE {self._same_key()}) ORDER BY {order}{again}"
         )
 
     @cached_property
-    def refer_staged(self) -> str:
-        """Write the references of staged rows where they are new or changed."""
-        names = self.stage_columns[len(self.columns) :]
-        selected = ", ".join(f"s.{quote(name)}" for name in (*names, *self.keys))
-        order = ", ".join(f"s.{quote(name)}" for name in names)
+    def refer_many(self) -> Statement:
+        """Write references where they are new or changed: source keys, then entity keys."""
+        sources = [f"s.s{i}" for i in range(len(self.sources))]
+        keys = [f"s.{self._at[name]}" for name in self.keys]
         named = " AND ".join(
-            f"r.{quote(target)} = s.{quote(key)}"
-            for target, key in zip(self.targets, self.keys, strict=True)
+            f"r.{quote(target)} = {key}" for target, key in zip(self.targets, keys, strict=True)
         )
-        return (
+        rows = _unnested_rows([*self._source_kinds, *self._kinds(self.layout.key)])
+        return _unnamed(
             f"INSERT INTO {self.reference} AS r ({listed(self.sources + self.targets)})"
-            f" SELECT {selected} FROM {self.stage} s WHERE NOT EXISTS"
-            f" (SELECT FROM {self.reference} r WHERE {self._staged_source()} AND {named})"
-            f" ORDER BY {order} {self._refer_again}"
+            f" SELECT {', '.join(sources + keys)} FROM {rows} WHERE NOT EXISTS"
+            f" (SELECT FROM {self.reference} r WHERE {self._same_source()} AND {named})"
+            f" ORDER BY {', '.join(sources)} {self._refer_again}"
         )
 
-    def patch_staged(self, present: tuple[int, ...]) -> str:
-        """Update the present columns of living rows from the stage."""
+    def patch_many(self, present: tuple[int, ...]) -> Statement:
+        """Update the present columns of living rows."""
         names = [self.columns[i] for i in present if self.columns[i] not in self.keys]
-        values = [f"{quote(name)} = s.{quote(name)}" for name in names]
-        return (
-            f"UPDATE {self.table} t SET {self._set(values)} FROM {self.stage} s"
-            f" WHERE {self._same_key('t', 's')}{self._living('t')}"
+        values = [f"{quote(name)} = s.{self._at[name]}" for name in names]
+        return _unnamed(
+            f"UPDATE {self.table} t SET {self._set(values)} FROM {self._rows(present)}"
+            f" WHERE {self._same_key()}{self._living('t')}"
         )
-
-    @cached_property
-    def empty_stage(self) -> str:
-        """Make room for the next chunk inside one unit of work."""
-        return f"TRUNCATE {self.stage}"
 
     # --- parts ----------------------------------------------------------------------------------
 
@@ -290,8 +255,23 @@ class Shape:
     def _living(self, alias: str) -> str:
         return f" AND {alias}.{quote(DELETED_AT)} IS NULL" if self.soft_table else ""
 
-    def _same_key(self, one: str, other: str) -> str:
-        return " AND ".join(f"{one}.{quote(key)} = {other}.{quote(key)}" for key in self.keys)
+    def _rows(self, present: Sequence[int] | None = None) -> str:
+        """All columns and source keys, or the present columns, out of parameters."""
+        if present is not None:
+            return _unnested_rows(self._kinds(present))
+        return _unnested_rows([*self._kinds(range(len(self.columns))), *self._source_kinds])
+
+    def _kinds(self, places: Iterable[int]) -> list[tuple[str, str]]:
+        """Name in ``s`` and element type of these columns."""
+        attributes = self.layout.attributes
+        return [(f"c{i}", element_type(attributes[i].type)) for i in places]
+
+    @property
+    def _source_kinds(self) -> list[tuple[str, str]]:
+        return [(f"s{i}", kind) for i, kind in enumerate(self.source_types)]
+
+    def _same_key(self) -> str:
+        return " AND ".join(f"t.{quote(key)} = s.{self._at[key]}" for key in self.keys)
 
     def _parameters(self, offset: int = 0) -> str:
         """``r.source = $n`` for every part of the source key."""
@@ -299,12 +279,8 @@ class Shape:
             f"r.{quote(name)} = ${i}" for i, name in enumerate(self.sources, offset + 1)
         )
 
-    def _staged_source(self) -> str:
-        names = self.stage_columns[len(self.columns) :]
-        return " AND ".join(
-            f"r.{quote(source)} = s.{quote(name)}"
-            for source, name in zip(self.sources, names, strict=True)
-        )
+    def _same_source(self) -> str:
+        return " AND ".join(f"r.{quote(name)} = s.s{i}" for i, name in enumerate(self.sources))
 
     def _replaceable(self, alias: str, named: str) -> str:
         """Whether a row may be written over: dead, left behind, or named by its own reference."""
@@ -344,6 +320,12 @@ class Shape:
 
 def _dollars(count: int) -> str:
     return ", ".join(f"${i}" for i in range(1, count + 1))
+
+
+def _unnested_rows(kinds: Sequence[tuple[str, str]]) -> str:
+    """Rows out of parameters, as ``s``; unnested in the SELECT list, they are stored nowhere."""
+    selected = [f"unnest(${n}::{kind}[]) AS {name}" for n, (name, kind) in enumerate(kinds, 1)]
+    return f"(SELECT {', '.join(selected)}) s"
 
 
 def _unnamed(sql: str) -> Statement:

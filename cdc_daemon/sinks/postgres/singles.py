@@ -13,14 +13,14 @@ from psycopg.pq.abc import PGresult
 from cdc_daemon.model.changes import Row
 from cdc_daemon.model.effects import Delete, Key, Outcome, Patch, Upsert
 from cdc_daemon.model.errors import DataError
-from cdc_daemon.sinks.postgres.copytext import array, no_text
+from cdc_daemon.sinks.postgres.arrays import array, arrays, no_text
 from cdc_daemon.sinks.postgres.shape import Shape
 from cdc_daemon.sinks.postgres.wire import Call, Param, affected
 
 Answer = Callable[[PGresult], None]
 
-MOST = 20
-"""Steps of at most this many rows go row by row (measured: staging costs as much as 20 rows)."""
+MOST = 12
+"""Steps of at most this many rows go row by row (measured: arrays cost as much as 14 rows)."""
 
 
 def duplicate_entity_key(shape: Shape) -> DataError:
@@ -126,11 +126,6 @@ def delete_call(shape: Shape, step: Delete) -> Call:
         return shape.delete, arrays(step.keys)
     moments = array([b"%d" % time for time in step.times])
     return shape.bury, [*arrays(step.keys), moments]
-
-
-def arrays(keys: Sequence[Key]) -> list[Param]:
-    """Keys as one array literal for each of their parts."""
-    return [array(part) for part in zip(*keys, strict=True)]
 
 
 def params(values: Sequence[object]) -> list[Param]:

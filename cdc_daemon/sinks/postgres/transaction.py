@@ -8,6 +8,7 @@ Nothing here knows what a statement means.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import chain
 
 from psycopg.pq.abc import PGresult
 
@@ -31,10 +32,10 @@ class Transaction:
         text = "; ".join([*before, *statements])
         return self._wire.script(text.encode(), *feeds)[len(before) :]
 
-    def calls(self, calls: Sequence[Call]) -> list[PGresult]:
-        """Run prepared statements in one round trip."""
+    def calls(self, calls: Iterable[Call]) -> list[PGresult]:
+        """Run statements in one round trip."""
         before = [_utility(text) for text in self._take()]
-        results = self._wire.pipeline([*before, *calls])
+        results = self._wire.pipeline(chain(before, calls))
         error = failure(results)
         if error is not None:
             raise error

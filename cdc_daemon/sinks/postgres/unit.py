@@ -29,16 +29,16 @@ from cdc_daemon.model.errors import DataError
 from cdc_daemon.model.failpoint import failpoint
 from cdc_daemon.model.position import SourceIdentity
 from cdc_daemon.sinks.postgres import failures
+from cdc_daemon.sinks.postgres.arrays import arrays
 from cdc_daemon.sinks.postgres.checkpoint import FENCED, Lease
-from cdc_daemon.sinks.postgres.copytext import array
 from cdc_daemon.sinks.postgres.dangling import References, written_rows
 from cdc_daemon.sinks.postgres.diagnosis import located
 from cdc_daemon.sinks.postgres.errors import translate
 from cdc_daemon.sinks.postgres.moving import rename
 from cdc_daemon.sinks.postgres.session import Session
+from cdc_daemon.sinks.postgres.sets import Appending, Sets
 from cdc_daemon.sinks.postgres.shape import Shape
 from cdc_daemon.sinks.postgres.singles import MOST, Singles
-from cdc_daemon.sinks.postgres.staging import Caution, Codec, Staging
 from cdc_daemon.sinks.postgres.sweep import sweep
 from cdc_daemon.sinks.postgres.transaction import Transaction
 from cdc_daemon.sinks.postgres.wire import Call, Statement
@@ -47,14 +47,13 @@ _IMMEDIATE = Statement(b"cdc_immediate", b"SET CONSTRAINTS ALL IMMEDIATE")
 
 
 class Shapes:
-    """SQL, encoders and caution of each layout, kept as long as the sink."""
+    """SQL, and ways to append, of each layout, kept as long as the sink."""
 
     def __init__(self, schema: str, pipeline: str) -> None:
         self._schema = schema
         self._pipeline = pipeline
         self._known: dict[int, Shape] = {}
-        self.cautions: dict[int, Caution] = {}
-        self.codecs: dict[int, Codec] = {}
+        self._appending: dict[int, Appending] = {}
 
     def of(self, layout: Layout) -> Shape:
         """The shape of a layout. The shape keeps the layout, so its id stays its own."""
@@ -62,6 +61,13 @@ class Shapes:
         if shape is None:
             shape = self._known[id(layout)] = Shape(layout, self._schema, self._pipeline)
         return shape
+
+    def appending(self, shape: Shape) -> Appending:
+        """How rows of a shape are appended."""
+        found = self._appending.get(shape.number)
+        if found is None:
+            found = self._appending[shape.number] = Appending(shape)
+        return found
 
 
 class PostgresUnit:
@@ -75,19 +81,16 @@ class PostgresUnit:
         self._shapes = shapes
         self._references = references
         self._transaction = Transaction(session.wire)
-        self._staging = Staging(session, self._transaction, shapes.cautions, shapes.codecs)
         self._concerned = False
         self._last: list[Call] = []
 
     @contextmanager
     def savepoint(self) -> Iterator[None]:
         """What is done inside is undone when an exception leaves it; savepoints may nest."""
-        created = len(self._staging.created)
         self._transaction.mark()
         try:
             yield
         except BaseException:
-            self._staging.forget_created(created)
             if self._session.alive:
                 with self._translated():
                     self._transaction.rollback_to_mark()
@@ -101,7 +104,7 @@ class PostgresUnit:
         if not source_keys:
             return {}
         shape = self._shapes.of(layout)
-        params = [array(part) for part in zip(*source_keys, strict=True)]
+        params = arrays(source_keys)
         with self._translated():
             found = self._transaction.calls([(shape.resolve, params)])[0]
         width = len(shape.targets) + 1
@@ -172,20 +175,21 @@ class PostgresUnit:
 
     def _apply_set(self, step: Step, outcome: Outcome) -> None:
         shape = self._shapes.of(step.layout)
+        sets = Sets(self._transaction, self._shapes.appending, outcome)
         match step:
             case Upsert():
-                self._staging.upsert(shape, step, outcome)
+                sets.upsert(shape, step)
             case Patch():
-                self._staging.patch(shape, step, outcome)
+                sets.patch(shape, step)
             case Delete():
-                self._staging.delete(shape, step, outcome)
+                sets.delete(shape, step)
                 loosened = self._loosened(step)
                 if loosened:
                     self._transaction.calls(loosened)
             case Rename():
                 rename(self._transaction, shape, step, outcome)
             case Truncate():
-                self._staging.truncate(shape, step, outcome)
+                sets.truncate(shape, step)
             case _:
                 assert_never(step)
 
@@ -290,7 +294,6 @@ class PostgresUnit:
 
     def rollback(self) -> None:
         """Undo everything, as far as the connection lives; never raises."""
-        self._staging.forget_created(0)
         if not self._session.alive:
             self._session.close()
             return

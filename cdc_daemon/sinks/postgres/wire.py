@@ -79,29 +79,40 @@ class Wire:
             raise error_from_result(failed)
         return results
 
-    def pipeline(self, calls: Sequence[Call]) -> list[PGresult]:
-        """Run prepared statements in one round trip; a result each, the first bad one an error.
+    def pipeline(self, calls: Iterable[Call]) -> list[PGresult]:
+        """Run statements in one round trip; a result each, the first bad one an error.
 
-        Calls behind a failed one have the status PIPELINE_ABORTED. Look with :func:`failure`.
+        What is sent is worked on while later calls are still being made. Calls behind a failed one
+        have the status PIPELINE_ABORTED. Look with :func:`failure`.
         """
         pgconn = self._pgconn
         pgconn.enter_pipeline_mode()
         preparing: list[bytes | None] = []
+        try:
+            self._send(calls, preparing)
+        finally:
+            pgconn.pipeline_sync()
+            self._flush()
+            found = self._pipeline_results()
+            pgconn.exit_pipeline_mode()
+            answers = self._answers(found, preparing)
+        return answers
+
+    def _send(self, calls: Iterable[Call], preparing: list[bytes | None]) -> None:
+        """Send calls as they come; ``preparing``: for each answer, the name it prepares or None."""
+        pgconn = self._pgconn
+        known = set(self._prepared)
         for statement, params in calls:
             if not statement.name:
                 pgconn.send_query_params(statement.sql, params)
                 preparing.append(None)
                 continue
-            if statement.name not in self._prepared and statement.name not in preparing:
+            if statement.name not in known:
                 pgconn.send_prepare(statement.name, statement.sql)
                 preparing.append(statement.name)
+                known.add(statement.name)
             pgconn.send_query_prepared(statement.name, params)
             preparing.append(None)
-        pgconn.pipeline_sync()
-        self._flush()
-        found = self._pipeline_results()
-        pgconn.exit_pipeline_mode()
-        return self._answers(found, preparing)
 
     def _answers(
         self, found: Sequence[PGresult], preparing: Sequence[bytes | None]

@@ -1,0 +1,220 @@
+"""Many rows: straight COPY while inserts keep not conflicting, else statements over arrays.
+
+Rows that the log inserted are appended to the entity table under a savepoint. A conflict takes that
+back and sends them, and for a while all later ones, as arrays: one UPDATE writes the rows that
+exist, one INSERT adds those that do not. Arrays go in slices, one pipeline for all of them, so that
+the server works on one slice while the next is made.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Iterator, Sequence
+
+import psycopg
+from psycopg.pq.abc import PGresult
+
+from cdc_daemon.model.changes import Row
+from cdc_daemon.model.effects import Delete, Key, Outcome, Patch, Truncate, Upsert
+from cdc_daemon.model.entities import Kind
+from cdc_daemon.sinks.postgres.arrays import array, arrays
+from cdc_daemon.sinks.postgres.copytext import Encoder, encoder, feed
+from cdc_daemon.sinks.postgres.names import DELETED_AT, LAST_SYNC, quote
+from cdc_daemon.sinks.postgres.shape import Shape
+from cdc_daemon.sinks.postgres.singles import (
+    delete_call,
+    duplicate_entity_key,
+    last_of_each,
+    present_in,
+)
+from cdc_daemon.sinks.postgres.transaction import Transaction
+from cdc_daemon.sinks.postgres.wire import Call, affected
+
+SLICE_ROWS = 1000
+"""Rows in one statement over arrays: planning it costs as much as writing 20 of them."""
+
+_CAUTION = (4, 64)  # batches over arrays after a first conflict, and at most
+
+
+class Caution:
+    """Whether a layout's inserts are worth a straight COPY; doubles the wait with each conflict."""
+
+    def __init__(self) -> None:
+        self._wait, self._left = _CAUTION[0], 0
+
+    def direct(self) -> bool:
+        """Ask before each batch of inserts."""
+        if self._left:
+            self._left -= 1
+            return False
+        return True
+
+    def went_well(self) -> None:
+        """A straight COPY met no conflict."""
+        self._wait = _CAUTION[0]
+
+    def conflicted(self) -> None:
+        """A straight COPY had to be taken back."""
+        self._left = self._wait
+        self._wait = min(self._wait * 2, _CAUTION[1])
+
+
+class Appending:
+    """How one layout's rows are appended: their encoders, and how well that went."""
+
+    def __init__(self, shape: Shape) -> None:
+        binary = [i for i, a in enumerate(shape.layout.attributes) if a.type.kind is Kind.BYTES]
+        self.rows: Encoder = encoder(len(shape.columns), frozenset(binary))
+        self.references: Encoder = encoder(len(shape.sources) + len(shape.keys))
+        self.caution = Caution()
+
+
+class Sets:
+    """Sets of rows, written inside one transaction."""
+
+    def __init__(
+        self, transaction: Transaction, appending: Callable[[Shape], Appending], outcome: Outcome
+    ) -> None:
+        self._transaction = transaction
+        self._appending = appending
+        self._outcome = outcome
+
+    def upsert(self, shape: Shape, step: Upsert) -> None:
+        """Write whole rows, and their references. DataError ``duplicate_entity_key``."""
+        if step.fresh and self._append(shape, step):
+            return
+        rows, source_keys = last_of_each(shape, step)
+        if source_keys is None:
+            self._merge(shape, rows)
+        else:
+            self._merge_named(shape, list(map(operator.add, rows, source_keys)))
+
+    def patch(self, shape: Shape, step: Patch) -> None:
+        """Write the present columns of rows that exist; the others are missing."""
+        present = present_in(step)
+        statement = shape.patch_many(present)
+
+        def calls() -> Iterator[Call]:
+            for rows in _slices(step.rows):
+                columns = list(zip(*rows, strict=True))
+                yield statement, [array(columns[i]) for i in present]
+
+        written = sum(map(affected, self._transaction.calls(calls())))
+        self._count(shape, "update", written)
+        if written < len(step.rows):
+            keys = [shape.layout.key_of(row) for row in step.rows]
+            living = states(self._transaction, shape, keys)
+            self._outcome.missing += [
+                (shape.layout, row)
+                for row, key in zip(step.rows, keys, strict=True)
+                if not living.get(key)
+            ]
+
+    def delete(self, shape: Shape, step: Delete) -> None:
+        """Delete by key, hard or softly, and the references that go along."""
+        calls = [delete_call(shape, step)]
+        if step.source_keys:
+            calls.append((shape.forget_many, arrays(step.source_keys)))
+        gone = affected(self._transaction.calls(calls)[0])
+        self._count(shape, "delete", gone)
+        self._count(shape, "noop", len(step.keys) - gone)
+
+    def truncate(self, shape: Shape, step: Truncate) -> None:
+        """Delete every row of the mapping, hard or softly, and all its references."""
+        if step.layout.soft:
+            moment = f"timestamptz 'epoch' + {step.time} * interval '1 microsecond'"
+            statement = (
+                f"UPDATE {shape.table} SET {quote(DELETED_AT)} = {moment},"
+                f" {quote(LAST_SYNC)} = now() WHERE {quote(DELETED_AT)} IS NULL"
+            )
+        else:
+            statement = f"DELETE FROM {shape.table}"
+        statements = [statement]
+        if shape.reference:
+            statements.append(f"DELETE FROM {shape.reference}")
+        self._count(shape, "delete", affected(self._transaction.script(statements)[0]))
+
+    def _append(self, shape: Shape, step: Upsert) -> bool:
+        """Try a straight COPY; False where a row was there already."""
+        appending = self._appending(shape)
+        if not appending.caution.direct():
+            return False
+        statements, feeds = [shape.copy_table], [feed(appending.rows, step.rows)]
+        if step.source_keys is not None:
+            references = _references(shape, step.rows, step.source_keys)
+            statements.append(shape.copy_references)
+            feeds.append(feed(appending.references, references))
+        self._transaction.mark()
+        try:
+            self._transaction.script(statements, *feeds)
+        except psycopg.errors.UniqueViolation:
+            self._transaction.rollback_to_mark()
+            appending.caution.conflicted()
+            return False
+        self._transaction.release()
+        appending.caution.went_well()
+        self._count(shape, "insert", len(step.rows))
+        return True
+
+    def _merge(self, shape: Shape, rows: Sequence[Row]) -> None:
+        """Write over what exists, add what does not."""
+        updated = self._transaction.calls((shape.update, arrays(s)) for s in _slices(rows))
+        self._add_missing(shape, rows, updated)
+
+    def _merge_named(self, shape: Shape, rows: Sequence[Row]) -> None:
+        """The same with source keys at the end of each row; their references are written too."""
+        width = len(shape.columns)
+
+        def calls() -> Iterator[Call]:
+            for piece in _slices(rows):
+                made = arrays(piece)
+                yield shape.update, made
+                yield shape.refer_many, [*made[width:], *(made[i] for i in shape.layout.key)]
+
+        updated = self._transaction.calls(calls())[::2]
+        if self._add_missing(shape, rows, updated) < len(rows):
+            raise duplicate_entity_key(shape)
+
+    def _add_missing(self, shape: Shape, rows: Sequence[Row], updated: Sequence[PGresult]) -> int:
+        """Add the rows of those slices of which not all were updated; how many are written now."""
+        short = [
+            piece
+            for piece, result in zip(_slices(rows), updated, strict=True)
+            if affected(result) < len(piece)
+        ]
+        inserted = (
+            self._transaction.calls((shape.insert, arrays(s)) for s in short) if short else []
+        )
+        numbers = sum(map(affected, updated)), sum(map(affected, inserted))
+        self._count(shape, "update", numbers[0])
+        self._count(shape, "insert", numbers[1])
+        return sum(numbers)
+
+    def _count(self, shape: Shape, kind: str, number: int) -> None:
+        self._outcome.count(shape.layout.mapping, kind, number)
+
+
+def states(transaction: Transaction, shape: Shape, keys: Sequence[Key]) -> dict[Key, bool]:
+    """Those of these keys that exist, and whether the row there lives (True) or is a tombstone."""
+    if not keys:
+        return {}
+    found = transaction.calls([(shape.states, arrays(keys))])[0]
+    return {
+        keys[int(found.get_value(i, 0) or 0) - 1]: found.get_value(i, 1) == b"t"
+        for i in range(found.ntuples)
+    }
+
+
+def _slices(rows: Sequence[Row]) -> Iterator[Sequence[Row]]:
+    return (rows[start : start + SLICE_ROWS] for start in range(0, len(rows), SLICE_ROWS))
+
+
+def _references(
+    shape: Shape, rows: Sequence[Row], source_keys: Sequence[Key]
+) -> list[Sequence[object]]:
+    """Rows of the reference table: source key, entity key."""
+    if len(shape.keys) == 1:
+        index = shape.layout.key[0]
+        return [(*source, row[index]) for source, row in zip(source_keys, rows, strict=True)]
+    keys = map(shape.layout.key_of, rows)
+    return [(*source, *key) for source, key in zip(source_keys, keys, strict=True)]

@@ -1,0 +1,43 @@
+"""The control databases that the contract suite runs against."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack
+
+import pytest
+
+from cdc_daemon.model.ports import Sink
+from tests.contract.shapes import ENTITIES, LAYOUTS
+from tests.contract.targets import PostgresTarget, Target
+from tests.support.databases import Database
+
+
+@pytest.fixture(scope="session", params=["postgres18", "postgres15"])
+def kept_target(request: pytest.FixtureRequest) -> Iterator[Target]:
+    """One control database of every kind that there is a sink for, with the suite's entities."""
+    server = request.getfixturevalue(request.param)
+    database = Database(server=server, name=f"contract_{os.getpid()}")
+    with ExitStack() as stack:
+        server.create_database(database.name)
+        stack.callback(server.drop_database, database.name)
+        target = PostgresTarget(database, ENTITIES, LAYOUTS)
+        stack.callback(target.close)
+        yield target
+
+
+@pytest.fixture
+def target(kept_target: Target) -> Iterator[Target]:
+    """The control database, empty, with no ledger entries."""
+    kept_target.clear(ledger=True)
+    yield kept_target
+    kept_target.close()
+
+
+@pytest.fixture
+def sink(target: Target) -> Sink:
+    """A sink that holds pipeline ``erp`` on it."""
+    sink = target.sink()
+    sink.acquire()
+    return sink

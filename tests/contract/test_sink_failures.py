@@ -1,0 +1,149 @@
+"""The failure queue, its lanes, commands, and savepoints."""
+
+from __future__ import annotations
+
+import pytest
+
+from cdc_daemon.model.changes import Operation, Row
+from cdc_daemon.model.effects import Parked, Upsert
+from cdc_daemon.model.errors import DataError
+from cdc_daemon.model.ports import Sink
+from cdc_daemon.model.position import SourceIdentity
+from tests.contract.shapes import MATERIALS
+from tests.contract.targets import Target
+
+A, B, C = (bytes([n]) * 16 for n in (1, 2, 3))
+IDENTITY = SourceIdentity(system="1", timeline=1, database="d", publication="p")
+
+
+def parked(*lanes: bytes, sequence: int = 0, **changed: object) -> Parked:
+    values: dict[str, object] = {
+        "pipeline": "erp",
+        "mapping": "erp.material",
+        "entity": "material",
+        "lanes": lanes,
+        "position": "0/1",
+        "sequence": sequence,
+        "commit_time": 1_700_000_000_000_001,
+        "operation": Operation.UPDATE,
+        "table": "erp.public.t_material",
+        "payload": {"operation": "update", "columns": ["id"], "new": ["1"]},
+        "error_code": "too_long",
+        "error_message": "name is too long",
+        "mapping_version": "v1",
+    }
+    return Parked(**{**values, **changed})  # type: ignore[arg-type]
+
+
+def park(sink: Sink, *changes: Parked) -> list[int]:
+    with sink.begin() as unit:
+        unit.park(changes)
+    return [failure.id for failure in sink.failures()][-len(changes) :]
+
+
+def test_parked_changes_keep_their_order_and_everything_else(target: Target, sink: Sink) -> None:
+    """Order within and over units, payload, lanes, times; all of it can be found again."""
+    park(sink, parked(A, B, sequence=1), parked(A, sequence=2))
+    park(sink, parked(C, sequence=3, entity="order", error_code="required"))
+    found = sink.failures()
+    assert [failure.sequence for failure in found] == [1, 2, 3]
+    first = found[0]
+    assert first.lanes == (A, B)
+    assert first.payload == {"operation": "update", "columns": ["id"], "new": ["1"]}
+    assert (first.state, first.attempts, first.operation) == ("parked", 1, "update")
+    assert first.commit_time is not None
+    assert first.commit_time.microsecond == 1
+    assert sink.lanes() == {A: "erp.material", B: "erp.material", C: "erp.material"}
+    assert sink.parked() == {"erp.material": 3}
+    control = target.control()
+    assert [f.id for f in control.failures(entity="order")] == [found[2].id]
+    assert [f.id for f in control.failures(error="too_long", limit=1)] == [first.id]
+    assert [f.id for f in control.failures(pipeline="other")] == []
+    assert [f.id for f in sink.failures([first.id])] == [first.id]
+
+
+@pytest.mark.parametrize("text", ["NUL \0 inside", "\ud800 alone", "\\u0000", "{'base64': 1}"])
+def test_a_payload_keeps_what_json_columns_cannot_hold(sink: Sink, text: str) -> None:
+    """The poison that could not be written must not be lost in the queue either."""
+    payload: dict[str, object] = {"new": [text, None, "plain"], "old": {"a": [text]}}
+    park(sink, parked(A, payload=payload, error_message="a NUL \0 in a message"))
+    assert sink.failures()[0].payload == payload
+
+
+def test_a_lane_opens_when_nothing_waits_in_it(target: Target, sink: Sink) -> None:
+    """Replayed and skipped changes leave; their rows stay with who and why."""
+    first, second = park(sink, parked(A, B), parked(A))
+    with sink.begin() as unit:
+        unit.replayed(first, actor="ann")
+    assert set(sink.lanes()) == {A}
+    with sink.begin() as unit:
+        unit.attempted(second, code="required", message="name is required")
+    again = sink.failures()[0]
+    assert (again.attempts, again.error_code, again.state) == (2, "required", "parked")
+    with sink.begin() as unit:
+        unit.skipped(second, actor="bob", reason="obsolete")
+    assert sink.lanes() == {}
+    assert sink.failures() == []
+    states = {failure.id: failure.state for failure in target.control().failures(state=None)}
+    assert states == {first: "replayed", second: "skipped"}
+
+
+def test_a_truncate_supersedes_a_mapping_and_a_snapshot_all(sink: Sink) -> None:
+    """What a new copy, or an empty table, makes void waits no longer."""
+    park(sink, parked(A), parked(B), parked(C, mapping="erp.other"))
+    with sink.begin() as unit:
+        assert unit.supersede("erp.material") == 2
+    assert sink.lanes() == {C: "erp.other"}
+    sink.begin_generation("slot", IDENTITY)
+    assert sink.lanes() == {}
+
+
+def test_what_is_parked_commits_with_its_unit(sink: Sink) -> None:
+    """An exception leaves nothing in the queue."""
+    with pytest.raises(RuntimeError), sink.begin() as unit:  # noqa: PT012
+        unit.park([parked(A)])
+        raise RuntimeError
+    assert sink.failures() == []
+    assert sink.lanes() == {}
+
+
+def test_commands_reach_the_worker_in_order(target: Target, sink: Sink) -> None:
+    """And their results come back."""
+    control = target.control()
+    first = control.submit("erp", "retry", {"ids": [1, 2]}, "ann")
+    second = control.submit("erp", "skip", {"reason": "Grüße"}, "bob")
+    control.submit("other", "retry", {}, "ann")
+    assert [command.id for command in sink.commands()] == [first, second]
+    assert sink.commands()[1].arguments == {"reason": "Grüße"}
+    sink.finish_command(first, ok=True, result={"applied": [1]})
+    sink.finish_command(second, ok=False, result={"error": "no"})
+    assert sink.commands() == []
+    done, failed = control.command(first), control.command(second)
+    assert (done.state, done.result) == ("done", {"applied": [1]})
+    assert (failed.state, failed.result) == ("failed", {"error": "no"})
+
+
+def test_savepoints_nest(target: Target, sink: Sink) -> None:
+    """An inner one that fails takes back only what was done inside; the outer one goes on."""
+
+    def write(code: bytes, number: int = 1) -> Upsert:
+        rows: list[Row] = [(b"%s%d" % (code, n), None, None) for n in range(number)]
+        return Upsert(layout=MATERIALS, rows=rows)
+
+    with sink.begin() as unit:
+        with unit.savepoint():
+            unit.apply([write(b"a")])
+            with pytest.raises(RuntimeError), unit.savepoint(), unit.savepoint():  # noqa: PT012
+                unit.apply([write(b"b", 40)])
+                unit.park([parked(A)])
+                raise RuntimeError
+            with pytest.raises(DataError), unit.savepoint():
+                unit.apply([write(b"x" * 50)])
+            with unit.savepoint(), unit.savepoint():
+                unit.apply([write(b"c", 40)])
+        with pytest.raises(RuntimeError), unit.savepoint():  # noqa: PT012
+            with unit.savepoint():
+                unit.apply([write(b"d", 40)])
+            raise RuntimeError
+    assert {key[0][:1] for key in target.living(MATERIALS)} == {b"a", b"c"}
+    assert sink.lanes() == {}

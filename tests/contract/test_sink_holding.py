@@ -1,0 +1,156 @@
+"""Who holds a pipeline, how it is taken over, and that a former holder can only fail."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from cdc_daemon.model.changes import Row
+from cdc_daemon.model.effects import Upsert
+from cdc_daemon.model.errors import CdcError, Fenced, Unreachable
+from cdc_daemon.model.ports import Sink, UnitOfWork
+from cdc_daemon.model.position import Phase, SourceIdentity
+from tests.contract.shapes import MATERIALS
+from tests.contract.targets import Target
+
+ROW: Row = (b"k", None, None)
+IDENTITY = SourceIdentity(system="7", timeline=3, database="erp", publication="digest")
+
+
+def save(unit: UnitOfWork, position: str, *, transactions: int = 1, changes: int = 1) -> None:
+    unit.save_checkpoint(position, commit_time=1, transactions=transactions, changes=changes)
+
+
+def test_a_new_pipeline_starts_new(target: Target) -> None:
+    """Nothing was read yet; the epoch is the first."""
+    checkpoint = target.sink().acquire()
+    assert checkpoint.phase is Phase.NEW
+    assert checkpoint.epoch == 1
+    assert checkpoint.position is None
+    assert checkpoint.holder == "here"
+
+
+def test_data_and_checkpoint_commit_together(target: Target, sink: Sink) -> None:
+    """An exception leaves neither; the end of the ``with`` leaves both."""
+    with pytest.raises(RuntimeError), sink.begin() as unit:  # noqa: PT012
+        unit.apply([Upsert(layout=MATERIALS, rows=[ROW])])
+        save(unit, "0/1")
+        raise RuntimeError
+    assert target.living(MATERIALS) == {}
+    assert target.control().checkpoints()[0].position is None
+    with sink.begin() as unit:
+        unit.apply([Upsert(layout=MATERIALS, rows=[ROW])])
+        save(unit, "0/2", transactions=2, changes=5)
+    sink.save_progress("0/3")
+    found = target.control().checkpoints()[0]
+    assert (found.position, found.transactions, found.changes) == ("0/3", 2, 5)
+    assert found.commit_time is not None
+    assert found.commit_time.timestamp() == pytest.approx(1e-6)
+    assert len(target.living(MATERIALS)) == 1
+
+
+def test_a_living_holder_is_left_alone(target: Target, sink: Sink) -> None:
+    """A second starter is fenced off, and the message names the holder."""
+    with pytest.raises(Fenced, match="here"):
+        target.sink(instance="there").acquire()
+    with sink.begin() as unit:
+        save(unit, "0/1")
+    target.sink("other").acquire()  # another pipeline is nobody's business
+
+
+def test_a_holder_not_seen_for_long_is_taken_over(target: Target, sink: Sink) -> None:
+    """Its backend lives, but it attested nothing for more than 30 seconds."""
+    target.forget_holder_for("erp", 31)
+    second = target.sink(instance="there")
+    assert second.acquire().epoch == 2
+    with pytest.raises(CdcError) as caught, sink.begin() as unit:  # noqa: PT012
+        unit.apply([Upsert(layout=MATERIALS, rows=[ROW])])
+        save(unit, "0/1")
+    assert isinstance(caught.value, Fenced | Unreachable)
+    with pytest.raises(Fenced):
+        sink.recover()
+    assert target.living(MATERIALS) == {}
+    with second.begin() as unit:
+        save(unit, "0/2")
+
+
+def test_a_late_commit_of_a_former_holder_fails(target: Target, sink: Sink) -> None:
+    """Its whole unit is already there when the epoch moves on: nothing of it stays."""
+    with pytest.raises(CdcError) as caught, sink.begin() as unit:  # noqa: PT012
+        unit.apply([Upsert(layout=MATERIALS, rows=[ROW])])
+        save(unit, "0/1")
+        target.forget_holder_for("erp", 31)
+        target.sink(instance="there").acquire()
+    assert isinstance(caught.value, Fenced | Unreachable)
+    assert target.living(MATERIALS) == {}
+
+
+def test_a_released_pipeline_is_taken_at_once(target: Target, sink: Sink) -> None:
+    """close() clears the holder's mark."""
+    sink.close()
+    assert not target.control().holder_alive("erp")
+    second = target.sink(instance="there")
+    assert second.acquire().epoch == 2
+    assert target.control().holder_alive("erp")
+
+
+def test_recovery_raises_the_own_epoch_and_reads_again(target: Target, sink: Sink) -> None:
+    """What was committed is read; what was under way is gone."""
+    with sink.begin() as unit:
+        save(unit, "0/1")
+    checkpoint = sink.recover()
+    assert (checkpoint.epoch, checkpoint.position) == (2, "0/1")
+    with sink.begin() as unit:
+        save(unit, "0/2")
+    sink.heartbeat()
+    assert target.control().checkpoints()[0].position == "0/2"
+
+
+def test_a_heartbeat_attests_life_from_another_thread(target: Target, sink: Sink) -> None:
+    """Also while a unit of work is open."""
+    target.forget_holder_for("erp", 29)
+    with sink.begin() as unit:
+        unit.apply([Upsert(layout=MATERIALS, rows=[ROW])])
+        thread = threading.Thread(target=sink.heartbeat)
+        thread.start()
+        thread.join(10)
+        with pytest.raises(Fenced, match=r"seen [0-5] s ago"):
+            target.sink(instance="there").acquire()
+
+
+def test_the_heartbeat_of_a_former_holder_is_fenced(target: Target, sink: Sink) -> None:
+    """So a worker learns of the take-over without writing anything."""
+    target.forget_holder_for("erp", 31)
+    target.sink(instance="there").acquire()
+    with pytest.raises(Fenced):
+        sink.heartbeat()
+
+
+def test_a_generation_is_named_before_anything_is_read(target: Target, sink: Sink) -> None:
+    """The row says snapshotting, with slot, identity and generation; then streaming, exactly."""
+    checkpoint = sink.begin_generation("slot", IDENTITY)
+    assert checkpoint.phase is Phase.SNAPSHOTTING
+    assert (checkpoint.slot, checkpoint.generation, checkpoint.identity) == ("slot", 1, IDENTITY)
+    with sink.begin() as unit:
+        unit.apply([Upsert(layout=MATERIALS, rows=[ROW], fresh=True)])
+        unit.save_snapshot({MATERIALS.mapping: 1})
+    with sink.begin() as unit:
+        unit.finish_snapshot([MATERIALS], IDENTITY, "0/9")
+    found = target.control().checkpoints()[0]
+    assert (found.phase, found.position, found.generation) == (Phase.STREAMING, "0/9", 1)
+    assert len(target.living(MATERIALS)) == 1
+
+
+def test_a_former_holder_cannot_note_a_snapshot(target: Target, sink: Sink) -> None:
+    """Every write to the ledger asks for the epoch."""
+    sink.begin_generation("slot", IDENTITY)
+    target.forget_holder_for("erp", 31)
+    second = target.sink(instance="there")
+    second.acquire()
+    with pytest.raises((Fenced, Unreachable)), sink.begin() as unit:
+        unit.save_snapshot({MATERIALS.mapping: 1})
+    with pytest.raises((Fenced, Unreachable)), sink.begin() as unit:
+        unit.finish_snapshot([MATERIALS], IDENTITY, "0/9")
+    with pytest.raises((Fenced, Unreachable)):
+        sink.begin_generation("slot", IDENTITY)
