@@ -243,7 +243,10 @@ class Applier:
             self._suspects += _restricted(steps, broken)
             return
         if broken:
-            raise _BrokenReferences(_reasons(steps, broken))
+            reasons = _reasons(steps, broken)
+            if not reasons:
+                raise _truncated_parent(steps, broken)
+            raise _BrokenReferences(reasons)
         if self._suspects:
             late = unit.dangling(self._suspects)
             if late:
@@ -296,6 +299,15 @@ def _reasons(steps: Sequence[Step], broken: Mapping[str, set[Key]]) -> dict[byte
             if key in keys:
                 reasons[entity_lane(entity, key)] = error
     return reasons
+
+
+def _truncated_parent(steps: Sequence[Step], broken: Mapping[str, set[Key]]) -> Stop:
+    """A truncate has no key of its own to park by."""
+    names = {step.layout.entity.name for step in steps if step.layout.mapping in broken}
+    return Stop(
+        f"a truncate of {', '.join(sorted(names))} would leave rows that refer to it",
+        hint="delete or truncate the referring rows in the source too, or drop 'references'",
+    )
 
 
 def reference_missing(entity: str) -> DataError:

@@ -23,7 +23,7 @@ def test_the_second_is_turned_away(erp: Erp) -> None:
         assert first.workers == [holder]
         assert first.events("worker ended") == []
         assert erp.checkpoint()["epoch"] == 1
-    erp.settled()
+        erp.agrees()
 
 
 def test_a_halted_one_is_taken_over_and_can_write_no_more(erp: Erp) -> None:
@@ -54,7 +54,6 @@ def test_a_halted_one_is_taken_over_and_can_write_no_more(erp: Erp) -> None:
             assert erp.checkpoint()["epoch"] == epoch
             assert second.events("worker ended") == []
             assert first.stop() == 0
-    erp.settled()
 
 
 def lease_runs_out(erp: Erp) -> None:
@@ -72,4 +71,3 @@ def test_the_standby_takes_over_when_the_first_dies(erp: Erp) -> None:
         erp.caught_up(second)
         erp.agrees()
         assert second.stop() == 0
-    erp.settled()

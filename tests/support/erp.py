@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 import random
+import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,7 +19,13 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 import psycopg
+from click.testing import Result
 
+from cdc_daemon.build import mapping_names
+from cdc_daemon.config.load import load
+from cdc_daemon.engine.meter import Meter
+from cdc_daemon.engine.reading import Stopping
+from cdc_daemon.worker import Worker
 from tests.support.cli import call, invoke
 from tests.support.databases import Database
 from tests.support.real_daemon import RealDaemon
@@ -147,9 +154,18 @@ class Erp:
         done = invoke("apply", "--yes", "--config", str(self.configuration))
         assert done.exit_code == 0, done.output
 
-    def call(self, *arguments: str, timeout: float = 60.0) -> Any:
+    def call(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Any command of the daemon, as a process of its own."""
-        return call(*arguments, "--config", str(self.configuration), timeout=timeout)
+        return call(*arguments, "--config", str(self.configuration))
+
+    def ask(self, *arguments: str) -> Result:
+        """Any command that ends soon, inside this process."""
+        return invoke(*arguments, "--config", str(self.configuration))
+
+    def retry_all(self) -> None:
+        """`cdc-daemon failures retry --all`; everything parked must apply now."""
+        done = self.ask("failures", "retry", "--all", "--yes")
+        assert done.exit_code == 0, done.output
 
     # --- the daemon -----------------------------------------------------------------------------
 
@@ -169,6 +185,23 @@ class Erp:
         with self.daemon(failpoint) as daemon:
             self.wait_streaming(daemon)
             yield daemon
+
+    @contextmanager
+    def worker(self) -> Iterator[None]:
+        """The pipeline's worker inside this process, streaming: for tests of what comes after."""
+        configuration = load([self.configuration], environ={})
+        meter, stopping = Meter("erp", mapping_names(configuration.mappings)), Stopping(5.0)
+        codes: list[int] = []
+        worker = Worker(configuration, "erp", meter, stopping)
+        thread = threading.Thread(target=lambda: codes.append(worker.run()), daemon=True)
+        thread.start()
+        try:
+            until(lambda: meter.status().position, what="it streams")
+            yield
+        finally:
+            stopping.ask()
+            thread.join(60)
+        assert codes == [0]
 
     def wait_streaming(self, daemon: RealDaemon) -> None:
         """Until the first copy is done."""

@@ -12,7 +12,7 @@ from cdc_daemon.model.changes import Row
 from cdc_daemon.model.effects import Layout
 from cdc_daemon.model.errors import DataError
 from cdc_daemon.sinks.postgres.arrays import no_text
-from cdc_daemon.sinks.postgres.copytext import encoder
+from cdc_daemon.sinks.postgres.copytext import copy_text
 from cdc_daemon.sinks.postgres.errors import translate
 from cdc_daemon.sinks.postgres.shape import Shape
 from cdc_daemon.sinks.postgres.transaction import Transaction
@@ -26,10 +26,9 @@ def located(transaction: Transaction, shape: Shape, row: Row, error: DataError) 
     if attribute is not None:
         return no_text(attribute)
     present = tuple(i for i, value in enumerate(row) if isinstance(value, bytes))
-    encode = encoder(len(present))
     transaction.mark()
     try:
-        transaction.script([shape.copy_some(present)], [encode([[row[i] for i in present]])])
+        transaction.script([shape.copy_some(present)], [copy_text([[row[i] for i in present]])])
     except psycopg.Error as exc:
         found = translate(exc, known=frozenset(shape.columns))
         if isinstance(found, DataError) and found.code == error.code:

@@ -9,16 +9,15 @@ the server works on one slice while the next is made.
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import psycopg
 from psycopg.pq.abc import PGresult
 
 from cdc_daemon.model.changes import Row
 from cdc_daemon.model.effects import Delete, Key, Outcome, Patch, Truncate, Upsert
-from cdc_daemon.model.entities import Kind
 from cdc_daemon.sinks.postgres.arrays import array, arrays
-from cdc_daemon.sinks.postgres.copytext import Encoder, encoder, feed
+from cdc_daemon.sinks.postgres.copytext import feed
 from cdc_daemon.sinks.postgres.names import DELETED_AT, LAST_SYNC, quote
 from cdc_daemon.sinks.postgres.shape import Shape
 from cdc_daemon.sinks.postgres.singles import (
@@ -59,24 +58,14 @@ class Caution:
         self._wait = min(self._wait * 2, _CAUTION[1])
 
 
-class Appending:
-    """How one layout's rows are appended: their encoders, and how well that went."""
-
-    def __init__(self, shape: Shape) -> None:
-        binary = [i for i, a in enumerate(shape.layout.attributes) if a.type.kind is Kind.BYTES]
-        self.rows: Encoder = encoder(len(shape.columns), frozenset(binary))
-        self.references: Encoder = encoder(len(shape.sources) + len(shape.keys))
-        self.caution = Caution()
-
-
 class Sets:
     """Sets of rows, written inside one transaction."""
 
     def __init__(
-        self, transaction: Transaction, appending: Callable[[Shape], Appending], outcome: Outcome
+        self, transaction: Transaction, cautions: dict[int, Caution], outcome: Outcome
     ) -> None:
         self._transaction = transaction
-        self._appending = appending
+        self._cautions = cautions
         self._outcome = outcome
 
     def upsert(self, shape: Shape, step: Upsert) -> None:
@@ -136,23 +125,22 @@ class Sets:
 
     def _append(self, shape: Shape, step: Upsert) -> bool:
         """Try a straight COPY; False where a row was there already."""
-        appending = self._appending(shape)
-        if not appending.caution.direct():
+        caution = self._cautions.setdefault(shape.number, Caution())
+        if not caution.direct():
             return False
-        statements, feeds = [shape.copy_table], [feed(appending.rows, step.rows)]
+        statements, feeds = [shape.copy_table], [feed(step.rows)]
         if step.source_keys is not None:
-            references = _references(shape, step.rows, step.source_keys)
             statements.append(shape.copy_references)
-            feeds.append(feed(appending.references, references))
+            feeds.append(feed(_references(shape, step.rows, step.source_keys)))
         self._transaction.mark()
         try:
             self._transaction.script(statements, *feeds)
         except psycopg.errors.UniqueViolation:
             self._transaction.rollback_to_mark()
-            appending.caution.conflicted()
+            caution.conflicted()
             return False
         self._transaction.release()
-        appending.caution.went_well()
+        caution.went_well()
         self._count(shape, "insert", len(step.rows))
         return True
 

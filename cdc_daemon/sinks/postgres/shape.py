@@ -149,7 +149,7 @@ class Shape:
 
     @cached_property
     def resolve(self) -> Statement:
-        """Entity keys by arrays of source key parts: (ordinal, entity key parts)."""
+        """Entity keys by arrays of source key parts: a row for each, in their order; or NULLs."""
         columns = [f"k{i}" for i in range(len(self.sources))]
         arrays = ", ".join(f"${i}::{kind}[]" for i, kind in enumerate(self.source_types, 1))
         on = " AND ".join(
@@ -157,9 +157,10 @@ class Shape:
         )
         found = listed(self.targets)
         sql = (
-            f"SELECT k.n, {', '.join(f'r.{quote(name)}' for name in self.targets)}"
-            f" FROM unnest({arrays}) WITH ORDINALITY AS k({', '.join(columns)}, n) CROSS JOIN"
-            f" LATERAL (SELECT {found} FROM {self.reference} r WHERE {on} OFFSET 0) r"
+            f"SELECT {', '.join(f'r.{quote(name)}' for name in self.targets)}"
+            f" FROM unnest({arrays}) WITH ORDINALITY AS k({', '.join(columns)}, n) LEFT JOIN"
+            f" LATERAL (SELECT {found} FROM {self.reference} r WHERE {on} OFFSET 0) r ON true"
+            f" ORDER BY k.n"
         )
         return self.statement("resolve", sql)
 

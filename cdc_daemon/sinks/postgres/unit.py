@@ -36,7 +36,7 @@ from cdc_daemon.sinks.postgres.diagnosis import located
 from cdc_daemon.sinks.postgres.errors import translate
 from cdc_daemon.sinks.postgres.moving import rename
 from cdc_daemon.sinks.postgres.session import Session
-from cdc_daemon.sinks.postgres.sets import Appending, Sets
+from cdc_daemon.sinks.postgres.sets import Caution, Sets
 from cdc_daemon.sinks.postgres.shape import Shape
 from cdc_daemon.sinks.postgres.singles import MOST, Singles
 from cdc_daemon.sinks.postgres.sweep import sweep
@@ -47,13 +47,13 @@ _IMMEDIATE = Statement(b"cdc_immediate", b"SET CONSTRAINTS ALL IMMEDIATE")
 
 
 class Shapes:
-    """SQL, and ways to append, of each layout, kept as long as the sink."""
+    """SQL of each layout, and caution in appending to it, kept as long as the sink."""
 
     def __init__(self, schema: str, pipeline: str) -> None:
         self._schema = schema
         self._pipeline = pipeline
         self._known: dict[int, Shape] = {}
-        self._appending: dict[int, Appending] = {}
+        self.cautions: dict[int, Caution] = {}
 
     def of(self, layout: Layout) -> Shape:
         """The shape of a layout. The shape keeps the layout, so its id stays its own."""
@@ -61,13 +61,6 @@ class Shapes:
         if shape is None:
             shape = self._known[id(layout)] = Shape(layout, self._schema, self._pipeline)
         return shape
-
-    def appending(self, shape: Shape) -> Appending:
-        """How rows of a shape are appended."""
-        found = self._appending.get(shape.number)
-        if found is None:
-            found = self._appending[shape.number] = Appending(shape)
-        return found
 
 
 class PostgresUnit:
@@ -107,12 +100,15 @@ class PostgresUnit:
         params = arrays(source_keys)
         with self._translated():
             found = self._transaction.calls([(shape.resolve, params)])[0]
-        width = len(shape.targets) + 1
+        values = found.get_value
+        if len(shape.targets) == 1:
+            keys = [(key, values(i, 0)) for i, key in enumerate(source_keys)]
+            return {key: (value,) for key, value in keys if value is not None}
+        width = range(len(shape.targets))
         return {
-            source_keys[int(found.get_value(i, 0) or 0) - 1]: tuple(
-                [found.get_value(i, j) or b"" for j in range(1, width)]
-            )
-            for i in range(found.ntuples)
+            key: tuple([values(i, j) or b"" for j in width])
+            for i, key in enumerate(source_keys)
+            if values(i, 0) is not None
         }
 
     def apply(self, steps: Sequence[Step]) -> Outcome:
@@ -175,7 +171,7 @@ class PostgresUnit:
 
     def _apply_set(self, step: Step, outcome: Outcome) -> None:
         shape = self._shapes.of(step.layout)
-        sets = Sets(self._transaction, self._shapes.appending, outcome)
+        sets = Sets(self._transaction, self._shapes.cautions, outcome)
         match step:
             case Upsert():
                 sets.upsert(shape, step)
