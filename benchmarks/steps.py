@@ -10,6 +10,7 @@ import json
 import struct
 import tempfile
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -26,7 +27,7 @@ from cdc_daemon.demo.server import PrivatePostgres
 from cdc_daemon.mapping.compile import tables_of
 from cdc_daemon.mapping.mapper import Mapped, Mapper
 from cdc_daemon.model.changes import Batch
-from cdc_daemon.sinks.postgres.copytext import encoder, feed
+from cdc_daemon.sinks.postgres.copytext import feed
 from cdc_daemon.sources.postgres.decoder import Decoder
 from cdc_daemon.sources.postgres.relations import Relations
 from cdc_daemon.sources.postgres.types import Types
@@ -110,9 +111,7 @@ def _map(mapper: Mapper, batches: list[Batch]) -> list[Mapped]:
 def _encode(mapped: list[Mapped]) -> None:
     for one in mapped:
         for run in one.runs:
-            encode = encoder(len(run.layout.columns))
-            for _ in feed(encode, run.rows):
-                pass
+            deque(feed(run.rows), maxlen=0)
 
 
 def _cost(work: Callable[[], object]) -> float:
