@@ -104,20 +104,25 @@ class Model:
             self.dead[key] = (row, time)
 
     def _rename(self, step: Rename) -> None:
-        """Rows in the order they came to where they are; of two at one key the first moves on."""
+        """Rows in the order they came to where they are; of two at one key the pair's own moves on,
+        or one that nobody moved yet; a row that another source row's pair moved there is not it.
+        """
         rows: list[tuple[Key, Row, int]] = [
             (key, row, n) for n, (key, row) in enumerate(self.living.items())
         ]
-        moved: set[int] = set()
+        moved: dict[int, Key | None] = {}
         for i, (old, new_row) in enumerate(step.pairs):
-            found = next((one for one in rows if one[0] == old), None)
+            before = step.old_source_keys[i] if step.old_source_keys is not None else None
+            here = [one for one in rows if one[0] == old]
+            own = [one for one in here if moved.get(one[2]) == before]
+            found = next(iter(own + [one for one in here if moved.get(one[2]) is None]), None)
             if found is None:
                 self.missing.append(new_row)
                 continue
             rows.remove(found)
             key = self.layout.key_of(new_row)
             rows.append((key, merged(found[1], new_row), found[2]))
-            moved.add(found[2])
+            moved[found[2]] = step.source_keys[i] if step.source_keys is not None else None
             self.dead.pop(key, None)
             if step.source_keys is not None:
                 self.references[step.source_keys[i]] = key

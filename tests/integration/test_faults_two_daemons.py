@@ -11,9 +11,9 @@ SEED = 20_260_216
 
 def test_the_second_is_turned_away(erp: Erp) -> None:
     """Its worker ends with 75, naming the holder, and writes nothing; the first never notices."""
-    with erp.streaming() as first, Writer(erp, SEED) as writer:
+    with erp.streaming() as first:
         (holder,) = first.workers
-        with erp.daemon() as second:
+        with Writer(erp, SEED) as writer, erp.daemon() as second:
             second.said("pipeline stopped", error=f"is held by {socket.gethostname()}:{holder}")
             second.said("worker ended", how="exit code 75")
             writer.wrote(20)

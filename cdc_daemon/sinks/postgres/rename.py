@@ -1,9 +1,9 @@
 """What a step's renames come to: who ends at which key, and in which order rows can move there.
 
 Pure. Pairs are followed in source order over the set of keys that exist. A source with deferred
-uniqueness shifts keys (1→2, 2→3) through moments in which two rows share one key; then the row that
-came first moves on first. What counts is the state after the last pair: there each key may hold one
-living row only.
+uniqueness shifts keys (1→2, 2→3) through moments in which two rows share one key; then the pair's
+own source key says which of them moves on, and where none are kept, the row that came first does.
+What counts is the state after the last pair: there each key may hold one living row only.
 """
 
 from __future__ import annotations
@@ -45,14 +45,15 @@ def follow(step: Rename, living: Mapping[Key, bool]) -> Renaming:
     found = Renaming()
     for i, (old, row) in enumerate(step.pairs):
         new = step.layout.key_of(row)
-        occupants = stands.get(old)
-        if not occupants:
+        source = step.source_keys[i] if step.source_keys is not None else None
+        before = step.old_source_keys[i] if step.old_source_keys is not None else None
+        occupants = stands.get(old, [])
+        place = _place(occupants, before)
+        if place is None:
             found.missing.append(row)
             continue
-        move = occupants.pop(0)
-        source = step.source_keys[i] if step.source_keys is not None else None
+        move = occupants.pop(place)
         if move is None:
-            before = step.old_source_keys[i] if step.old_source_keys is not None else None
             move = Move(old=old, new=new, row=row, old_source=before, source=source)
             found.moves.append(move)
         else:
@@ -61,6 +62,16 @@ def follow(step: Rename, living: Mapping[Key, bool]) -> Renaming:
         stands.setdefault(new, []).append(move)
     found.clash = any(len(occupants) > 1 for occupants in stands.values())
     return found
+
+
+def _place(occupants: Sequence[Move | None], source: Key | None) -> int | None:
+    """Where a pair's row stands among those at its key: the one that came there from its source
+    row, else one that did not move yet; None: only rows of other source rows stand there."""
+    sources = [None if move is None else move.source for move in occupants]
+    for wanted in (source, None):
+        if wanted in sources:
+            return sources.index(wanted)
+    return None
 
 
 def in_order(moves: Sequence[Move]) -> list[list[Move]]:
