@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.complete
-PYTEST := $(BIN)/pytest -n 4
+PYTEST := $(BIN)/pytest -n 4 --dist worksteal
 
 .DEFAULT_GOAL := help
 .PHONY: help venv demo servers test lint check acceptance bench bench-quick docs lock clean

@@ -1,7 +1,8 @@
 """One mapped batch into the open unit of work, and what happens when that fails on data.
 
-As sets first. On a data error the rows that can be told at once are held, then the rest is
-replayed uncoalesced in source order, one change at a time, and only what fails there is parked.
+As sets first. On a data error the rows at fault are told as sets, and their lanes are replayed
+uncoalesced in source order, one change at a time, while the rest goes as sets again; where the
+rows cannot be told, everything is replayed so. Only what fails there is parked.
 References are checked over everything that was written; in an open transaction that waits for its
 end, and what is still broken then is a LateFailure: the unit rolls back and the lanes at fault are
 parked when they come again.
@@ -9,12 +10,23 @@ parked when they come again.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from typing import assert_never
 
 from cdc_daemon.engine.fold import TwoRowsOneKey, fold
-from cdc_daemon.engine.lanes import Division, Held, Lanes, entity_lane, lanes_of, pick, waiting
+from cdc_daemon.engine.lanes import (
+    Division,
+    Held,
+    Lanes,
+    apart,
+    entity_lane,
+    lanes_of,
+    pick,
+    waiting,
+)
 from cdc_daemon.engine.resolve import Resolver
 from cdc_daemon.engine.rewriting import rewritten
 from cdc_daemon.mapping.fields import required
@@ -30,6 +42,7 @@ from cdc_daemon.model.effects import (
     Rejected,
     Rename,
     Step,
+    Truncate,
     Upsert,
 )
 from cdc_daemon.model.errors import DataError, LateFailure, Stop
@@ -119,6 +132,10 @@ class Applier:
         self._resolver.forget()
         self._suspects = []
 
+    def reload(self, blocked: dict[bytes, str]) -> None:
+        """Take the failure queue's word: what stands in it was superseded by a new copy."""
+        self._lanes.reload(blocked)
+
     # --- as sets, narrowing until it holds ------------------------------------------------------
 
     def _narrow(
@@ -138,7 +155,7 @@ class Applier:
                 with self._point_of_return(unit, division):
                     for mapping in division.superseded:
                         unit.supersede(mapping)
-                    applied, steps = self._carry_out(unit, division, time_of)
+                    applied, steps = self._carry_out(unit, division, time_of, final=final)
                     self._check_references(unit, steps, final=final)
                 return applied
             except _BrokenReferences as broken:
@@ -154,60 +171,109 @@ class Applier:
         return unit.savepoint() if linked else nullcontext()
 
     def _carry_out(
-        self, unit: UnitOfWork, division: Division, time_of: TimeOf
+        self, unit: UnitOfWork, division: Division, time_of: TimeOf, *, final: bool
     ) -> tuple[Applied, list[Step]]:
         if not division.ready:
             return Applied(Outcome(), division), []
+        steps: list[Step] = []
         try:
             steps = fold(division.ready, self._rank, time_of)
             with _undone_together(unit, steps):
                 outcome = unit.apply(steps)
                 if outcome.missing:
-                    steps += self._missing(unit, outcome, division, time_of)
-        except (DataError, TwoRowsOneKey):
-            return self._one_by_one(unit, division, time_of)
+                    steps += self._missing(unit, outcome, division, time_of, final=final)
+        except (DataError, TwoRowsOneKey) as error:
+            rest, alone = apart(division.ready, _lanes_at_fault(unit, steps, error))
+            if not rest or not alone:
+                return self._one_by_one(unit, division, time_of, final=final)
+            return self._around(unit, division, rest, alone, time_of, final=final)
         return Applied(outcome, division), steps
 
-    def _one_by_one(
-        self, unit: UnitOfWork, division: Division, time_of: TimeOf
+    def _around(
+        self,
+        unit: UnitOfWork,
+        division: Division,
+        rest: list[EntityRun],
+        alone: list[EntityRun],
+        time_of: TimeOf,
+        *,
+        final: bool,
     ) -> tuple[Applied, list[Step]]:
-        """Replay uncoalesced in source order; what fails is held, and what stands behind it."""
+        """The rest as sets once more, then the lanes at fault one change at a time."""
+        held, superseded = division.held, division.superseded
+        applied, steps = self._carry_out(
+            unit, Division(rest, held, superseded), time_of, final=final
+        )
+        division = Division(alone, applied.division.held, superseded)
+        singly, more = self._one_by_one(unit, division, time_of, final=final, before=rest)
+        for (mapping, kind), number in applied.outcome.counts.items():
+            singly.outcome.count(mapping, kind, number)
+        return singly, steps + more
+
+    def _one_by_one(
+        self,
+        unit: UnitOfWork,
+        division: Division,
+        time_of: TimeOf,
+        *,
+        final: bool,
+        before: Sequence[EntityRun] = (),
+    ) -> tuple[Applied, list[Step]]:
+        """Replay uncoalesced in source order; what fails is held, and what stands behind it.
+
+        ``before``: what was carried out of the same batch already.
+        """
         outcome, done = Outcome(), []
         division = Division(division.ready, list(division.held), division.superseded)
-        carried: list[EntityRun] = []
-        closed: set[bytes] = {lane for held in division.held for lane in held.lanes}
+        carried: list[EntityRun] = list(before)
+        behind = deque(sorted(division.held, key=lambda one: one.sequence))
+        closed: dict[bytes, str] = {}
         for run in _changes(division.ready):
+            while behind and behind[0].sequence < run.sequences[0]:
+                held = behind.popleft()
+                closed.update(dict.fromkeys(held.lanes, held.layout.mapping))
             lanes = () if run.operation is Operation.TRUNCATE else lanes_of(run, 0)
             try:
                 if any(lane in closed for lane in lanes):
                     raise waiting()
-                steps = self._one(unit, run, outcome, time_of)
+                steps = self._one(unit, run, outcome, time_of, final=final)
             except DataError as error:
-                closed.update(lanes)
+                closed.update(dict.fromkeys(lanes, run.layout.mapping))
                 division.held.append(_held(run, error, lanes))
             else:
                 done += steps
                 carried.append(run)
+                if run.operation is Operation.TRUNCATE:
+                    closed = _undone(run, division, closed)
         renamed = {step.layout.entity.name for step in done if isinstance(step, Rename)}
+        carried.sort(key=lambda run: run.sequences[0])
         if again := rewritten(carried, renamed):
             unit.apply(again)
         division.held.sort(key=lambda one: one.sequence)
         return Applied(outcome, division), done
 
-    def _one(self, unit: UnitOfWork, run: EntityRun, total: Outcome, time_of: TimeOf) -> list[Step]:
-        for name, row in ((run.layout, row) for row in run.rows):
-            check_required(name, row)
+    def _one(
+        self, unit: UnitOfWork, run: EntityRun, total: Outcome, time_of: TimeOf, *, final: bool
+    ) -> list[Step]:
+        for row in run.rows:
+            check_required(run.layout, row)
         steps = fold([run], self._rank, time_of)
         with unit.savepoint():
             outcome = unit.apply(steps)
             if outcome.missing:
-                steps += self._missing(unit, outcome, Division([run]), time_of)
+                steps += self._missing(unit, outcome, Division([run]), time_of, final=final)
         for (mapping, kind), number in outcome.counts.items():
             total.count(mapping, kind, number)
         return steps
 
     def _missing(
-        self, unit: UnitOfWork, outcome: Outcome, division: Division, time_of: TimeOf
+        self,
+        unit: UnitOfWork,
+        outcome: Outcome,
+        division: Division,
+        time_of: TimeOf,
+        *,
+        final: bool,
     ) -> list[Step]:
         """Rows that a patch or rename did not find: read at the source, written whole."""
         wanted = {(layout.mapping, layout.key_of(row)) for layout, row in outcome.missing}
@@ -217,7 +283,7 @@ class Applier:
             for i, row in enumerate(run.rows):
                 if (run.layout.mapping, run.layout.key_of(row)) in wanted:
                     mapped.unresolved.append(self._unresolved(run, i))
-        runs, rejected = self._resolver.resolve(mapped, unit, self._reread, final=True)
+        runs, rejected = self._resolver.apart(mapped, unit, self._reread, final=final)
         if rejected:
             raise rejected[0].error
         for run in runs:
@@ -250,7 +316,35 @@ class Applier:
         if self._suspects:
             late = unit.dangling(self._suspects)
             if late:
-                raise LateFailure(_reasons(self._suspects, late))
+                reasons = _reasons(self._suspects, late)
+                if not reasons:
+                    raise _truncated_parent(self._suspects, late)
+                raise LateFailure(reasons)
+
+
+def _lanes_at_fault(
+    unit: UnitOfWork, steps: Sequence[Step], error: DataError | TwoRowsOneKey
+) -> set[bytes]:
+    """The lanes of the rows that steps failed on, as far as they can be told as sets."""
+    if isinstance(error, TwoRowsOneKey):
+        return {entity_lane(error.entity, key) for key in error.keys}
+    entities = {step.layout.mapping: step.layout.entity.name for step in steps}
+    return {
+        entity_lane(entities[mapping], key)
+        for mapping, errors in unit.faults(steps).items()
+        for key in errors
+    }
+
+
+def _undone(run: EntityRun, division: Division, closed: dict[bytes, str]) -> dict[bytes, str]:
+    """A truncate undid what its mapping held before it in this batch: the lanes still closed."""
+    mapping = run.layout.mapping
+    division.held = [
+        one
+        for one in division.held
+        if one.layout.mapping != mapping or one.sequence > run.sequences[0]
+    ]
+    return {lane: owner for lane, owner in closed.items() if owner != mapping}
 
 
 def _undone_together(unit: UnitOfWork, steps: Sequence[Step]) -> AbstractContextManager[None]:
@@ -345,6 +439,9 @@ def _restricted(steps: Sequence[Step], broken: Mapping[str, set[Key]]) -> list[S
         if not keys:
             continue
         match step:
+            case Truncate():
+                found.append(step)
+                continue
             case Upsert() | Patch():
                 rows = [row for row in step.rows if step.layout.key_of(row) in keys]
             case Rename():
@@ -354,6 +451,6 @@ def _restricted(steps: Sequence[Step], broken: Mapping[str, set[Key]]) -> list[S
                 found.append(Delete(layout=step.layout, keys=gone, times=[]))
                 continue
             case _:
-                continue
+                assert_never(step)
         found.append(Upsert(layout=step.layout, rows=rows))
     return found

@@ -8,7 +8,7 @@ children first. Pure; replay calls it with single changes and gets single-row st
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 
 from cdc_daemon.engine.rewriting import rewritten
@@ -72,6 +72,8 @@ def _fold_entity(runs: Sequence[EntityRun], time_of: TimeOf) -> list[Step]:
     for run in runs:
         for piece in _pieces(run, time_of):
             match piece:
+                case Rename() if segment.makes_way(piece):
+                    _append_barrier(steps, piece)
                 case Rename() | Truncate():
                     steps += segment.steps()
                     segment = _Segment(time_of)
@@ -203,6 +205,7 @@ class _Segment:
     source_of: dict[Key, Key] = field(default_factory=dict)
     gone: dict[Key, _Gone] = field(default_factory=dict)
     earlier: dict[Key, _Gone] = field(default_factory=dict)  # deleted, then written again
+    contested: set[Key] = field(default_factory=set)
 
     def fits(self, layout: Layout) -> bool:
         """Whether rows of that layout can be merged with those here."""
@@ -240,7 +243,7 @@ class _Segment:
         if before != source_key:
             self.source_of[key] = source_key
             if key not in self.earlier:
-                raise TwoRowsOneKey
+                self.contested.add(key)
 
     def _delete(self, run: EntityRun) -> None:
         assert run.old_keys is not None
@@ -249,20 +252,48 @@ class _Segment:
                 continue
             source_key = run.source_keys[i] if run.source_keys is not None else None
             time = self.time_of(run.sequences[i]) if run.layout.soft else 0
+            if self.taken_over(key, source_key):
+                self.fresh = False
+                self.earlier.setdefault(key, _Gone(run.layout, time, source_key))
+                continue
             self.gone[key] = _Gone(run.layout, time, source_key)
             if not run.layout.soft:
                 self.rows.pop(key, None)
             self.source_of.pop(key, None)
 
-    def steps(self) -> list[Step]:
-        """What the segment comes to: early deletes, writes, deletes.
+    def makes_way(self, rename: Rename) -> bool:
+        """Whether a rename frees a key for another source row that was written there before it.
 
-        A source row that was deleted and came back under another key keeps its reference.
+        Then it is carried out before the segment, which holds nothing of the row that moves.
         """
+        ((old, row),) = rename.pairs
+        owner = rename.old_source_keys[0] if rename.old_source_keys else None
+        new = rename.layout.key_of(row)
+        return self.taken_over(old, owner) and new not in self.rows and new not in self.gone
+
+    def taken_over(self, key: Key, source_key: Key | None) -> bool:
+        """Whether another source row was written to that key: its old row goes before that."""
+        owner = self.source_of.get(key)
+        return owner is not None and source_key is not None and owner != source_key
+
+    def steps(self) -> list[Step]:
+        """What the segment comes to: early deletes, writes, deletes."""
+        if self.contested and self.layout is not None:
+            raise TwoRowsOneKey(self.layout.entity.name, self.contested)
+        self._delete_returned()
         found: list[Step] = _delete_steps(self.earlier)
         if self.layout is not None and self.rows:
             found += self._writes(self.layout)
-        return found + _delete_steps(self.gone, kept=frozenset(self.source_of.values()))
+        return found + _delete_steps(self.gone)
+
+    def _delete_returned(self) -> None:
+        """A source row that was deleted and came back under another key: the old one goes first,
+        while its reference still names it."""
+        living = set(self.source_of.values())
+        for key, what in list(self.gone.items()):
+            if what.source_key in living:
+                self.earlier.setdefault(key, self.gone.pop(key))
+                self.rows.pop(key, None)
 
     def _writes(self, layout: Layout) -> list[Step]:
         whole: list[Row] = []
@@ -307,29 +338,32 @@ class _Segment:
 
 
 class TwoRowsOneKey(Exception):
-    """Two source rows claim one entity key inside a batch."""
+    """Two source rows claim each of these entity keys inside a batch."""
+
+    def __init__(self, entity: str, keys: Set[Key]) -> None:
+        self.entity = entity
+        self.keys = frozenset(keys)
+        super().__init__()
 
 
-def _delete_steps(gone: Mapping[Key, _Gone], kept: frozenset[Key] = frozenset()) -> list[Step]:
-    """Deletes by layout. ``kept``: source rows whose reference names a living row by now."""
+def _delete_steps(gone: Mapping[Key, _Gone]) -> list[Step]:
+    """Deletes by layout."""
     by_layout: dict[Layout, list[tuple[Key, _Gone]]] = {}
     for key, what in gone.items():
         by_layout.setdefault(what.layout, []).append((key, what))
     steps: list[Step] = []
     for layout, pairs in by_layout.items():
-        source_keys: list[Key] | None = None
+        owners: list[Key] | None = None
         if layout.reference is not None:
-            source_keys = [
-                what.source_key
-                for _, what in pairs
-                if what.source_key is not None and what.source_key not in kept
-            ]
+            owners = [what.source_key for _, what in pairs if what.source_key is not None]
+            assert len(owners) == len(pairs)
         steps.append(
             Delete(
                 layout=layout,
                 keys=[key for key, _ in pairs],
                 times=[what.time for _, what in pairs] if layout.soft else [],
-                source_keys=source_keys,
+                owners=owners,
+                source_keys=owners,
             )
         )
     return steps

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import hashlib
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 
-from cdc_daemon.model.changes import Operation, Run
+from cdc_daemon.model.changes import Operation, Row, Run
 from cdc_daemon.model.effects import EntityRun, Key, Layout, Rejected
 from cdc_daemon.model.errors import DataError
 
@@ -52,17 +52,28 @@ def source_lane(mapping: str, identity: Iterable[object]) -> bytes:
 
 def lanes_of_source(layout: Layout, source: Run, sequence: int) -> tuple[bytes, ...]:
     """The source-row lanes of one change, from its images in the log."""
+    rows = _identities(source, sequence)
+    return tuple(dict.fromkeys(source_lane(layout.mapping, values) for values in rows))
+
+
+def identities_of(source: Run, sequence: int) -> list[Key]:
+    """The identities of one change's row, before and after it, as far as they are texts."""
+    rows = _identities(source, sequence)
+    whole = [row for row in rows if all(isinstance(value, bytes) for value in row)]
+    return list(dict.fromkeys(whole))  # type: ignore[arg-type]
+
+
+def _identities(source: Run, sequence: int) -> list[Row]:
     i = sequence - source.sequence
     identity = source.relation.identity
-    found: list[bytes] = []
+    found: list[Row] = []
     if source.operation in (Operation.INSERT, Operation.UPDATE):
         row = source.new_rows[i]
-        found.append(source_lane(layout.mapping, [row[j] for j in identity]))
+        found.append(tuple([row[j] for j in identity]))
     if source.old_rows is not None:
         old = source.old_rows[i]
-        values = [old[j] for j in identity] if source.old_full else old
-        found.append(source_lane(layout.mapping, values))
-    return tuple(dict.fromkeys(found))
+        found.append(tuple([old[j] for j in identity]) if source.old_full else old)
+    return found
 
 
 def lanes_of(run: EntityRun, i: int) -> tuple[bytes, ...]:
@@ -100,6 +111,9 @@ class Lanes:
 
     def __len__(self) -> int:
         return len(self._blocked)
+
+    def __contains__(self, lane: bytes) -> bool:
+        return lane in self._blocked
 
     def divide(
         self,
@@ -156,6 +170,7 @@ class _Divider:
         self.local = dict(pending)
         self.freed = set(freed)
         self.condemned = dict(condemned)
+        self.passed: dict[bytes, tuple[bytes, ...]] = {}  # lane of a change that goes on -> all its
         self.division = Division([])
 
     def divide(self, runs: Sequence[EntityRun], rejected: Sequence[Rejected]) -> Division:
@@ -178,6 +193,7 @@ class _Divider:
             error = self._obstacle(lanes)
             if error is None:
                 kept.append(i)
+                self.passed.update(dict.fromkeys(lanes, lanes))
             else:
                 self._hold(run.layout, run.source, sequence, error, lanes)
         if len(kept) == len(run.sequences):
@@ -189,9 +205,16 @@ class _Divider:
         """Hold the rejected changes that stand before a sequence (None: all that are left)."""
         while todo and (before is None or todo[0].sequence < before):
             one = todo.popleft()
-            lanes = lanes_of_source(one.layout, one.source, one.sequence)
+            lanes = self._lanes_of_rejected(one)
             error = waiting() if self._closed(lanes) else one.error
             self._hold(one.layout, one.source, one.sequence, error, lanes)
+
+    def _lanes_of_rejected(self, one: Rejected) -> tuple[bytes, ...]:
+        """Its row's, and those of entity keys that it touches or that its row had in this batch."""
+        rows = lanes_of_source(one.layout, one.source, one.sequence)
+        keys = [entity_lane(one.layout.entity.name, key) for key in one.keys]
+        before = [lane for row in rows for lane in self.passed.get(row, ())]
+        return tuple(dict.fromkeys([*rows, *keys, *before]))
 
     def _obstacle(self, lanes: Sequence[bytes]) -> DataError | None:
         if self._closed(lanes):
@@ -237,6 +260,32 @@ def pick(run: EntityRun, indices: Sequence[int]) -> EntityRun:
         ),
         partial=run.partial,
     )
+
+
+def apart(runs: Sequence[EntityRun], lanes: Set[bytes]) -> tuple[list[EntityRun], list[EntityRun]]:
+    """Runs cut into the changes that have nothing to do with these lanes, and those that have.
+
+    A change has to do with a lane that it touches, and with every lane that such a change touches.
+    With a truncate among them nothing is independent: all of them have.
+    """
+    if not lanes:
+        return list(runs), []
+    if any(run.operation is Operation.TRUNCATE for run in runs):
+        return [], list(runs)
+    touched = [[lanes_of(run, i) for i in range(len(run))] for run in runs]
+    joined, before = set(lanes), -1
+    while len(joined) > before:
+        before = len(joined)
+        for found in touched:
+            joined.update(*(each for each in found if not joined.isdisjoint(each)))
+    kept: list[EntityRun] = []
+    others: list[EntityRun] = []
+    for run, found in zip(runs, touched, strict=True):
+        for into, meets in ((kept, False), (others, True)):
+            indices = [i for i, each in enumerate(found) if joined.isdisjoint(each) is not meets]
+            if indices:
+                into.append(run if len(indices) == len(run) else pick(run, indices))
+    return kept, others
 
 
 def waiting() -> DataError:

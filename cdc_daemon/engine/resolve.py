@@ -6,7 +6,8 @@
 
 Changes inside the batch are seen in source order through an overlay over what the tables say. In an
 open transaction a ``ref`` that does not resolve yet is deferred to the transaction's end, together
-with the later changes of its row, because the row it means may still come.
+with the later changes of its row, because the row it means may still come. A truncate undoes what
+was deferred before it.
 """
 
 from __future__ import annotations
@@ -14,8 +15,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from cdc_daemon.engine.lanes import lanes_of, pick
-from cdc_daemon.mapping.mapper import Mapped, Unresolved
+from cdc_daemon.engine.lanes import identities_of, lanes_of, pick
+from cdc_daemon.mapping.mapper import Mapped, Unresolved, old_images, touched
 from cdc_daemon.model.changes import UNCHANGED, Operation, Relation, Row, Run
 from cdc_daemon.model.effects import EntityRun, Key, Layout, Rejected
 from cdc_daemon.model.errors import DataError, Stop
@@ -35,9 +36,12 @@ class _Known:
             return self.overlay[source_key]
         return self.table.get(source_key)
 
-    def meant(self, source_key: Key) -> Key | None:
-        """For a ``ref``: also a row that a later change of this batch deletes."""
-        return self.get(source_key) or self.ever.get(source_key) or self.table.get(source_key)
+    def meant(self, source_key: Key, *, final: bool) -> Key | None:
+        """For a ``ref``. With nothing more to come, also a row that this batch has deleted."""
+        found = self.get(source_key)
+        if found is None and final:
+            found = self.ever.get(source_key) or self.table.get(source_key)
+        return found
 
     def put(self, source_key: Key, key: Key) -> None:
         self.overlay[source_key] = self.ever[source_key] = key
@@ -54,7 +58,7 @@ class Resolver:
 
     def __init__(self, targets: Mapping[str, Layout]) -> None:
         self._targets = targets
-        self._deferred: list[EntityRun] = []
+        self._deferred: dict[tuple[str, int], EntityRun] = {}  # by mapping and ordinal
         self._deferred_lanes: set[bytes] = set()
 
     def resolve(
@@ -67,19 +71,30 @@ class Resolver:
         runs = mapped.runs
         rejected = list(mapped.rejected)
         if mapped.unresolved:
-            runs = runs + self._reread(mapped, reread, rejected)
-        if not self._deferred and not any(_needs_lookup(run) for run in runs):
-            return runs, rejected
-        if final:
-            runs, self._deferred, self._deferred_lanes = runs + self._deferred, [], set()
-        known = self._look_up(runs, unit)
-        for run in runs:
-            _resolve_keys(run, known)
-        return self._resolve_refs(runs, known, rejected, final=final), rejected
+            runs = _in_order(runs + self._reread(mapped, reread, rejected))
+        if self._deferred and final:
+            runs = _in_order([*self._deferred.values(), *runs])
+            self.forget()
+        if self._deferred or any(_needs_lookup(run) for run in runs):
+            known = self._look_up(runs, unit)
+            for run in runs:
+                _resolve_keys(run, known)
+            runs = self._resolve_refs(runs, known, rejected, final=final)
+        return runs, [_with_keys(one, unit) for one in rejected]
+
+    def apart(
+        self, mapped: Mapped, unit: UnitOfWork, reread: Reread, *, final: bool
+    ) -> tuple[list[EntityRun], list[Rejected]]:
+        """The same for some changes by themselves; what they defer waits with the rest."""
+        other = Resolver(self._targets)
+        found = other.resolve(mapped, unit, reread, final=final)
+        self._deferred |= other._deferred
+        self._deferred_lanes |= other._deferred_lanes
+        return found
 
     def forget(self) -> None:
-        """The unit was rolled back: what was deferred comes again."""
-        self._deferred, self._deferred_lanes = [], set()
+        """Nothing is deferred any longer: it was taken up, or comes again after a rollback."""
+        self._deferred, self._deferred_lanes = {}, set()
 
     # --- rows that need the source ------------------------------------------------------------
 
@@ -93,26 +108,29 @@ class Resolver:
             rows = reread(relation, list(dict.fromkeys(identities.values())))
             for one in group:
                 row = rows.get(identities[one.sequence])
-                if row is None:
-                    mapped.drop(one.compiled.layout.mapping, 1)  # gone: its delete follows
-                else:
+                if row is not None:
                     found += self._whole_row(one, row, rejected)
+                    continue
+                mapped.drop(one.compiled.layout.mapping, 1)  # gone: its delete follows
+                if one.source.old_rows is not None and one.compiled.deletes:
+                    found.append(_left_behind(one))
         return found
 
     def _whole_row(self, one: Unresolved, row: Row, rejected: list[Rejected]) -> list[EntityRun]:
         compiled, layout = one.compiled, one.compiled.layout
-        run = EntityRun(
-            layout=layout,
-            operation=Operation.UPDATE,
-            source=one.source,
-            sequences=[one.sequence],
-        )
+        run = _run_of(one, Operation.UPDATE)
         try:
             passes = compiled.passes(row)
             entity_row = compiled.row(row)
         except DataError as error:
             rejected.append(
-                Rejected(layout=layout, source=one.source, sequence=one.sequence, error=error)
+                Rejected(
+                    layout=layout,
+                    source=one.source,
+                    sequence=one.sequence,
+                    error=error,
+                    keys=touched(compiled, one.source, one.sequence - one.source.sequence),
+                )
             )
             return []
         if layout.reference is not None:
@@ -123,7 +141,10 @@ class Resolver:
         if compiled.leave is None:
             return []
         run.layout, run.operation = compiled.leave, Operation.DELETE
-        run.old_keys = None if layout.reference is not None else [layout.key_of(entity_row)]
+        if layout.reference is not None:
+            run.source_keys, run.old_source_keys = run.old_source_keys or run.source_keys, None
+        elif run.old_keys is None:
+            run.old_keys = [layout.key_of(entity_row)]
         return [run]
 
     # --- lookups --------------------------------------------------------------------------------
@@ -160,7 +181,10 @@ class Resolver:
     ) -> list[EntityRun]:
         found: list[EntityRun] = []
         for run in runs:
-            bad = self._fill_refs(run, known) if run.layout.refs and run.rows else {}
+            if run.operation is Operation.TRUNCATE:
+                self._undo_deferred(run.layout.mapping)
+            given = run.rows
+            bad = _fill_refs(run, known, final=final) if run.layout.refs and run.rows else {}
             if not final:
                 bad |= dict.fromkeys(self._behind_deferred(run, bad))
             if not bad:
@@ -173,30 +197,8 @@ class Resolver:
                 if final and error is not None:
                     rejected.append(_rejected(run, i, error))
                 else:
-                    self._defer(run, i)
+                    self._defer(run, i, given)
         return found
-
-    def _fill_refs(
-        self, run: EntityRun, known: Mapping[str, _Known]
-    ) -> dict[int, DataError | None]:
-        """Replace source ids by entity keys; the rows where that was not possible."""
-        bad: dict[int, DataError | None] = {}
-        rows = list(run.rows)
-        for position, mapping in run.layout.refs:
-            target = known[mapping]
-            for i, row in enumerate(rows):
-                value = row[position]
-                if not isinstance(value, bytes):
-                    continue
-                key = target.meant((value,))
-                if key is None:
-                    bad[i] = unresolved(run.layout.columns[position], mapping)
-                else:
-                    rows[i] = (*row[:position], key[0], *row[position + 1 :])
-        for i in bad:
-            rows[i] = run.rows[i]  # the ids again, for another try at the transaction's end
-        run.rows = rows
-        return bad
 
     def _behind_deferred(self, run: EntityRun, bad: Mapping[int, DataError | None]) -> list[int]:
         """Changes whose row has an earlier change that is deferred."""
@@ -212,10 +214,71 @@ class Resolver:
                 behind.append(i)
         return behind
 
-    def _defer(self, run: EntityRun, i: int) -> None:
+    def _defer(self, run: EntityRun, i: int, given: Sequence[Row]) -> None:
+        """Keep a change for the transaction's end, with the ids that its row was given with."""
         one = pick(run, [i])
+        one.rows = [given[i]] if given else []
         one.source = single(run.source, run.sequences[i])
-        self._deferred.append(one)
+        self._deferred[run.layout.mapping, run.sequences[i]] = one
+
+    def _undo_deferred(self, mapping: str) -> None:
+        """A truncate of its table has come."""
+        self._deferred = {at: run for at, run in self._deferred.items() if at[0] != mapping}
+
+
+def _fill_refs(
+    run: EntityRun, known: Mapping[str, _Known], *, final: bool
+) -> dict[int, DataError | None]:
+    """Replace source ids by entity keys; the rows where that was not possible."""
+    bad: dict[int, DataError | None] = {}
+    rows = list(run.rows)
+    for position, mapping in run.layout.refs:
+        target = known[mapping]
+        for i, row in enumerate(rows):
+            value = row[position]
+            if not isinstance(value, bytes):
+                continue
+            key = target.meant((value,), final=final)
+            if key is None:
+                bad[i] = unresolved(run.layout.columns[position], mapping)
+            else:
+                rows[i] = (*row[:position], key[0], *row[position + 1 :])
+    run.rows = rows
+    return bad
+
+
+def _in_order(runs: Sequence[EntityRun]) -> list[EntityRun]:
+    """Runs in source order: those of a mapping never overlap."""
+    return sorted(runs, key=lambda run: run.sequences[0])
+
+
+def _run_of(one: Unresolved, operation: Operation) -> EntityRun:
+    """A change without its rows, with the keys that its old image tells."""
+    run = EntityRun(
+        layout=one.compiled.layout,
+        operation=operation,
+        source=one.source,
+        sequences=[one.sequence],
+    )
+    if one.source.old_rows is not None:
+        old_images(one.compiled, one.source, [one.sequence - one.source.sequence], run)
+    return run
+
+
+def _left_behind(one: Unresolved) -> EntityRun:
+    """The delete of the key that a row had before it changed its identity and went."""
+    run = _run_of(one, Operation.DELETE)
+    if run.layout.reference is not None:
+        run.source_keys, run.old_source_keys = run.old_source_keys, None
+    return run
+
+
+def _with_keys(one: Rejected, unit: UnitOfWork) -> Rejected:
+    """A rejected change with the entity keys that the reference table knows of its row."""
+    if one.layout.reference is None:
+        return one
+    found = unit.references(one.layout, identities_of(one.source, one.sequence))
+    return replace(one, keys=tuple(dict.fromkeys([*one.keys, *found.values()])))
 
 
 def _needs_lookup(run: EntityRun) -> bool:
@@ -303,4 +366,13 @@ def unresolved(attribute: str, mapping: str) -> DataError:
 
 
 def _rejected(run: EntityRun, i: int, error: DataError) -> Rejected:
-    return Rejected(layout=run.layout, source=run.source, sequence=run.sequences[i], error=error)
+    keys = [run.layout.key_of(run.rows[i])]
+    if run.old_keys is not None and (old := run.old_keys[i]) is not None:
+        keys.append(old)
+    return Rejected(
+        layout=run.layout,
+        source=run.source,
+        sequence=run.sequences[i],
+        error=error,
+        keys=tuple(keys),
+    )

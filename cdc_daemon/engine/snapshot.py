@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 
 from cdc_daemon.engine.applying import Applier
@@ -55,6 +56,7 @@ def take_snapshot(
     meter.phase(State.SNAPSHOTTING)
     before = source.identify()
     sink.begin_generation(copying.slot, before)
+    applier.reload(sink.lanes())
     failpoint("generation_begun")
     with source.snapshot(copying.slot, replace=again) as snapshot:
         failpoint("slot_created")
@@ -103,8 +105,8 @@ def _copy_once(
 ) -> int:
     outcome = Outcome()
     last = Batch(begins=[(0, 0, 0)])
-    with sink.begin() as unit:
-        for batch in _with_end(prefetch(snapshot.read(group))):
+    with closing(prefetch(snapshot.read(group))) as batches, sink.begin() as unit:
+        for batch in _with_end(batches):
             if stopping.asked:
                 raise DrainExpired
             final = batch is None
@@ -164,7 +166,7 @@ def _same_publication(before: SourceIdentity, after: SourceIdentity) -> None:
         )
 
 
-def prefetch(batches: Iterator[Batch]) -> Iterator[Batch]:
+def prefetch(batches: Iterator[Batch]) -> Generator[Batch, None, None]:
     """Read ahead in a thread, so that source and control database work at the same time.
 
     The thread ends with the iteration; an error of the source comes up where its batch would.

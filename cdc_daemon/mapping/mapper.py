@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from cdc_daemon.mapping.compile import CompiledMapping
 from cdc_daemon.mapping.fields import NeedsSource
-from cdc_daemon.model.changes import Batch, Operation, Relation, Row, Run
+from cdc_daemon.model.changes import UNCHANGED, Batch, Operation, Relation, Row, Run
 from cdc_daemon.model.effects import EntityRun, Key, Layout, Rejected
 from cdc_daemon.model.errors import DataError
 
@@ -92,15 +92,15 @@ def _whole(compiled: CompiledMapping, run: Run, mapped: Mapped) -> bool:
     if layout.reference is not None:
         entity_run.source_keys = compiled.source_keys(run.new_rows)
     if run.old_rows is not None:
-        _old_images(compiled, run, range(len(rows)), entity_run)
+        old_images(compiled, run, range(len(rows)), entity_run)
     mapped.runs.append(entity_run)
     return True
 
 
-def _old_images(
+def old_images(
     compiled: CompiledMapping, run: Run, indices: Sequence[int], entity_run: EntityRun
 ) -> None:
-    """Fill in what the old images say about the keys before an update."""
+    """Fill in what the old images say about the keys before an update or delete."""
     assert run.old_rows is not None
     old = [run.old_rows[i] for i in indices]
     identities: list[Key] = compiled.source_keys(old) if run.old_full else old  # type: ignore[assignment]
@@ -122,9 +122,21 @@ def _full_key(compiled: CompiledMapping, row: Row) -> Key | None:
     """The entity key of a full old image; None where it never had one."""
     try:
         values = [key_field.of(row) for key_field in compiled.key_fields]
-    except DataError:
+    except (DataError, NeedsSource):
         return None
-    return tuple(values)  # type: ignore[arg-type]
+    return None if UNCHANGED in values else tuple(values)  # type: ignore[arg-type]
+
+
+def touched(compiled: CompiledMapping, run: Run, i: int) -> tuple[Key, ...]:
+    """The entity keys of one change, as far as its own images tell them."""
+    keys = [_full_key(compiled, run.new_rows[i])]
+    if run.old_rows is not None and compiled.layout.reference is None:
+        one = EntityRun(
+            layout=compiled.layout, operation=run.operation, source=run, sequences=(run.sequence,)
+        )
+        old_images(compiled, run, [i], one)
+        keys += one.old_keys or ()
+    return tuple([key for key in keys if key is not None])
 
 
 def _row_by_row(compiled: CompiledMapping, run: Run, mapped: Mapped) -> None:
@@ -145,7 +157,13 @@ def _row_by_row(compiled: CompiledMapping, run: Run, mapped: Mapped) -> None:
         except DataError as error:
             kept.end()
             mapped.rejected.append(
-                Rejected(layout=compiled.layout, source=run, sequence=sequence, error=error)
+                Rejected(
+                    layout=compiled.layout,
+                    source=run,
+                    sequence=sequence,
+                    error=error,
+                    keys=touched(compiled, run, i),
+                )
             )
     kept.end()
 
@@ -194,7 +212,7 @@ class _Kept:
         if compiled.layout.reference is not None:
             found.source_keys = compiled.source_keys([run.new_rows[i] for i in self.indices])
         if run.old_rows is not None:
-            _old_images(compiled, run, self.indices, found)
+            old_images(compiled, run, self.indices, found)
         return found
 
     def _deleted(self) -> EntityRun:
@@ -208,7 +226,7 @@ class _Kept:
             sequences=[run.sequence + i for i in self.indices],
         )
         if run.old_rows is not None:
-            _old_images(compiled, run, self.indices, found)
+            old_images(compiled, run, self.indices, found)
         new = [run.new_rows[i] for i in self.indices]
         if compiled.layout.reference is not None:
             found.source_keys = found.old_source_keys or compiled.source_keys(new)
@@ -230,7 +248,7 @@ def _deletes(compiled: CompiledMapping, run: Run, mapped: Mapped) -> None:
         source=run,
         sequences=range(run.sequence, run.sequence + len(run)),
     )
-    _old_images(compiled, run, range(len(run)), found)
+    old_images(compiled, run, range(len(run)), found)
     if layout.reference is not None:
         found.source_keys, found.old_source_keys = found.old_source_keys, None
     mapped.runs.append(found)

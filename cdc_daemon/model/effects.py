@@ -85,12 +85,16 @@ class EntityRun:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rejected:
-    """A change that mapping or resolution could not carry out; it parks."""
+    """A change that mapping or resolution could not carry out; it parks.
+
+    ``keys``: the entity keys that it is known to touch, which it blocks beside its row.
+    """
 
     layout: Layout
     source: Run
     sequence: int
     error: DataError
+    keys: tuple[Key, ...] = ()
 
 
 # --- steps: what a sink does, in this order, as sets ------------------------------------------
@@ -126,12 +130,15 @@ class Delete:
     """Delete by entity key; softly where the layout says so. Absent rows are a counted no-op.
 
     ``times``: the commit time of each delete, µs since 1970 (used for ``deleted_at``).
+    ``owners`` (one for each key, where the mapping keeps references): the source row that the
+    delete is of; a row that its reference does not name is somebody else's and stays.
     ``source_keys``: the reference rows that go with them.
     """
 
     layout: Layout
     keys: list[Key]
     times: list[int]
+    owners: list[Key] | None = None
     source_keys: list[Key] | None = None
 
 

@@ -88,7 +88,9 @@ class Model:
 
     def _delete(self, step: Delete) -> None:
         for i, key in enumerate(step.keys):
-            if key in self.living:
+            if step.owners is not None and self.references.get(step.owners[i]) != key:
+                self.counts["noop"] += 1
+            elif key in self.living:
                 self._bury(key, step.times[i] if step.times else 0)
             elif not self.layout.soft and self.dead.pop(key, None) is not None:
                 self.counts["delete"] += 1
@@ -125,6 +127,7 @@ class Model:
             moved[found[2]] = step.source_keys[i] if step.source_keys is not None else None
             self.dead.pop(key, None)
             if step.source_keys is not None:
+                self.references.pop(before, None)  # type: ignore[arg-type]
                 self.references[step.source_keys[i]] = key
         self.living = {key: row for key, row, _ in rows}
         if len(self.living) < len(rows):
