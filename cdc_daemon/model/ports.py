@@ -14,7 +14,7 @@ from typing import Protocol
 
 from cdc_daemon.model.changes import Batch, Relation, Row
 from cdc_daemon.model.effects import Key, Layout, Outcome, Parked, Step
-from cdc_daemon.model.errors import Problem
+from cdc_daemon.model.errors import DataError, Problem
 from cdc_daemon.model.position import Checkpoint, SourceIdentity
 
 
@@ -109,6 +109,15 @@ class UnitOfWork(Protocol):
 
     def apply(self, steps: Sequence[Step]) -> Outcome:
         """Apply steps in order. All or nothing: on DataError the unit is as before the call."""
+
+    def faults(self, steps: Sequence[Step]) -> dict[str, dict[Key, DataError]]:
+        """Entity keys, by mapping, of rows that can be told as sets to be at fault, and why.
+
+        For use after ``apply`` raised DataError for these steps (the unit is as before that call).
+        The error of a row has the code, message and attribute that applying it alone would give.
+        Rows that cannot be told are left out: an empty answer does not say that all are well.
+        Reads only.
+        """
 
     def dangling(self, steps: Sequence[Step]) -> dict[str, set[Key]]:
         """Entity keys, by mapping, that these steps leave in a broken reference.

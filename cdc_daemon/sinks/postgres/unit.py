@@ -126,6 +126,10 @@ class PostgresUnit:
         self._concerned |= any(map(self._references.concern, steps))
         return outcome
 
+    def faults(self, steps: Sequence[Step]) -> dict[str, dict[Key, DataError]]:
+        """No row: only by applying them one by one are rows at fault told apart."""
+        return {}
+
     def dangling(self, steps: Sequence[Step]) -> dict[str, set[Key]]:
         """Entity keys, by mapping, that these steps leave in a broken reference."""
         with self._translated():
