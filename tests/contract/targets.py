@@ -43,6 +43,9 @@ class Target(Protocol):
     def forget_holder_for(self, pipeline: str, seconds: int) -> None:
         """Make the holder's last sign of life so old."""
 
+    def take_over(self, pipeline: str) -> Sink:
+        """Another instance takes the pipeline, and cannot end the former holder's session."""
+
     def clear(self, *, ledger: bool = False) -> None:
         """Empty entity and reference tables, and the rest of the ledger too where asked."""
 
@@ -112,6 +115,16 @@ class PostgresTarget:
             seconds,
             pipeline,
         )
+
+    def take_over(self, pipeline: str) -> PostgresSink:
+        self.database.execute(
+            "UPDATE cdc.checkpoint SET backend_pid = NULL, backend_start = NULL"
+            " WHERE pipeline = %s",
+            pipeline,
+        )
+        sink = self.sink(pipeline, instance="there")
+        sink.acquire()
+        return sink
 
     def clear(self, *, ledger: bool = False) -> None:
         tables = [qualified("public", name) for name in self._entities]

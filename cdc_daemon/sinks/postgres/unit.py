@@ -81,9 +81,11 @@ class PostgresUnit:
     def savepoint(self) -> Iterator[None]:
         """What is done inside is undone when an exception leaves it; savepoints may nest."""
         self._transaction.mark()
+        last = self._last
         try:
             yield
         except BaseException:
+            self._last = last
             if self._session.alive:
                 with self._translated():
                     self._transaction.rollback_to_mark()
@@ -244,8 +246,7 @@ class PostgresUnit:
         before. That the epoch is not ours is known at the end of the ``with``, as Fenced.
         """
         failpoint("before_checkpoint_upsert")
-        if self._concerned:
-            self._check_constraints()
+        self._check_constraints()
         self._last = [
             self._lease.save(
                 position, commit_time=commit_time, transactions=transactions, changes=changes
@@ -253,42 +254,57 @@ class PostgresUnit:
         ]
 
     def save_snapshot(self, mapping_rows: dict[str, int]) -> None:
-        """Note a finished group of the snapshot. Raises Fenced."""
+        """Note a finished group of the snapshot.
+
+        DataError and Fenced as for ``save_checkpoint``.
+        """
+        self._check_constraints()
         with self._translated():
             self._transaction.begin()
-            connection = self._session.connection
-            self._lease.seen(connection)
             for mapping, rows in mapping_rows.items():
-                connection.execute(_CHUNK, {**self._lease.params, "mapping": mapping, "rows": rows})
+                params = {**self._lease.params, "mapping": mapping, "rows": rows}
+                self._session.connection.execute(_CHUNK, params)
 
     def finish_snapshot(
         self, layouts: Sequence[Layout], identity: SourceIdentity, position: str
     ) -> Outcome:
-        """Sweep rows that this generation did not see and set the checkpoint to streaming."""
+        """Sweep rows that this generation did not see and set the checkpoint to streaming.
+
+        The checkpoint's row is touched with the COMMIT: heartbeats go on meanwhile.
+        """
         outcome = Outcome()
         with self._translated():
             self._transaction.begin()
-            connection = self._session.connection
-            started = self._lease.finish_generation(connection, identity, position)
+            _, started = self._lease.generation(self._session.connection)
             for layout in layouts:
                 sweep(self._transaction, self._shapes.of(layout), started, outcome)
         self._concerned = True
         self._check_constraints()
+        self._last = [self._lease.finish(identity, position)]
         return outcome
 
     def _check_constraints(self) -> None:
+        """Check what was put off, where something was: no COMMIT is to find it."""
+        if not self._concerned:
+            return
         with self.savepoint(), self._translated():
             self._transaction.calls([(_IMMEDIATE, ())])
 
     # --- its end ------------------------------------------------------------------------------
 
     def commit(self) -> None:
-        """Commit; Unreachable when it is not known whether it took effect."""
+        """Commit. Raises Fenced, and Unreachable when nobody knows whether it took effect.
+
+        The last call locks the checkpoint's row, so nothing slow may come after it.
+        """
+        if self._transaction.begun and not self._last:
+            self._check_constraints()
+            self._last = [self._lease.hold()]
         failpoint("before_sink_commit")
         try:
             self._transaction.commit(self._last)
         except psycopg.Error as exc:
-            if exc.sqlstate == FENCED and self._last:
+            if exc.sqlstate == FENCED:
                 raise self._lease.fenced() from exc
             raise translate(exc) from exc
 
