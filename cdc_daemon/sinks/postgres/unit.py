@@ -39,11 +39,12 @@ from cdc_daemon.sinks.postgres.session import Session
 from cdc_daemon.sinks.postgres.sets import Caution, Sets
 from cdc_daemon.sinks.postgres.shape import Shape
 from cdc_daemon.sinks.postgres.singles import MOST, Singles
-from cdc_daemon.sinks.postgres.sweep import sweep
+from cdc_daemon.sinks.postgres.sweep import Sweep
 from cdc_daemon.sinks.postgres.transaction import Transaction
 from cdc_daemon.sinks.postgres.wire import Call, Statement
 
 _IMMEDIATE = Statement(b"cdc_immediate", b"SET CONSTRAINTS ALL IMMEDIATE")
+_FOREIGN_KEY = "sqlstate_23503"
 
 
 class Shapes:
@@ -276,19 +277,29 @@ class PostgresUnit:
         with self._translated():
             self._transaction.begin()
             _, started = self._lease.generation(self._session.connection)
-            for layout in layouts:
-                sweep(self._transaction, self._shapes.of(layout), started, outcome)
+            shapes = list(map(self._shapes.of, layouts))
+            Sweep(self._transaction, self._references, shapes, started).run(outcome)
         self._concerned = True
         self._check_constraints()
         self._last = [self._lease.finish(identity, position)]
         return outcome
 
     def _check_constraints(self) -> None:
-        """Check what was put off, where something was: no COMMIT is to find it."""
+        """Check what was put off, where something was: no COMMIT is to find it.
+
+        A tombstone may still refer to a row that went before it, in an earlier piece of the unit.
+        """
         if not self._concerned:
             return
-        with self.savepoint(), self._translated():
-            self._transaction.calls([(_IMMEDIATE, ())])
+        try:
+            with self.savepoint(), self._translated():
+                self._transaction.calls([(_IMMEDIATE, ())])
+        except DataError as error:
+            loosening = self._references.loosen_everywhere()
+            if error.code != _FOREIGN_KEY or not loosening:
+                raise
+            with self.savepoint(), self._translated():
+                self._transaction.calls([*loosening, (_IMMEDIATE, ())])
 
     # --- its end ------------------------------------------------------------------------------
 
