@@ -40,6 +40,9 @@ class Target(Protocol):
     def age(self, layout: Layout, key: Key) -> None:
         """Make a row as old as if an earlier generation had written it."""
 
+    def alter(self, layout: Layout, change: str) -> None:
+        """Alter the entity's table, as an administrator may."""
+
     def forget_holder_for(self, pipeline: str, seconds: int) -> None:
         """Make the holder's last sign of life so old."""
 
@@ -107,6 +110,9 @@ class PostgresTarget:
                 f"UPDATE {table} SET last_sync_time = '2000-01-01' WHERE {where}".encode(),
                 [part.decode() for part in key],
             )
+
+    def alter(self, layout: Layout, change: str) -> None:
+        self.database.execute(f"ALTER TABLE {qualified('public', layout.entity.name)} {change}")
 
     def forget_holder_for(self, pipeline: str, seconds: int) -> None:
         self.database.execute(

@@ -34,6 +34,7 @@ from cdc_daemon.sinks.postgres.checkpoint import FENCED, Lease
 from cdc_daemon.sinks.postgres.dangling import References, written_rows
 from cdc_daemon.sinks.postgres.diagnosis import located
 from cdc_daemon.sinks.postgres.errors import translate
+from cdc_daemon.sinks.postgres.faults import faults_of
 from cdc_daemon.sinks.postgres.moving import rename
 from cdc_daemon.sinks.postgres.session import Session
 from cdc_daemon.sinks.postgres.sets import Caution, Sets
@@ -130,8 +131,17 @@ class PostgresUnit:
         return outcome
 
     def faults(self, steps: Sequence[Step]) -> dict[str, dict[Key, DataError]]:
-        """No row: only by applying them one by one are rows at fault told apart."""
-        return {}
+        """Entity keys, by mapping, of rows that can be told as sets to be at fault, and why."""
+        found: dict[str, dict[Key, DataError]] = {}
+        version = self._session.connection.info.server_version
+        with self._translated():
+            for step in steps:
+                shape = self._shapes.of(step.layout)
+                errors = faults_of(self._transaction, shape, step, version)
+                if errors:
+                    known = found.setdefault(step.layout.mapping, {})
+                    known |= {key: errors[key] for key in errors.keys() - known.keys()}
+        return found
 
     def dangling(self, steps: Sequence[Step]) -> dict[str, set[Key]]:
         """Entity keys, by mapping, that these steps leave in a broken reference."""
