@@ -258,6 +258,7 @@ class _Compilation:
             columns=names,
             key=tuple(names.index(name) for name in self.entity.key),
             soft=self.mapping.on_delete == "soft",
+            keeps="ignore" in (self.mapping.on_delete, self.mapping.where and self.mapping.leaves),
             reference=self._reference_table() if self._needs_reference(key) else None,
             refs=tuple((i, field.ref) for i, field in enumerate(fields) if field.ref),
         )

@@ -45,6 +45,7 @@ class Layout:
     columns: tuple[str, ...]
     key: tuple[int, ...]
     soft: bool = False  # deletes set deleted_at
+    keeps: bool = False  # rows may outlive their source rows: deletes, or leaving, are ignored
     reference: ReferenceTable | None = None
     refs: tuple[tuple[int, str], ...] = ()
 

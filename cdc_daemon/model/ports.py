@@ -156,7 +156,11 @@ class UnitOfWork(Protocol):
     def finish_snapshot(
         self, layouts: Sequence[Layout], identity: SourceIdentity, position: str
     ) -> Outcome:
-        """Sweep rows that this generation did not see and set the checkpoint to streaming."""
+        """Sweep rows that this generation did not see and set the checkpoint to streaming.
+
+        Rows of layouts that keep them stay, and so do rows that others which stay refer to; these
+        are counted as ``noop``.
+        """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

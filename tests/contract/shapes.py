@@ -48,6 +48,32 @@ ORDER = Entity(
         Attribute(name="customer", type=string(40), references="customer"),
     ),
 )
+DELIVERY = Entity(
+    name="delivery",
+    key=("no",),
+    attributes=(
+        Attribute(name="no", type=BIGINT, required=True),
+        Attribute(name="customer", type=string(40), references="customer"),
+    ),
+    soft_delete=True,
+)
+INVOICE = Entity(
+    name="invoice",
+    key=("no",),
+    attributes=(
+        Attribute(name="no", type=BIGINT, required=True),
+        Attribute(name="customer", type=string(40), required=True, references="customer"),
+    ),
+    soft_delete=True,
+)
+UNIT = Entity(
+    name="unit",
+    key=("code",),
+    attributes=(
+        Attribute(name="code", type=string(40), required=True),
+        Attribute(name="parent", type=string(40), references="unit"),
+    ),
+)
 EVERYTHING = Entity(
     name="everything",
     key=("id",),
@@ -70,7 +96,9 @@ EVERYTHING = Entity(
         Attribute(name="bytes", type=EntityType(Kind.BYTES)),
     ),
 )
-ENTITIES = {one.name: one for one in (MATERIAL, LINE, CUSTOMER, ORDER, EVERYTHING)}
+ENTITIES = {
+    one.name: one for one in (MATERIAL, LINE, CUSTOMER, ORDER, DELIVERY, INVOICE, UNIT, EVERYTHING)
+}
 
 
 def _layout(entity: Entity, *, soft: bool = False, reference: str = "") -> Layout:
@@ -90,5 +118,18 @@ REFERRED = _layout(MATERIAL, soft=True, reference="reference_material")
 LINES = _layout(LINE)
 CUSTOMERS = _layout(CUSTOMER)
 ORDERS = _layout(ORDER)
+DELIVERIES = _layout(DELIVERY, soft=True)
+INVOICES = _layout(INVOICE, soft=True)
+UNITS = _layout(UNIT)
 ALL = _layout(EVERYTHING)
-LAYOUTS = (MATERIALS, REFERRED, LINES, CUSTOMERS, ORDERS, ALL)
+LAYOUTS = (
+    MATERIALS,
+    REFERRED,
+    LINES,
+    CUSTOMERS,
+    ORDERS,
+    DELIVERIES,
+    INVOICES,
+    UNITS,
+    ALL,
+)

@@ -40,8 +40,14 @@ class Target(Protocol):
     def age(self, layout: Layout, key: Key) -> None:
         """Make a row as old as if an earlier generation had written it."""
 
+    def alter(self, layout: Layout, change: str) -> None:
+        """Alter the entity's table, as an administrator may."""
+
     def forget_holder_for(self, pipeline: str, seconds: int) -> None:
         """Make the holder's last sign of life so old."""
+
+    def take_over(self, pipeline: str) -> Sink:
+        """Another instance takes the pipeline, and cannot end the former holder's session."""
 
     def clear(self, *, ledger: bool = False) -> None:
         """Empty entity and reference tables, and the rest of the ledger too where asked."""
@@ -105,6 +111,9 @@ class PostgresTarget:
                 [part.decode() for part in key],
             )
 
+    def alter(self, layout: Layout, change: str) -> None:
+        self.database.execute(f"ALTER TABLE {qualified('public', layout.entity.name)} {change}")
+
     def forget_holder_for(self, pipeline: str, seconds: int) -> None:
         self.database.execute(
             "UPDATE cdc.checkpoint SET seen_at = clock_timestamp() - make_interval(secs => %s)"
@@ -112,6 +121,16 @@ class PostgresTarget:
             seconds,
             pipeline,
         )
+
+    def take_over(self, pipeline: str) -> PostgresSink:
+        self.database.execute(
+            "UPDATE cdc.checkpoint SET backend_pid = NULL, backend_start = NULL"
+            " WHERE pipeline = %s",
+            pipeline,
+        )
+        sink = self.sink(pipeline, instance="there")
+        sink.acquire()
+        return sink
 
     def clear(self, *, ledger: bool = False) -> None:
         tables = [qualified("public", name) for name in self._entities]

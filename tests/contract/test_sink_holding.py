@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 
 import pytest
 
 from cdc_daemon.model.changes import Row
 from cdc_daemon.model.effects import Upsert
-from cdc_daemon.model.errors import CdcError, Fenced, Unreachable
+from cdc_daemon.model.errors import CdcError, DataError, Fenced, Unreachable
 from cdc_daemon.model.ports import Sink, UnitOfWork
 from cdc_daemon.model.position import Phase, SourceIdentity
-from tests.contract.shapes import MATERIALS
+from tests.contract.shapes import MATERIALS, ORDERS
 from tests.contract.targets import Target
+from tests.contract.test_sink_failures import A, B, park, parked
 
 ROW: Row = (b"k", None, None)
 IDENTITY = SourceIdentity(system="7", timeline=3, database="erp", publication="digest")
@@ -154,3 +156,91 @@ def test_a_former_holder_cannot_note_a_snapshot(target: Target, sink: Sink) -> N
         unit.finish_snapshot([MATERIALS], IDENTITY, "0/9")
     with pytest.raises((Fenced, Unreachable)):
         sink.begin_generation("slot", IDENTITY)
+
+
+WRITES: dict[str, Callable[[UnitOfWork, int], object]] = {
+    "replayed": lambda unit, failure: unit.replayed(failure, actor="ann"),
+    "skipped": lambda unit, failure: unit.skipped(failure, actor="ann", reason="old"),
+    "attempted": lambda unit, failure: unit.attempted(failure, code="required", message="again"),
+    "superseded": lambda unit, _: unit.supersede("erp.material"),
+    "parked": lambda unit, _: unit.park([parked(B)]),
+    "applied": lambda unit, _: unit.apply([Upsert(layout=MATERIALS, rows=[ROW])]),
+}
+
+
+@pytest.mark.parametrize("write", WRITES)
+def test_no_unit_of_a_former_holder_commits(target: Target, sink: Sink, write: str) -> None:
+    """Whatever it did, and though it moves no checkpoint."""
+    [failure] = park(sink, parked(A))
+    before = sink.failures()
+    with pytest.raises(Fenced), sink.begin() as unit:  # noqa: PT012
+        WRITES[write](unit, failure)
+        second = target.take_over("erp")
+    assert second.failures() == before
+    assert set(second.lanes()) == {A}
+    assert target.living(MATERIALS) == {}
+
+
+@pytest.mark.parametrize("write", WRITES)
+def test_the_holder_commits_such_a_unit(sink: Sink, write: str) -> None:
+    """It need not move the checkpoint."""
+    [failure] = park(sink, parked(A))
+    with sink.begin() as unit:
+        WRITES[write](unit, failure)
+    with sink.begin():
+        pass  # a unit in which nothing was done
+
+
+def test_a_former_holder_cannot_finish_a_command(target: Target, sink: Sink) -> None:
+    """The command is the new holder's to carry out."""
+    number = target.control().submit("erp", "retry", {}, "ann")
+    second = target.take_over("erp")
+    with pytest.raises(Fenced):
+        sink.finish_command(number, ok=False, result={"error": "taken over"})
+    assert [command.id for command in second.commands()] == [number]
+    second.finish_command(number, ok=True, result={})
+    assert second.commands() == []
+
+
+def test_a_refused_starter_attests_nothing(target: Target, sink: Sink) -> None:
+    """Its heartbeat must not keep alive a holder that it is not."""
+    stranger = target.sink(instance="there")
+    with pytest.raises(Fenced):
+        stranger.acquire()
+    with pytest.raises(Fenced):
+        stranger.heartbeat()
+    sink.heartbeat()
+
+
+def test_a_heartbeat_goes_on_while_a_snapshot_is_noted(target: Target, sink: Sink) -> None:
+    """The checkpoint's row is touched last of all, whatever the unit has yet to do."""
+    sink.begin_generation("slot", IDENTITY)
+    with sink.begin() as unit:
+        unit.apply([Upsert(layout=MATERIALS, rows=[ROW])])
+        unit.save_snapshot({MATERIALS.mapping: 1})
+        sink.heartbeat()
+    with sink.begin() as unit:
+        unit.finish_snapshot([MATERIALS], IDENTITY, "0/9")
+        sink.heartbeat()
+    assert target.control().checkpoints()[0].position == "0/9"
+
+
+def test_a_group_of_a_snapshot_is_checked_before_it_commits(target: Target, sink: Sink) -> None:
+    """Constraints put off are checked while the checkpoint's row is free."""
+    sink.begin_generation("slot", IDENTITY)
+    with pytest.raises(DataError) as caught, sink.begin() as unit:  # noqa: PT012
+        unit.apply([Upsert(layout=ORDERS, rows=[(b"1", b"nobody")])])
+        unit.save_snapshot({ORDERS.mapping: 1})
+        pytest.fail("not reached")
+    assert caught.value.code == "sqlstate_23503"
+    assert target.living(ORDERS) == {}
+
+
+def test_a_unit_without_a_checkpoint_is_checked_before_it_commits(
+    target: Target, sink: Sink
+) -> None:
+    """As above: a repair's broken reference is a data error, and nothing stays."""
+    with pytest.raises(DataError) as caught, sink.begin() as unit:
+        unit.apply([Upsert(layout=ORDERS, rows=[(b"1", b"nobody")])])
+    assert caught.value.code == "sqlstate_23503"
+    assert target.living(ORDERS) == {}

@@ -17,13 +17,13 @@ from cdc_daemon.model.errors import ConfigurationError, Fenced, Problem
 from cdc_daemon.model.position import Checkpoint, Phase, SourceIdentity
 from cdc_daemon.sinks.postgres.ledger import VERSION
 from cdc_daemon.sinks.postgres.session import Connection
-from cdc_daemon.sinks.postgres.wire import Call, Statement
+from cdc_daemon.sinks.postgres.wire import Call, Param, Statement
 
 STALE_SECONDS = 30
 """A holder that was not seen for so long may be taken over, even if its backend lives."""
 
 FENCED = "22012"
-"""What :data:`_SAVE` fails with when the epoch is not ours: it divides by the rows it found."""
+"""What the end of a unit fails with when the epoch is not ours: it divides by the rows it found."""
 
 _HELD = """
     SELECT c.holder, c.backend_pid, c.backend_start, c.epoch,
@@ -62,30 +62,39 @@ _BEGIN_GENERATION = """
            updated_at = clock_timestamp()
      WHERE pipeline = %(pipeline)s AND epoch = %(epoch)s
     RETURNING *"""
-_FINISH = """
-    UPDATE cdc.checkpoint
-       SET phase = 'streaming', system = %(system)s, timeline = %(timeline)s,
-           database = %(database)s, publication = %(publication)s, position = %(position)s,
-           seen_at = clock_timestamp(), updated_at = clock_timestamp()
-     WHERE pipeline = %(pipeline)s AND epoch = %(epoch)s
-    RETURNING generation_started"""
+_STARTED = """
+    SELECT generation, generation_started FROM cdc.checkpoint
+     WHERE pipeline = %(pipeline)s AND epoch = %(epoch)s"""
 _IDENTIFY = """
     UPDATE cdc.checkpoint
        SET system = %(system)s, timeline = %(timeline)s, database = %(database)s,
            publication = %(publication)s, seen_at = clock_timestamp()
      WHERE pipeline = %(pipeline)s AND epoch = %(epoch)s
     RETURNING *"""
-_SAVE = Statement(
+
+
+def _ending(name: bytes, assignments: bytes) -> Statement:
+    """What a unit ends with: it fails with :data:`FENCED` unless the epoch is ours."""
+    return Statement(
+        name,
+        b"WITH held AS (UPDATE cdc.checkpoint SET "
+        + assignments
+        + b"seen_at = clock_timestamp() WHERE pipeline = $1 AND epoch = $2::bigint RETURNING 1)"
+        b" SELECT 1 / count(*) FROM held",
+    )
+
+
+_HOLD = _ending(b"cdc_hold", b"")
+_SAVE = _ending(
     b"cdc_save",
-    b"""
-    WITH moved AS (
-        UPDATE cdc.checkpoint
-           SET position = $1, transactions = transactions + $3::bigint,
-               changes = changes + $4::bigint, seen_at = clock_timestamp(),
-               updated_at = clock_timestamp(), commit_time = coalesce(
-                   timestamptz 'epoch' + $2::bigint * interval '1 microsecond', commit_time)
-         WHERE pipeline = $5 AND epoch = $6::bigint RETURNING 1)
-    SELECT 1 / count(*) FROM moved""",
+    b"position = $3, transactions = transactions + $5::bigint, changes = changes + $6::bigint,"
+    b" updated_at = clock_timestamp(), commit_time = coalesce("
+    b"timestamptz 'epoch' + $4::bigint * interval '1 microsecond', commit_time), ",
+)
+_FINISH = _ending(
+    b"cdc_finish",
+    b"phase = 'streaming', system = $3, timeline = $4::integer, database = $5, publication = $6,"
+    b" position = $7, updated_at = clock_timestamp(), ",
 )
 
 
@@ -121,14 +130,11 @@ class Lease:
                 f"Pipeline {self.pipeline} is held by {held['holder']} (backend"
                 f" {held['backend_pid']}, seen {max(held['age'], 0):.0f} s ago)."
             )
-        self.epoch = held["epoch"]
-        connection.execute(_TERMINATE, self.params)
-        return self._take(connection)
+        return self._take(connection, held["epoch"])
 
     def recover(self, connection: Connection) -> Checkpoint:
         """Raise our own epoch after a lost connection; the row's lock waits the old one out."""
-        connection.execute(_TERMINATE, self.params)
-        return self._take(connection)
+        return self._take(connection, self.epoch)
 
     def release(self, connection: Connection) -> None:
         """Clear the holder's mark, so that the next start need not wait."""
@@ -150,14 +156,12 @@ class Lease:
             raise self.fenced()
         return checkpoint_of(row)
 
-    def finish_generation(
-        self, connection: Connection, identity: SourceIdentity, position: str
-    ) -> Any:
-        """Set the row to streaming; when the generation began."""
-        row = one(connection, _FINISH, {**self.params, **_identity(identity), "position": position})
+    def generation(self, connection: Connection) -> tuple[int, Any]:
+        """The present generation and when it began. The row stays free. Raises Fenced."""
+        row = one(connection, _STARTED, self.params)
         if row is None:
             raise self.fenced()
-        return row["generation_started"]
+        return row["generation"], row["generation_started"]
 
     def identify(self, connection: Connection, identity: SourceIdentity) -> Checkpoint:
         """Note what the source is by now: a checked new timeline, or fewer tables."""
@@ -166,18 +170,31 @@ class Lease:
             raise self.fenced()
         return checkpoint_of(row)
 
+    def hold(self) -> Call:
+        """The call that ends a unit which does not move the checkpoint."""
+        return _HOLD, self._ours
+
     def save(
         self, position: str, *, commit_time: int | None, transactions: int, changes: int
     ) -> Call:
-        """The call that moves the checkpoint; it fails with :data:`FENCED` unless it is ours."""
+        """The call that ends a unit and moves the checkpoint."""
         return _SAVE, [
+            *self._ours,
             position.encode(),
             None if commit_time is None else b"%d" % commit_time,
             b"%d" % transactions,
             b"%d" % changes,
-            self.pipeline.encode(),
-            b"%d" % self.epoch,
         ]
+
+    def finish(self, identity: SourceIdentity, position: str) -> Call:
+        """The call that ends a first copy's last unit: the row says streaming."""
+        values = [*_identity(identity).values(), position]
+        texts = [None if value is None else str(value).encode() for value in values]
+        return _FINISH, [*self._ours, *texts]
+
+    @property
+    def _ours(self) -> list[Param]:
+        return [self.pipeline.encode(), b"%d" % self.epoch]
 
     def fenced(self) -> Fenced:
         """The error of a holder that was taken over."""
@@ -185,8 +202,11 @@ class Lease:
             f"Pipeline {self.pipeline} was taken over: epoch {self.epoch} is not current."
         )
 
-    def _take(self, connection: Connection) -> Checkpoint:
-        row = one(connection, _TAKE, self.params)
+    def _take(self, connection: Connection, epoch: int) -> Checkpoint:
+        """Raise the epoch from that one; it is ours from then on, and not before."""
+        params = {**self.params, "epoch": epoch}
+        connection.execute(_TERMINATE, params)
+        row = one(connection, _TAKE, params)
         if row is None:
             raise self.fenced()
         self.epoch = row["epoch"]

@@ -59,33 +59,56 @@ class References:
             case Upsert() | Patch():
                 return refers
 
+    def table(self, entity: Entity) -> str:
+        """The table of an entity."""
+        return qualified(self._schema, entity.name)
+
+    def of(self, entity: Entity) -> Sequence[Referrer]:
+        """Who refers to an entity."""
+        return self._referrers.get(entity.name, ())
+
     def loosen(self, layout: Layout, keys: Sequence[Key]) -> list[Call]:
         """Statements that free hard-deleted keys from the tombstones that refer to them.
 
         A tombstone loses the reference where it may be NULL, else the tombstone goes.
         """
-        calls: list[Call] = []
-        for referrer in self._referrers.get(layout.entity.name, ()):
-            if referrer.entity.soft_delete:
-                statement = self._loosening(layout.entity, referrer)
-                calls.append((statement, [array([key[0] for key in keys])]))
-        return calls
+        named = [array([key[0] for key in keys])]
+        return [
+            (self._loosening(layout.entity, referrer), named)
+            for referrer in self._burying(layout.entity)
+        ]
+
+    def loosen_all(self, entity: Entity) -> list[Call]:
+        """The same for whatever rows of an entity are gone."""
+        return [
+            (self._loosening(entity, referrer, keyed=False), [])
+            for referrer in self._burying(entity)
+        ]
+
+    def loosen_everywhere(self) -> list[Call]:
+        """The same for every entity."""
+        return [call for entity in self._entities.values() for call in self.loosen_all(entity)]
 
     def loosen_late(self, steps: Sequence[Step]) -> list[Call]:
-        """The same once more, where a step after a delete wrote rows that can be tombstones.
+        """The same for what steps delete whose tombstones come only after them.
 
-        Such a row held the deleted key when it was written, and was itself deleted softly later.
+        Such a row held the key, or was written with it, and was itself deleted softly later.
         """
         calls: list[Call] = []
-        written: set[str] = set()
+        touched: set[str] = set()
         for step in reversed(steps):
-            name = step.layout.entity.name
-            if isinstance(step, Upsert | Patch | Rename):
-                written.add(name)
-            elif isinstance(step, Delete) and not step.layout.soft:
-                after = [r for r in self._referrers.get(name, ()) if r.entity.name in written]
-                calls += self.loosen(step.layout, step.keys) if after else []
+            entity = step.layout.entity
+            if not isinstance(step, Delete | Truncate) or step.layout.soft:
+                touched.add(entity.name)
+            elif isinstance(step, Truncate):
+                calls += self.loosen_all(entity)
+            elif any(referrer.entity.name in touched for referrer in self._burying(entity)):
+                calls += self.loosen(step.layout, step.keys)
         return calls
+
+    def _burying(self, entity: Entity) -> list[Referrer]:
+        """Who refers to an entity and may be a tombstone."""
+        return [referrer for referrer in self.of(entity) if referrer.entity.soft_delete]
 
     def dangling(self, transaction: Transaction, steps: Sequence[Step]) -> dict[str, set[Key]]:
         """Entity keys at fault, by mapping."""
@@ -128,7 +151,7 @@ class References:
         entity = step.layout.entity
         if step.layout.soft:
             return
-        for referrer in self._referrers.get(entity.name, ()):
+        for referrer in self.of(entity):
             if isinstance(step, Truncate):
                 yield (self._orphans(entity, referrer), []), step, None
             elif step.keys:
@@ -152,7 +175,7 @@ class References:
         kind = element_type(layout.entity.attribute(attribute).type)
         sql = (
             f"SELECT k.n FROM unnest({unnested}) WITH ORDINALITY AS k({', '.join(columns)}, n)"
-            f" JOIN {qualified(self._schema, layout.entity.name)} t ON {on}"
+            f" JOIN {self.table(layout.entity)} t ON {on}"
             f" WHERE t.{quote(attribute)} = ANY(${len(kinds) + 1}::{kind}[])"
         )
         params = arrays(suspects)
@@ -165,7 +188,7 @@ class References:
         kind = element_type(parent.attribute(key).type)
         sql = (
             f"SELECT v FROM unnest($1::{kind}[]) AS k(v) WHERE NOT EXISTS"
-            f" (SELECT FROM {qualified(self._schema, parent.name)} p WHERE p.{quote(key)} = k.v)"
+            f" (SELECT FROM {self.table(parent)} p WHERE p.{quote(key)} = k.v)"
         )
         return self._statement("parent", parent.name, key, sql)
 
@@ -173,8 +196,8 @@ class References:
         key = parent.key[0]
         kind = element_type(parent.attribute(key).type)
         attribute = quote(referrer.attribute)
-        table = qualified(self._schema, referrer.entity.name)
-        home = qualified(self._schema, parent.name)
+        table = self.table(referrer.entity)
+        home = self.table(parent)
         sql = (
             f"SELECT v FROM unnest($1::{kind}[]) AS k(v)"
             f" WHERE (SELECT true FROM {table} c"
@@ -185,8 +208,8 @@ class References:
 
     def _orphans(self, parent: Entity, referrer: Referrer) -> Statement:
         attribute = quote(referrer.attribute)
-        table = qualified(self._schema, referrer.entity.name)
-        home = qualified(self._schema, parent.name)
+        table = self.table(referrer.entity)
+        home = self.table(parent)
         sql = (
             f"SELECT DISTINCT c.{attribute} FROM {table} c WHERE c.{attribute} IS NOT NULL"
             f"{_living(referrer)} AND NOT EXISTS"
@@ -194,19 +217,21 @@ class References:
         )
         return Statement(b"", sql.encode())
 
-    def _loosening(self, parent: Entity, referrer: Referrer) -> Statement:
-        key, home = quote(parent.key[0]), qualified(self._schema, parent.name)
+    def _loosening(self, parent: Entity, referrer: Referrer, *, keyed: bool = True) -> Statement:
+        key, home = quote(parent.key[0]), self.table(parent)
         found = referrer.entity.attribute(referrer.attribute)
         attribute = quote(referrer.attribute)
-        table = qualified(self._schema, referrer.entity.name)
+        table = self.table(referrer.entity)
         action = f"UPDATE {table} c SET {attribute} = NULL"
         if found.required or referrer.attribute in referrer.entity.key:
             action = f"DELETE FROM {table} c"
+        meant = f"= ANY($1::{element_type(found.type)}[])" if keyed else "IS NOT NULL"
         sql = (
-            f"{action} WHERE c.{attribute} = ANY($1::{element_type(found.type)}[])"
-            f" AND c.{quote(DELETED_AT)} IS NOT NULL"
+            f"{action} WHERE c.{attribute} {meant} AND c.{quote(DELETED_AT)} IS NOT NULL"
             f" AND NOT EXISTS (SELECT FROM {home} p WHERE p.{key} = c.{attribute})"
         )
+        if not keyed:
+            return Statement(b"", sql.encode())
         return self._statement("loosen", referrer.entity.name, referrer.attribute, sql)
 
     def _statement(self, purpose: str, entity: str, attribute: str, sql: str) -> Statement:

@@ -22,7 +22,7 @@ def located(transaction: Transaction, shape: Shape, row: Row, error: DataError) 
     """The same error with its attribute, if that can be found out."""
     if error.attribute is not None or not error.code.startswith("sqlstate_22"):
         return error
-    attribute = _no_text_in(shape.layout, row)
+    attribute = no_text_in(shape.layout, row)
     if attribute is not None:
         return no_text(attribute)
     present = tuple(i for i, value in enumerate(row) if isinstance(value, bytes))
@@ -37,7 +37,7 @@ def located(transaction: Transaction, shape: Shape, row: Row, error: DataError) 
     return error
 
 
-def _no_text_in(layout: Layout, row: Row) -> str | None:
+def no_text_in(layout: Layout, row: Row) -> str | None:
     """The first attribute whose value is not UTF-8 without NUL."""
     for name, value in zip(layout.columns, row, strict=True):
         if isinstance(value, bytes):

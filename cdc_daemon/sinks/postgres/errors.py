@@ -103,15 +103,28 @@ def refused(error: psycopg.Error, place: str) -> CdcError:
 
 
 def _data_error(error: psycopg.Error, code: str, known: frozenset[str]) -> DataError:
-    words = _AT_FAULT.get(code, "the database rejects a value")
     attribute = error.diag.column_name or _copy_column(error)
-    if attribute not in known:
-        attribute = None
+    return data_error(
+        code,
+        table=error.diag.table_name,
+        attribute=attribute if attribute in known else None,
+        constraint=error.diag.constraint_name,
+    )
+
+
+def data_error(
+    code: str,
+    *,
+    table: str | None = None,
+    attribute: str | None = None,
+    constraint: str | None = None,
+) -> DataError:
+    """The error of a row that the database rejects with this SQLSTATE."""
+    words = _AT_FAULT.get(code, "the database rejects a value")
+    at_table = f" ({table})" if table else ""
     place = f", attribute {attribute}" if attribute else ""
-    constraint = error.diag.constraint_name
     named = f", constraint {constraint}" if constraint else ""
-    table = f" ({error.diag.table_name})" if error.diag.table_name else ""
-    message = f"{words}{table}{place}{named}"
+    message = f"{words}{at_table}{place}{named}"
     return DataError(message[0].upper() + message[1:], code=f"sqlstate_{code}", attribute=attribute)
 
 

@@ -150,10 +150,10 @@ class PostgresSink:
     def begin_generation(self, slot: str, identity: SourceIdentity) -> Checkpoint:
         """Commit a ``snapshotting`` checkpoint that names slot and a new generation."""
         with self._connection() as connection, connection.transaction():
-            checkpoint = self._lease.begin_generation(connection, slot, identity)
-            by = f"snapshot generation {checkpoint.generation}"
+            before, _ = self._lease.generation(connection)
+            by = f"snapshot generation {before + 1}"
             failures.supersede(connection, self._lease.pipeline, by)
-        return checkpoint
+            return self._lease.begin_generation(connection, slot, identity)
 
     def save_progress(self, position: str) -> None:
         """Checkpoint idle progress."""
@@ -188,9 +188,10 @@ class PostgresSink:
             return commands.pending(connection, self._lease.pipeline)
 
     def finish_command(self, command: int, *, ok: bool, result: dict[str, object]) -> None:
-        """Note a command's result."""
-        with self._connection() as connection:
+        """Note a command's result. Raises Fenced: then the new holder carries it out."""
+        with self._connection() as connection, connection.transaction():
             commands.finish(connection, command, ok=ok, result=result)
+            self._lease.seen(connection)
 
     @contextmanager
     def _connection(self) -> Iterator[Connection]:

@@ -23,7 +23,7 @@ class Transaction:
     def __init__(self, wire: Wire) -> None:
         self._wire = wire
         self._pending = [_BEGIN]
-        self._begun = False
+        self.begun = False  # whether the server knows of it
         self._marks: list[str] = []
 
     def script(self, statements: Sequence[str], *feeds: Iterable[bytes]) -> list[PGresult]:
@@ -78,17 +78,17 @@ class Transaction:
 
     def commit(self, calls: Sequence[Call]) -> None:
         """Run the last calls and commit, in one round trip."""
-        if self._begun or calls:
+        if self.begun or calls:
             self.calls([*calls, _utility("COMMIT")])
 
     def rollback(self) -> None:
         """Undo everything."""
-        if self._begun:
+        if self.begun:
             self._wire.script(b"ROLLBACK")
 
     def _take(self) -> list[str]:
         taken, self._pending = self._pending, []
-        self._begun = True
+        self.begun = True
         return taken
 
 

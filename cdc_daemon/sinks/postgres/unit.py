@@ -34,16 +34,18 @@ from cdc_daemon.sinks.postgres.checkpoint import FENCED, Lease
 from cdc_daemon.sinks.postgres.dangling import References, written_rows
 from cdc_daemon.sinks.postgres.diagnosis import located
 from cdc_daemon.sinks.postgres.errors import translate
+from cdc_daemon.sinks.postgres.faults import faults_of
 from cdc_daemon.sinks.postgres.moving import rename
 from cdc_daemon.sinks.postgres.session import Session
 from cdc_daemon.sinks.postgres.sets import Caution, Sets
 from cdc_daemon.sinks.postgres.shape import Shape
 from cdc_daemon.sinks.postgres.singles import MOST, Singles
-from cdc_daemon.sinks.postgres.sweep import sweep
+from cdc_daemon.sinks.postgres.sweep import Sweep
 from cdc_daemon.sinks.postgres.transaction import Transaction
 from cdc_daemon.sinks.postgres.wire import Call, Statement
 
 _IMMEDIATE = Statement(b"cdc_immediate", b"SET CONSTRAINTS ALL IMMEDIATE")
+_FOREIGN_KEY = "sqlstate_23503"
 
 
 class Shapes:
@@ -81,9 +83,11 @@ class PostgresUnit:
     def savepoint(self) -> Iterator[None]:
         """What is done inside is undone when an exception leaves it; savepoints may nest."""
         self._transaction.mark()
+        last = self._last
         try:
             yield
         except BaseException:
+            self._last = last
             if self._session.alive:
                 with self._translated():
                     self._transaction.rollback_to_mark()
@@ -127,8 +131,17 @@ class PostgresUnit:
         return outcome
 
     def faults(self, steps: Sequence[Step]) -> dict[str, dict[Key, DataError]]:
-        """No row: only by applying them one by one are rows at fault told apart."""
-        return {}
+        """Entity keys, by mapping, of rows that can be told as sets to be at fault, and why."""
+        found: dict[str, dict[Key, DataError]] = {}
+        version = self._session.connection.info.server_version
+        with self._translated():
+            for step in steps:
+                shape = self._shapes.of(step.layout)
+                errors = faults_of(self._transaction, shape, step, version)
+                if errors:
+                    known = found.setdefault(step.layout.mapping, {})
+                    known |= {key: errors[key] for key in errors.keys() - known.keys()}
+        return found
 
     def dangling(self, steps: Sequence[Step]) -> dict[str, set[Key]]:
         """Entity keys, by mapping, that these steps leave in a broken reference."""
@@ -244,8 +257,7 @@ class PostgresUnit:
         before. That the epoch is not ours is known at the end of the ``with``, as Fenced.
         """
         failpoint("before_checkpoint_upsert")
-        if self._concerned:
-            self._check_constraints()
+        self._check_constraints()
         self._last = [
             self._lease.save(
                 position, commit_time=commit_time, transactions=transactions, changes=changes
@@ -253,42 +265,67 @@ class PostgresUnit:
         ]
 
     def save_snapshot(self, mapping_rows: dict[str, int]) -> None:
-        """Note a finished group of the snapshot. Raises Fenced."""
+        """Note a finished group of the snapshot.
+
+        DataError and Fenced as for ``save_checkpoint``.
+        """
+        self._check_constraints()
         with self._translated():
             self._transaction.begin()
-            connection = self._session.connection
-            self._lease.seen(connection)
             for mapping, rows in mapping_rows.items():
-                connection.execute(_CHUNK, {**self._lease.params, "mapping": mapping, "rows": rows})
+                params = {**self._lease.params, "mapping": mapping, "rows": rows}
+                self._session.connection.execute(_CHUNK, params)
 
     def finish_snapshot(
         self, layouts: Sequence[Layout], identity: SourceIdentity, position: str
     ) -> Outcome:
-        """Sweep rows that this generation did not see and set the checkpoint to streaming."""
+        """Sweep rows that this generation did not see and set the checkpoint to streaming.
+
+        The checkpoint's row is touched with the COMMIT: heartbeats go on meanwhile.
+        """
         outcome = Outcome()
         with self._translated():
             self._transaction.begin()
-            connection = self._session.connection
-            started = self._lease.finish_generation(connection, identity, position)
-            for layout in layouts:
-                sweep(self._transaction, self._shapes.of(layout), started, outcome)
+            _, started = self._lease.generation(self._session.connection)
+            shapes = list(map(self._shapes.of, layouts))
+            Sweep(self._transaction, self._references, shapes, started).run(outcome)
         self._concerned = True
         self._check_constraints()
+        self._last = [self._lease.finish(identity, position)]
         return outcome
 
     def _check_constraints(self) -> None:
-        with self.savepoint(), self._translated():
-            self._transaction.calls([(_IMMEDIATE, ())])
+        """Check what was put off, where something was: no COMMIT is to find it.
+
+        A tombstone may still refer to a row that went before it, in an earlier piece of the unit.
+        """
+        if not self._concerned:
+            return
+        try:
+            with self.savepoint(), self._translated():
+                self._transaction.calls([(_IMMEDIATE, ())])
+        except DataError as error:
+            loosening = self._references.loosen_everywhere()
+            if error.code != _FOREIGN_KEY or not loosening:
+                raise
+            with self.savepoint(), self._translated():
+                self._transaction.calls([*loosening, (_IMMEDIATE, ())])
 
     # --- its end ------------------------------------------------------------------------------
 
     def commit(self) -> None:
-        """Commit; Unreachable when it is not known whether it took effect."""
+        """Commit. Raises Fenced, and Unreachable when nobody knows whether it took effect.
+
+        The last call locks the checkpoint's row, so nothing slow may come after it.
+        """
+        if self._transaction.begun and not self._last:
+            self._check_constraints()
+            self._last = [self._lease.hold()]
         failpoint("before_sink_commit")
         try:
             self._transaction.commit(self._last)
         except psycopg.Error as exc:
-            if exc.sqlstate == FENCED and self._last:
+            if exc.sqlstate == FENCED:
                 raise self._lease.fenced() from exc
             raise translate(exc) from exc
 

@@ -1,0 +1,193 @@
+"""Rows at fault are told as sets, with the very error that each alone would give."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+import pytest
+
+from cdc_daemon.model.changes import UNCHANGED, Row
+from cdc_daemon.model.effects import Delete, Key, Patch, Rename, Step, Truncate, Upsert
+from cdc_daemon.model.errors import DataError
+from cdc_daemon.model.ports import Sink, UnitOfWork
+from tests.contract.shapes import CUSTOMERS, MATERIALS, REFERRED
+from tests.contract.targets import Target
+
+NUMBER = 5000
+Told = tuple[str, str, str | None]
+
+NOT_NULL = ("ALTER note SET NOT NULL", "ALTER note DROP NOT NULL")
+NARROW = ("ALTER name TYPE varchar(6)", "ALTER name TYPE text")
+PADDED = ("ALTER name TYPE char(6)", "ALTER name TYPE text")
+SHORT = ("ADD CONSTRAINT short CHECK (length(note) < 8)", "DROP CONSTRAINT short")
+TWO = ('ADD CONSTRAINT "a b" CHECK (name <= note)', 'DROP CONSTRAINT "a b"')
+DIVIDES = ("ADD CONSTRAINT div CHECK (1 / length(note) >= 0)", "DROP CONSTRAINT div")
+WHOLE = ("ADD CONSTRAINT whole CHECK (material IS NOT NULL)", "DROP CONSTRAINT whole")
+OTHER = ("ADD CONSTRAINT other CHECK (deleted_at > '2000-01-01')", "DROP CONSTRAINT other")
+
+
+@contextmanager
+def altered(target: Target, *changes: tuple[str, str]) -> Iterator[None]:
+    """The materials' table altered for a while; it must be empty at the end."""
+    with ExitStack() as stack:
+        for change, back in changes:
+            target.alter(MATERIALS, change)
+            stack.callback(target.alter, MATERIALS, back)
+        stack.callback(target.clear)
+        yield
+
+
+def materials(*values: tuple[bytes | None, bytes | None], number: int = 40) -> list[Row]:
+    """Good rows, with these names and notes among them under the keys ``bad0``, ``bad1`` ..."""
+    rows: list[Row] = [(b"k%d" % n, b"a", b"b") for n in range(number)]
+    for n, (name, note) in enumerate(values):
+        rows.insert((n * 37) % len(rows), (b"bad%d" % n, name, note))
+    return rows
+
+
+def told(error: DataError) -> Told:
+    return error.code, error.message, error.attribute
+
+
+def singly(unit: UnitOfWork, rows: list[Row]) -> dict[Key, Told]:
+    """What each row alone gives, where it gives an error."""
+    found: dict[Key, Told] = {}
+    for row in rows:
+        try:
+            with unit.savepoint():
+                unit.apply([Upsert(layout=MATERIALS, rows=[row])])
+        except DataError as error:
+            found[MATERIALS.key_of(row)] = told(error)
+    return found
+
+
+def asked(unit: UnitOfWork, *steps: Step) -> dict[Key, Told]:
+    """What is told after the steps failed."""
+    with pytest.raises(DataError):
+        unit.apply(steps)
+    found = unit.faults(steps).get(MATERIALS.mapping, {})
+    return {key: told(error) for key, error in found.items()}
+
+
+CASES: dict[str, tuple[list[tuple[str, str]], list[tuple[bytes | None, bytes | None]]]] = {
+    "not null": ([NOT_NULL], [(b"x", None), (None, None)]),
+    "narrowed": ([NARROW], [(b"seven77", b"x"), ("äöüßäöü".encode(), None), (b"12345678", b"")]),
+    "padded": ([PADDED], [(b"seven77", b"x")]),
+    "check": ([SHORT], [(b"x", b"12345678"), (None, b"123456789")]),
+    "quoted check": ([TWO], [(b"b", b"a"), (b"b", b"B"), ("ä".encode(), b"b")]),
+    "no text": ([SHORT], [(b"a\0b", b"x"), (b"\xff", b"12345678"), (b"x", b"\0")]),
+    "several": (
+        [NOT_NULL, NARROW, SHORT, TWO],
+        [
+            (b"x", None),
+            (b"seven77", b"x"),
+            (b"seven77", None),
+            (b"a", b"12345678"),
+            (b"z", b"123456789"),
+            (b"z", b"y"),
+            (b"a\0b", None),
+        ],
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("fresh", [True, False])
+def test_what_is_told_is_what_each_row_alone_gives(
+    target: Target, sink: Sink, case: str, fresh: bool
+) -> None:
+    """The same rows, codes, words and attributes; and the unit goes on as before."""
+    changes, values = CASES[case]
+    rows = materials(*values)
+    with altered(target, *changes):
+        with sink.begin() as unit:
+            found = asked(unit, Upsert(layout=MATERIALS, rows=rows, fresh=fresh))
+            assert found == singly(unit, rows)
+            assert set(found) == {(b"bad%d" % n,) for n in range(len(values))}
+        assert len(target.living(MATERIALS)) == 40
+
+
+def test_values_that_fit_are_not_told(target: Target, sink: Sink) -> None:
+    """NULL passes a check, spaces beyond the end are cut, and a text of the whole length fits."""
+    fitting: list[tuple[bytes | None, bytes | None]] = [
+        (None, None),
+        (b"123456   ", None),
+        ("äöüäöü".encode(), "öööööüü".encode()),
+    ]
+    with altered(target, NARROW, SHORT), sink.begin() as unit:
+        found = asked(unit, Upsert(layout=MATERIALS, rows=materials((b"seven77", b"x"), *fitting)))
+        assert set(found) == {(b"bad0",)}
+
+
+def test_several_at_once_in_many_rows(target: Target, sink: Sink) -> None:
+    """One row in a hundred, of every kind; the rest then goes in as a set."""
+    bad: list[tuple[bytes | None, bytes | None]] = [
+        (b"x", None),
+        (b"seven77", b"x"),
+        (b"x", b"12345678"),
+    ]
+    rows = materials(*bad * 17, number=NUMBER)
+    with altered(target, NOT_NULL, NARROW, SHORT):
+        with sink.begin() as unit:
+            found = asked(unit, Upsert(layout=MATERIALS, rows=rows, fresh=True))
+            assert set(found) == {(b"bad%d" % n,) for n in range(51)}
+            assert {code for code, _, _ in found.values()} == {
+                "sqlstate_23502",
+                "sqlstate_22001",
+                "sqlstate_23514",
+            }
+            good = [row for row in rows if MATERIALS.key_of(row) not in found]
+            unit.apply([Upsert(layout=MATERIALS, rows=good, fresh=True)])
+        assert len(target.living(MATERIALS)) == NUMBER
+
+
+def test_nothing_is_told_of_good_rows(target: Target, sink: Sink) -> None:
+    """Nor of steps that write no rows, nor where another source row holds the key."""
+    with sink.begin() as unit:
+        good = Upsert(layout=MATERIALS, rows=materials())
+        unit.apply([good])
+        steps: list[Step] = [
+            good,
+            Delete(layout=MATERIALS, keys=[(b"k1",)], times=[1]),
+            Truncate(layout=MATERIALS, time=1),
+            Rename(layout=MATERIALS, pairs=[((b"k2",), (b"k3", None, None))]),
+            Upsert(layout=REFERRED, rows=[(b"k4", None, None)], source_keys=[(b"1",)]),
+            Upsert(layout=CUSTOMERS, rows=[]),
+        ]
+        assert unit.faults(steps) == {}
+        assert unit.faults([]) == {}
+
+
+@pytest.mark.parametrize("change", [DIVIDES, WHOLE, OTHER], ids=["fails", "whole row", "other"])
+def test_a_check_that_cannot_be_told_leaves_the_others(
+    target: Target, sink: Sink, change: tuple[str, str]
+) -> None:
+    """One that fails over some row, or looks at more than the row carries."""
+    values: list[tuple[bytes | None, bytes | None]] = [(b"seven77", b"x"), (b"x", b"")]
+    with altered(target, NARROW, change), sink.begin() as unit:
+        found = asked(unit, Upsert(layout=MATERIALS, rows=materials(*values)))
+        assert set(found) == {(b"bad0",)}
+
+
+def test_a_patch_is_told_by_the_columns_it_carries(target: Target, sink: Sink) -> None:
+    """Only of rows that live: others would be missing, not at fault."""
+    rows = materials((b"x", b"y"), (b"x", b"y"), (b"x", b"y"))
+    patched: list[Row] = [(row[0], UNCHANGED, b"n") for row in rows]
+    patched += [(b"bad0", UNCHANGED, None), (b"bad1", UNCHANGED, b"12345678")]
+    patched += [(b"absent", UNCHANGED, None), (b"\0", UNCHANGED, b"x")]
+    step = Patch(
+        layout=MATERIALS,
+        unchanged=frozenset({1}),
+        rows=list({MATERIALS.key_of(row): row for row in patched}.values()),
+    )
+    with altered(target, NOT_NULL, NARROW, SHORT, TWO), sink.begin() as unit:
+        unit.apply([Upsert(layout=MATERIALS, rows=[(key, b"a", b"b") for key, *_ in rows])])
+        unit.apply([Delete(layout=MATERIALS, keys=[(b"bad2",)], times=[1])])
+        found = asked(unit, step)
+        codes = {key: (code, attribute) for key, (code, _, attribute) in found.items()}
+        assert codes == {
+            (b"bad0",): ("sqlstate_23502", "note"),
+            (b"bad1",): ("sqlstate_23514", None),
+            (b"\0",): ("sqlstate_22021", "code"),
+        }
