@@ -256,6 +256,7 @@ class _Segment:
                 self.fresh = False
                 self.earlier.setdefault(key, _Gone(run.layout, time, source_key))
                 continue
+            self.gone.pop(key, None)  # the order is that of the last deletes
             self.gone[key] = _Gone(run.layout, time, source_key)
             if not run.layout.soft:
                 self.rows.pop(key, None)
@@ -287,11 +288,12 @@ class _Segment:
         return found + _delete_steps(self.gone)
 
     def _delete_returned(self) -> None:
-        """A source row that was deleted and came back under another key: the old one goes first,
-        while its reference still names it."""
-        living = set(self.source_of.values())
+        """A source row that was deleted and came back under another key: the old key goes first,
+        while the row's reference still names it."""
+        last = {what.source_key: key for key, what in self.gone.items()}
+        last |= {owner: key for key, owner in self.source_of.items()}
         for key, what in list(self.gone.items()):
-            if what.source_key in living:
+            if what.source_key is not None and last[what.source_key] != key:
                 self.earlier.setdefault(key, self.gone.pop(key))
                 self.rows.pop(key, None)
 
@@ -306,28 +308,12 @@ class _Segment:
                 whole.append(row)
         found: list[Step] = []
         if whole:
-            found += self._upserts(layout, whole)
+            owners = None
+            if layout.reference is not None:
+                owners = [self._owner(layout.key_of(row)) for row in whole]
+            found.append(Upsert(layout=layout, rows=whole, fresh=self.fresh, source_keys=owners))
         for unchanged, rows in patches.items():
             found.append(Patch(layout=layout, unchanged=unchanged, rows=rows))
-        return found
-
-    def _upserts(self, layout: Layout, rows: list[Row]) -> list[Upsert]:
-        """One step, or several where a source row stands for several keys, the living one last."""
-        if layout.reference is None:
-            return [Upsert(layout=layout, rows=rows, fresh=self.fresh)]
-        owners = [self._owner(layout.key_of(row)) for row in rows]
-        if len(set(owners)) == len(owners):
-            return [Upsert(layout=layout, rows=rows, fresh=self.fresh, source_keys=owners)]
-        found: list[Upsert] = []
-        turns: dict[Key, int] = {}
-        for row, owner in zip(rows, owners, strict=True):
-            turn = turns[owner] = turns.get(owner, -1) + 1
-            if turn == len(found):
-                found.append(Upsert(layout=layout, rows=[], source_keys=[]))
-            found[turn].rows.append(row)
-            names = found[turn].source_keys
-            assert names is not None
-            names.append(owner)
         return found
 
     def _owner(self, key: Key) -> Key:
