@@ -63,6 +63,11 @@ class References:
         """The table of an entity."""
         return qualified(self._schema, entity.name)
 
+    @property
+    def tables(self) -> list[str]:
+        """The tables of all entities."""
+        return list(map(self.table, self._entities.values()))
+
     def of(self, entity: Entity) -> Sequence[Referrer]:
         """Who refers to an entity."""
         return self._referrers.get(entity.name, ())
