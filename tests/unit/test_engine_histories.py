@@ -22,7 +22,7 @@ NUMBERS = ("A", "B", "C", "D", "E")
 POISON_NOTES, POISON_NAMES = ("poison",), ("too long",)  # refused by a CHECK, and by the mapping
 NOTES = (None, "", "short", "hidden", "a long text", "another long text")
 KINDS = ("write", "write", "write", "write", "move", "number", "delete", "truncate")
-SEEDS = range(400)
+SEEDS = range(120)
 Transaction = list[list[Change]]
 
 

@@ -124,14 +124,27 @@ class Shape:
         return _unnamed(f"DELETE FROM {self.table} t USING {using} WHERE {on}")
 
     @cached_property
+    def delete_owned(self) -> Statement:
+        """The same, of rows that their owner's reference names: key parts, source key parts."""
+        using, on = self._unnested(owned=True)
+        return _unnamed(f"DELETE FROM {self.table} t USING {using} WHERE {on}")
+
+    @cached_property
     def bury(self) -> Statement:
         """Set ``deleted_at`` by arrays of key parts and one of moments (µs since 1970)."""
-        using, on = self._unnested(extra="bigint")
-        sql = (
+        return self._bury(owned=False)
+
+    @cached_property
+    def bury_owned(self) -> Statement:
+        """The same, of rows that the reference of their owner names: then source key parts."""
+        return self._bury(owned=True)
+
+    def _bury(self, *, owned: bool) -> Statement:
+        using, on = self._unnested(extra="bigint", owned=owned)
+        return _unnamed(
             f"UPDATE {self.table} t SET {quote(DELETED_AT)} = {_MOMENT.format('k.x')},"
             f" {quote(LAST_SYNC)} = now() FROM {using} WHERE {on}{self._living('t')}"
         )
-        return _unnamed(sql)
 
     @cached_property
     def forget_many(self) -> Statement:
@@ -304,19 +317,33 @@ class Shape:
             f" WHERE ROW({before}) IS DISTINCT FROM ROW({after})"
         )
 
-    def _unnested(self, *, extra: str = "", ordinal: bool = False) -> tuple[str, str]:
-        """``unnest(…) AS k(…)`` over arrays of key parts, and its join condition with ``t``."""
+    def _unnested(
+        self, *, extra: str = "", ordinal: bool = False, owned: bool = False
+    ) -> tuple[str, str]:
+        """``unnest(…) AS k(…)`` over arrays of key parts, and its join condition with ``t``.
+
+        ``extra``: one more array of that type, as ``x``. ``owned``: then arrays of source key
+        parts, whose reference has to name the row.
+        """
         columns = [f"k{i}" for i in range(len(self.keys))]
-        kinds = list(self.key_types)
-        if extra:
-            kinds.append(extra)
+        sources = [f"s{i}" for i in range(len(self.sources))] if owned else []
+        kinds = [
+            *self.key_types,
+            *([extra] if extra else ()),
+            *(self.source_types if owned else ()),
+        ]
         arrays = ", ".join(f"${i}::{kind}[]" for i, kind in enumerate(kinds, 1))
-        names = columns + (["x"] if extra else []) + (["n"] if ordinal else [])
-        on = " AND ".join(
-            f"t.{quote(key)} = k.{name}" for key, name in zip(self.keys, columns, strict=True)
-        )
+        names = [*columns, *(["x"] if extra else ()), *sources, *(["n"] if ordinal else ())]
+        on = [f"t.{quote(key)} = k.{name}" for key, name in zip(self.keys, columns, strict=True)]
+        if owned:
+            pairs = [
+                *zip(self.sources, sources, strict=True),
+                *zip(self.targets, columns, strict=True),
+            ]
+            named = " AND ".join(f"r.{quote(name)} = k.{column}" for name, column in pairs)
+            on.append(f"EXISTS (SELECT FROM {self.reference} r WHERE {named})")
         suffix = " WITH ORDINALITY" if ordinal else ""
-        return f"unnest({arrays}){suffix} AS k({', '.join(names)})", on
+        return f"unnest({arrays}){suffix} AS k({', '.join(names)})", " AND ".join(on)
 
 
 def _dollars(count: int) -> str:

@@ -121,11 +121,14 @@ def present_in(step: Patch) -> tuple[int, ...]:
 
 
 def delete_call(shape: Shape, step: Delete) -> Call:
-    """The statement that deletes a step's keys."""
+    """The statement that deletes a step's keys, as far as they are their owners'."""
+    owners = [] if step.owners is None else arrays(step.owners)
     if not step.layout.soft:
-        return shape.delete, arrays(step.keys)
+        statement = shape.delete if step.owners is None else shape.delete_owned
+        return statement, [*arrays(step.keys), *owners]
+    statement = shape.bury if step.owners is None else shape.bury_owned
     moments = array([b"%d" % time for time in step.times])
-    return shape.bury, [*arrays(step.keys), moments]
+    return statement, [*arrays(step.keys), moments, *owners]
 
 
 def params(values: Sequence[object]) -> list[Param]:
