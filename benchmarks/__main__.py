@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 import signal
 import sys
@@ -32,7 +31,6 @@ _TENTH = Size(rows=100_000, huge_rows=500_000, latency_seconds=2.0, idle_seconds
 @click.option(
     "--json", "path", type=click.Path(dir_okay=False, path_type=Path), help="Results go here."
 )
-@click.option("--profile", type=click.Path(path_type=Path), help="CDC_PROFILE for the worker.")
 def main(
     names: tuple[str, ...],
     only: tuple[str, ...],
@@ -40,12 +38,9 @@ def main(
     pairs: int | None,
     rows: int | None,
     path: Path | None,
-    profile: Path | None,
 ) -> None:
     """Measure the daemon beside native logical replication, all figures or those named."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    if profile is not None:
-        os.environ["CDC_PROFILE"] = str(profile.resolve())
     size = _size(quick, rows)
     figures = chosen(frozenset(names + only))
     try:

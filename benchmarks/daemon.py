@@ -79,7 +79,7 @@ class Daemon:
         self.start()
 
     def start(self) -> None:
-        """Start the supervisor; the environment goes along (CDC_PROFILE)."""
+        """Start the supervisor."""
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
                 [*PROGRAM, *run_arguments(self._config)],

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from cdc_daemon.model.errors import DataError
 from cdc_daemon.sinks.postgres.arrays import array, arrays
-from cdc_daemon.sinks.postgres.copytext import CHUNK_ROWS, copy_text, feed
+from cdc_daemon.sinks.postgres.copytext import CHUNK_ROWS, copy_text, feed, feed_both
 
 Fields = tuple[bytes | None, ...]
 NASTY = [b"", b"\\N", b"\\", b"\t", b"\n", b"\r", b"\\.", b"a\\\tb", b"\\x00", b"\xc3\xa9"]
@@ -45,6 +45,17 @@ def _field(raw: bytes) -> bytes | None:
 def test_rows_survive(rows: list[Fields]) -> None:
     """NULL, empty and ``\\N`` stay three things."""
     assert decode(copy_text(rows)) == rows
+
+
+def test_two_feeds_of_the_same_rows() -> None:
+    """The second holds the other rows and, behind them, the columns taken of the first."""
+    number = 2 * CHUNK_ROWS + 3
+    rows: list[Fields] = [(b"%d" % n, b"a\tb" if n % 7 else None) for n in range(number)]
+    others: list[Fields] = [(b"\\%d" % n,) for n in range(number)]
+    first, second = feed_both(rows, others, (1, 0))
+    assert decode(b"".join(first)) == rows
+    expected = [(other, b, a) for (other,), (a, b) in zip(others, rows, strict=True)]
+    assert decode(b"".join(second)) == expected
 
 
 def test_rows_of_different_widths_are_refused() -> None:

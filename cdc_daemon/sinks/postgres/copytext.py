@@ -14,16 +14,49 @@ CHUNK_ROWS = 512
 NULL = rb"\N"
 
 
-def copy_text(rows: Sequence[Sequence[object]]) -> bytes:
-    """COPY text of these rows, of one width; values are bytes, or None for NULL."""
-    columns: list[Sequence[bytes]] = [_escaped(column) for column in zip(*rows, strict=True)]
-    return b"\n".join(map(b"\t".join, zip(*columns, strict=True))) + b"\n"
+Rows = Sequence[Sequence[object]]
+"""Rows of one width; values are bytes, or None for NULL."""
+
+Columns = list[Sequence[bytes]]
 
 
-def feed(rows: Sequence[Sequence[object]]) -> Iterator[bytes]:
+def copy_text(rows: Rows) -> bytes:
+    """COPY text of these rows."""
+    return _lines(_columns(rows))
+
+
+def feed(rows: Rows) -> Iterator[bytes]:
     """COPY text of many rows, in chunks."""
     for start in range(0, len(rows), CHUNK_ROWS):
         yield copy_text(rows[start : start + CHUNK_ROWS])
+
+
+def feed_both(
+    rows: Rows, others: Rows, taken: Sequence[int]
+) -> tuple[Iterator[bytes], Iterator[bytes]]:
+    """COPY text of rows, and of ``others`` followed by the columns ``taken`` of the rows.
+
+    The second feed is made while the first is taken, from the same columns, and is complete only
+    when the first has been taken to its end.
+    """
+    made: list[bytes] = []
+
+    def first() -> Iterator[bytes]:
+        for start in range(0, len(rows), CHUNK_ROWS):
+            columns = _columns(rows[start : start + CHUNK_ROWS])
+            yield _lines(columns)
+            beside = _columns(others[start : start + CHUNK_ROWS])
+            made.append(_lines([*beside, *(columns[i] for i in taken)]))
+
+    return first(), iter(made)
+
+
+def _columns(rows: Rows) -> Columns:
+    return [_escaped(column) for column in zip(*rows, strict=True)]
+
+
+def _lines(columns: Columns) -> bytes:
+    return b"\n".join(map(b"\t".join, zip(*columns, strict=True))) + b"\n"
 
 
 def _escaped(column: Sequence[bytes | None]) -> Sequence[bytes]:

@@ -17,7 +17,7 @@ from psycopg.pq.abc import PGresult
 from cdc_daemon.model.changes import Row
 from cdc_daemon.model.effects import Delete, Key, Outcome, Patch, Truncate, Upsert
 from cdc_daemon.sinks.postgres.arrays import array, arrays
-from cdc_daemon.sinks.postgres.copytext import feed
+from cdc_daemon.sinks.postgres.copytext import feed, feed_both
 from cdc_daemon.sinks.postgres.names import DELETED_AT, LAST_SYNC, quote
 from cdc_daemon.sinks.postgres.shape import Shape
 from cdc_daemon.sinks.postgres.singles import (
@@ -131,7 +131,7 @@ class Sets:
         statements, feeds = [shape.copy_table], [feed(step.rows)]
         if step.source_keys is not None:
             statements.append(shape.copy_references)
-            feeds.append(feed(_references(shape, step.rows, step.source_keys)))
+            feeds = [*feed_both(step.rows, step.source_keys, shape.layout.key)]
         self._transaction.mark()
         try:
             self._transaction.script(statements, *feeds)
@@ -195,14 +195,3 @@ def states(transaction: Transaction, shape: Shape, keys: Sequence[Key]) -> dict[
 
 def _slices(rows: Sequence[Row]) -> Iterator[Sequence[Row]]:
     return (rows[start : start + SLICE_ROWS] for start in range(0, len(rows), SLICE_ROWS))
-
-
-def _references(
-    shape: Shape, rows: Sequence[Row], source_keys: Sequence[Key]
-) -> list[Sequence[object]]:
-    """Rows of the reference table: source key, entity key."""
-    if len(shape.keys) == 1:
-        index = shape.layout.key[0]
-        return [(*source, row[index]) for source, row in zip(source_keys, rows, strict=True)]
-    keys = map(shape.layout.key_of, rows)
-    return [(*source, *key) for source, key in zip(source_keys, keys, strict=True)]
