@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from cdc_daemon.config.schema import FieldConfig
 from cdc_daemon.mapping.convert import Conversion, ConversionUnsupported, conversion
+from cdc_daemon.mapping.row_ids import RefTarget, row_id
 from cdc_daemon.model.changes import UNCHANGED, ColumnType, Invalid, Relation, Row, Value
 from cdc_daemon.model.entities import Attribute
 from cdc_daemon.model.errors import DataError, suggest
@@ -120,10 +121,10 @@ def compile_field(
     relation: Relation,
     nulls: Nulls,
     tag: str,
-    target: str | None = None,
+    target: RefTarget | None = None,
 ) -> Field:
-    """Compile one field. ``tag`` makes its names unique in the generated code; ``target`` is the
-    mapping through which a ``ref`` is resolved.
+    """Compile one field. ``tag`` makes its names unique in the generated code; ``target`` is where
+    a ``ref`` leads.
 
     Raises FieldError for unknown columns, types that cannot fit, and bad expressions.
     """
@@ -145,6 +146,14 @@ def position(relation: Relation, column: str) -> int:
         raise FieldError(
             f"table {relation.name} has no column {column!r}{suggest(column, known)}"
         ) from None
+
+
+def _placed_position(relation: Relation, column: str, part: str) -> int:
+    """The same, with the part of the field's configuration that names the column."""
+    try:
+        return position(relation, column)
+    except FieldError as error:
+        raise FieldError(str(error), (part,)) from None
 
 
 def _const(attribute: Attribute, config: FieldConfig, tag: str) -> Field:
@@ -227,7 +236,7 @@ def _column(
     attribute: Attribute, config: FieldConfig, relation: Relation, nulls: Nulls, tag: str
 ) -> Field:
     assert config.column is not None
-    index = position(relation, config.column)
+    index = _placed_position(relation, config.column, "from")
     type_ = relation.columns[index].type
     null_texts = nulls.of(type_, ref=False)
     rule = _conversion(ColumnType("text") if config.map else type_, attribute, config)
@@ -329,33 +338,64 @@ def _reference(
     relation: Relation,
     nulls: Nulls,
     tag: str,
-    target: str | None,
+    target: RefTarget | None,
 ) -> Field:
-    """The source row's id passes through; resolution replaces it with the entity key."""
+    """The source row's id, as the table meant prints it; resolution puts the entity key there."""
     if target is None:
         raise FieldError(
             f"attribute {attribute.name!r} refers to a table that no mapping of this source reads",
             ("from",),
         )
     assert config.ref is not None
-    index = position(relation, config.ref)
-    null_texts = nulls.of(relation.columns[index].type, ref=True)
-    if not null_texts:
+    index = _placed_position(relation, config.ref, "ref")
+    type_ = relation.columns[index].type
+    null_texts = nulls.of(type_, ref=True)
+    convert = _row_id(config.ref, type_, target)
+    if convert is None and not null_texts:
         return Field(
-            attribute=attribute, inputs=(index,), environment={}, ref=target, invalid=config.invalid
+            attribute=attribute, inputs=(index,), environment={}, ref=target.mapping,
+            invalid=config.invalid,
+        )  # fmt: skip
+    field = _converted(attribute, config, index, null_texts, convert, False, tag)
+    if type_.name == "char" and null_texts:
+        field = _padded(field, null_texts, convert, tag)
+    return replace(field, ref=target.mapping)
+
+
+def _row_id(column: str, type_: ColumnType, target: RefTarget) -> Callable[[bytes], bytes] | None:
+    """How the ids of a column are looked up. Raises FieldError where none can be."""
+    if target.identity is None:
+        return None
+    names = ", ".join(found.name for found in target.identity)
+    if len(target.identity) != 1:
+        raise FieldError(
+            f"a 'ref' needs a table whose rows one column identifies; {target.table} has "
+            f"{names or 'none'}",
+            ("from",),
         )
-    field = _converted(attribute, config, index, null_texts, None, False, tag)
-    if relation.columns[index].type.name == "char":
-        field = _padded(field, null_texts, tag)
-    return replace(field, ref=target)
+    try:
+        return row_id(type_, target.identity[0].type)
+    except ConversionUnsupported as error:
+        raise FieldError(
+            f"column {column!r} cannot hold ids of {target.table}, which are its {names!r}: "
+            f"{error}",
+            ("ref",),
+        ) from None
 
 
-def _padded(field: Field, null_texts: frozenset[bytes], tag: str) -> Field:
-    """An id in a char column: its blanks stay, as in the row it means; NULL texts know none."""
+def _padded(
+    field: Field,
+    null_texts: frozenset[bytes],
+    convert: Callable[[bytes], bytes] | None,
+    tag: str,
+) -> Field:
+    """An id in a char column: NULL texts know none of its padding."""
     bare = frozenset(text.rstrip(b" ") for text in null_texts)
 
     def function(value: Text) -> Text:
-        return None if value is None or value.rstrip(b" ") in bare else value
+        if value is None or value.rstrip(b" ") in bare:
+            return None
+        return value if convert is None else convert(value)
 
     call = f"f{tag}"
     return replace(field, function=function, inline=f"{call}({{0}})", environment={call: function})

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 
 from cdc_daemon.config.configuration import Configuration
 from cdc_daemon.config.schema import FieldConfig, MappingConfig
+from cdc_daemon.mapping.conversion_rule import INTEGERS
 from cdc_daemon.mapping.convert import conversion
 from cdc_daemon.mapping.expression import parse
 from cdc_daemon.model.changes import ColumnType, Relation
@@ -23,7 +24,6 @@ from cdc_daemon.verify.rejection import Reason, rejections
 
 TEXT_LIKE = frozenset({"text", "varchar", "char"})
 _TEXT = ColumnType("text")
-_INTEGERS = frozenset({"smallint", "integer", "bigint"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -257,12 +257,16 @@ def _listed(texts: Iterable[str]) -> str:
 
 def _as_type(value: str, type_: ColumnType, wanted: ColumnType) -> str:
     """A value that an index of the wanted type can look up; NULL where it is no such value."""
-    numbers = {*_INTEGERS, "numeric"}
+    numbers = {*INTEGERS, "numeric"}
     if type_.name == wanted.name or {type_.name, wanted.name} <= numbers:
         return f"({value})"
     text = f"({value})::text"
-    if wanted.name in _INTEGERS:
-        return rf"(CASE WHEN {text} ~ '^-?\d{{1,18}}$' THEN {text}::bigint END)"
+    if wanted.name in INTEGERS:
+        number = f"{text}::numeric BETWEEN {-(1 << 63)} AND {(1 << 63) - 1}"
+        whole = rf"{text} ~ '^-?[0-9]{{1,19}}$'"
+        return f"(CASE WHEN {whole} THEN CASE WHEN {number} THEN {text}::bigint END END)"
+    if wanted.name == "numeric":
+        return rf"(CASE WHEN {text} ~ '^-?[0-9]+(\.[0-9]+)?$' THEN {text}::numeric END)"
     if wanted.name == "uuid":
         return rf"(CASE WHEN {text} ~* '^[0-9a-f]{{8}}(-[0-9a-f]{{4}}){{3}}-[0-9a-f]{{12}}$' THEN {text}::uuid END)"  # noqa: E501
     if wanted.name == "char":
