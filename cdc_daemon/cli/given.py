@@ -16,6 +16,7 @@ import click
 
 if TYPE_CHECKING:
     from cdc_daemon.config.configuration import Configuration
+    from cdc_daemon.config.load import Examine
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -40,11 +41,15 @@ class Given:
         listed = os.environ.get(CONFIG_VARIABLE, "")
         return [Path(name) for name in listed.split(os.pathsep) if name] or [DEFAULT_CONFIG]
 
-    def load(self, *, resolve_secrets: bool = True) -> Configuration:
+    def load(
+        self, *, resolve_secrets: bool = True, examine: Examine | None = None
+    ) -> Configuration:
         """Read and check the configuration. Raises ConfigurationError with every problem."""
         from cdc_daemon.config.load import load
 
-        return load(self.files, environ=os.environ, resolve_secrets=resolve_secrets)
+        return load(
+            self.files, environ=os.environ, resolve_secrets=resolve_secrets, examine=examine
+        )
 
     def load_with_warnings(self) -> Configuration:
         """The same, and its warnings on stderr."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import quote
@@ -32,13 +32,22 @@ from cdc_daemon.model.errors import ConfigurationError, suggest
 M = TypeVar("M", bound=BaseModel)
 
 
+Examine = Callable[[MappingConfig], Iterable[tuple[Keys, str]]]
+"""What else is wrong with a mapping that is valid by itself: where, and what."""
+
+
 def load(
-    paths: Sequence[Path], *, environ: Mapping[str, str], resolve_secrets: bool = True
+    paths: Sequence[Path],
+    *,
+    environ: Mapping[str, str],
+    resolve_secrets: bool = True,
+    examine: Examine | None = None,
 ) -> Configuration:
     """Read and check a configuration.
 
     Raises ConfigurationError with every problem found. With ``resolve_secrets`` False, files and
-    credentials that are not there are no problem (the result then cannot connect).
+    credentials that are not there are no problem (the result then cannot connect). ``examine``:
+    called for every mapping, for checks that this package does not know.
     """
     merged = read_files(paths)
     findings = Findings(merged.spots)
@@ -47,6 +56,9 @@ def load(
     data = Secrets(environ, resolve=resolve_secrets).read(merged.data, findings)
     written = _sections(data, findings, whole=not merged.broken)
     _warn_of_passwords(written, merged, findings)
+    if examine is not None:
+        for path, what in (found for mapping in written.mappings for found in examine(mapping)):
+            findings.problem(what, path)
     entities = {} if merged.broken else check_and_build(written, findings)
     if findings.problems or written.target is None:
         raise ConfigurationError(_in_order(findings, merged))

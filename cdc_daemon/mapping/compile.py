@@ -247,7 +247,9 @@ class _Compilation:
         if not self.mapping.where:
             return None, ()
         try:
-            expression, types = checked_expression(self.mapping.where, self.relation, "where")
+            expression, types = checked_expression(
+                self.mapping.where, self.relation, "where", condition=True
+            )
             compiled = expression.compile_predicate(types)
             columns = sorted(expression.columns)
             return compiled, tuple(position(self.relation, column) for column in columns)

@@ -204,9 +204,12 @@ def _expression(attribute: Attribute, config: FieldConfig, relation: Relation, t
 
 
 def checked_expression(
-    text: str, relation: Relation, part: str
+    text: str, relation: Relation, part: str, *, condition: bool = False
 ) -> tuple[Expression, dict[str, ColumnType]]:
-    """Parse an expression and check it against a relation. Raises FieldError."""
+    """Parse an expression and check it against a relation; ``condition``: it must be boolean.
+
+    Raises FieldError.
+    """
     from cdc_daemon.mapping.expression import (
         ExpressionError,
         parse,
@@ -217,10 +220,11 @@ def checked_expression(
         expression = parse(text)
         for column in sorted(expression.columns):
             position(relation, column)
-        expression.check(types)
-    except ExpressionError as error:
-        raise FieldError(str(error), (part,)) from None
-    except FieldError as error:
+        if condition:
+            expression.check_predicate(types)
+        else:
+            expression.check(types)
+    except (ExpressionError, FieldError) as error:
         raise FieldError(str(error), (part,)) from None
     return expression, types
 

@@ -307,3 +307,45 @@ def test_sqlglot_is_imported_only_for_an_expression() -> None:
         "assert 'sqlglot' in sys.modules\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize(
+    "text, complaints",
+    [
+        ("a + b", 0),
+        ("UPPER(a) || LOWER(b)", 0),
+        ("CASE WHEN a > 1 THEN 'x' ELSE NULL END", 0),
+        ("a IN (1, NULL) AND b BETWEEN 1 AND 2 OR c IS NULL", 0),
+        ("EXTRACT(YEAR FROM a) = 2024", 0),
+        ("a ->> 'k' = '1'", 0),
+        ("CONCAT_WS('-', a, b) || POSITION('x' IN c)::text", 0),
+        ("NULLIF(a, '') IS NOT NULL", 0),
+        ("UPER(a) || LOWR(b) || REPLACE(c)", 3),
+        ("a + 1 / 0", 1),
+        ("a = DATE '2024-13-01' OR b = 'x'::integer", 2),
+    ],
+)
+def test_what_is_wrong_without_any_type(text: str, complaints: int) -> None:
+    """All of it; and nothing that could be right with the right columns."""
+    assert len(parse(text).complaints()) == complaints
+
+
+@pytest.mark.parametrize(
+    "text, boolean",
+    [
+        ("a", True),
+        ("NULL", True),
+        ("COALESCE(a, b)", True),
+        ("CASE WHEN a THEN b END", True),
+        ("a::boolean", True),
+        ("a + 1", False),
+        ("UPPER(a)", False),
+        ("a || 'x'", False),
+        ("a::date", False),
+        ("1 + 1", False),
+        ("'x'", False),
+    ],
+)
+def test_a_condition_that_never_is_one(text: str, boolean: bool) -> None:
+    """A where must be able to be true."""
+    assert (parse(text).complaints(condition=True) == []) is boolean

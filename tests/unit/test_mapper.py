@@ -272,3 +272,13 @@ def test_the_generated_mapper_agrees_with_the_fields(
     assert [(r.sequence, r.error.code) for r in whole.rejected] == [
         (r.sequence, r.error.code) for r in single.rejected
     ]
+
+
+@pytest.mark.parametrize("where", ["fname", "1 + 1", "fid + 1", "UPPER(fname)"])
+def test_a_where_that_is_no_condition_is_a_problem_with_its_place(
+    tmp_path: Path, where: str
+) -> None:
+    """Not an unexpected error."""
+    text = MAPPING.replace("to: material\n", f'to: material\n        where: "{where}"\n')
+    with pytest.raises(ConfigurationError, match=r"cdc.yaml:18:12: a condition must be boolean"):
+        compiled(tmp_path, text)

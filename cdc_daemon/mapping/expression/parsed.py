@@ -8,7 +8,14 @@ from dataclasses import dataclass
 from cdc_daemon.mapping.expression.check import check, check_condition
 from cdc_daemon.mapping.expression.generate import predicate_function, value_function
 from cdc_daemon.mapping.expression.render import render
-from cdc_daemon.mapping.expression.tree import Call, Case, Cast, Column, Node
+from cdc_daemon.mapping.expression.tree import (
+    Call,
+    Case,
+    Cast,
+    Column,
+    ExpressionError,
+    Node,
+)
 from cdc_daemon.mapping.expression.typed import Typed
 from cdc_daemon.model.changes import ColumnType
 
@@ -32,8 +39,14 @@ class Expression:
         return ColumnType(_column_type(self._typed(types)))
 
     def check_predicate(self, types: Types) -> None:
-        """Check that it is a condition."""
+        """Check that it is a condition. Raises ExpressionError."""
         check_condition(self.tree, types)
+
+    def complaints(self, *, condition: bool = False) -> list[ExpressionError]:
+        """Everything that is wrong with it whatever the columns' types are."""
+        from cdc_daemon.mapping.expression.untyped import complaints
+
+        return list(complaints(self.tree, condition=condition))
 
     def compile(self, types: Types) -> Callable[..., bytes | None]:
         """A function of the columns' texts (or None), in the order of ``sorted(columns)``.
