@@ -250,7 +250,7 @@ class _Compilation:
             expression, types = checked_expression(
                 self.mapping.where, self.relation, "where", condition=True
             )
-            compiled = expression.compile_predicate(types)
+            compiled = expression.compile_predicate(types, self.nulls.text)
             columns = sorted(expression.columns)
             return compiled, tuple(position(self.relation, column) for column in columns)
         except FieldError as error:

@@ -131,7 +131,7 @@ def compile_field(
     if config.is_const:
         return _const(attribute, config, tag)
     if config.expr is not None:
-        return _expression(attribute, config, relation, tag)
+        return _expression(attribute, config, relation, nulls, tag)
     if config.ref is not None:
         return _reference(attribute, config, relation, nulls, tag, target)
     return _column(attribute, config, relation, nulls, tag)
@@ -181,14 +181,16 @@ def _literal(text: str, attribute: Attribute, part: str) -> bytes:
         raise FieldError(f"{text!r} is no {attribute.type}: {error}", (part,)) from None
 
 
-def _expression(attribute: Attribute, config: FieldConfig, relation: Relation, tag: str) -> Field:
+def _expression(
+    attribute: Attribute, config: FieldConfig, relation: Relation, nulls: Nulls, tag: str
+) -> Field:
     assert config.expr is not None
     expression, types = checked_expression(config.expr, relation, "expr")
     columns = sorted(expression.columns)
     inputs = tuple(position(relation, column) for column in columns)
     result = expression.check(types)
     rule = _conversion(result, attribute, config)
-    evaluate = expression.compile(types)
+    evaluate = expression.compile(types, nulls.text)
     convert = rule.convert
 
     def function(*values: Text) -> Text:

@@ -70,12 +70,21 @@ def attribute_sql(
     return replace(found, reasons=(*found.reasons, (missing, "required")))
 
 
-def expression_sql(text: str, relation: Relation, depth: int = 0) -> tuple[str, ColumnType]:
-    """An expression as PostgreSQL's SQL over the columns of ``t<depth>``, and its type."""
+def expression_sql(
+    text: str, relation: Relation, nulls: Iterable[str], depth: int = 0
+) -> tuple[str, ColumnType]:
+    """An expression as PostgreSQL's SQL over the columns of ``t<depth>``, and its type.
+
+    ``nulls``: texts that mean NULL in the source's text columns.
+    """
     types = {column.name: column.type for column in relation.columns}
     expression = parse(text)
-    sql = expression.sql(lambda name: f"t{depth}.{quote(name)}", types)
+    sql = expression.sql(lambda name: f"t{depth}.{quote(name)}", types, _encoded(nulls))
     return f"({sql})", expression.check(types)
+
+
+def _encoded(texts: Iterable[str]) -> frozenset[bytes]:
+    return frozenset(text.encode() for text in texts)
 
 
 def comparable(type_: EntityType, value: str) -> str:
@@ -115,9 +124,9 @@ class _Compiler:
         return self._result((), self._constant(self.config.const), [])
 
     def expression(self) -> AttributeSql:
-        """An expression over the row's columns, which sees them as they are."""
+        """An expression over the row's columns; NULL texts are NULL in it."""
         assert self.config.expr is not None
-        sql, type_ = expression_sql(self.config.expr, self.relation, self.depth)
+        sql, type_ = expression_sql(self.config.expr, self.relation, self.text_nulls, self.depth)
         base = _bytewise(sql) if type_.name in TEXT_LIKE else sql
         return self._converted(base, _TEXT if type_.name in TEXT_LIKE else type_)
 
@@ -232,7 +241,7 @@ class _Compiler:
         wanted = _as_type(found, type_, identity.type)
         where = f"t{depth}.{quote(identity.name)} = {wanted}"
         if target.where:
-            where += f" AND {expression_sql(target.where, relation, depth)[0]}"
+            where += f" AND {expression_sql(target.where, relation, self.text_nulls, depth)[0]}"
         bases = ", ".join(f"{sql} AS b{n}" for n, sql in enumerate(key.bases)) or "1 AS one"
         return (
             f"(SELECT {key.value} FROM (SELECT {bases}"

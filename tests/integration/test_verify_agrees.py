@@ -132,6 +132,9 @@ CASES = [
     Case("text", "text", "{expr: \"COALESCE(TRIM(v), '-') || '%'\"}", TEXTS),
     Case("text", "string(4)", "{expr: \"UPPER(v)\"}", st.text(alphabet=" abAB0", max_size=6)),
     Case("char(6)", "boolean", "{expr: \"v = 'PCS'\"}", TEXTS),
+    Case("char(6)", "text", "{expr: \"COALESCE(v, 'none')\"}", TEXTS),
+    Case("varchar(20)", "text", "{expr: \"CONCAT('<', v, '>')\"}", TEXTS),
+    Case("varchar(20)", "boolean", '{expr: "v IS NULL"}', TEXTS),
     Case("numeric", '"decimal(12,2)"', '{expr: "ROUND(v * 1.13, 2)"}', NUMERICS),
     Case("text", "integer", "{expr: \"CASE WHEN v < 'b' THEN 1 ELSE LENGTH(v) END\"}", TEXTS),
 ]  # fmt: skip

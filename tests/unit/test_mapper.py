@@ -282,3 +282,13 @@ def test_a_where_that_is_no_condition_is_a_problem_with_its_place(
     text = MAPPING.replace("to: material\n", f'to: material\n        where: "{where}"\n')
     with pytest.raises(ConfigurationError, match=r"cdc.yaml:18:12: a condition must be boolean"):
         compiled(tmp_path, text)
+
+
+def test_null_texts_are_null_in_expr_and_where(tmp_path: Path) -> None:
+    """As they are in every column that is taken over."""
+    text = MAPPING.replace("remark: fremark", "remark: {expr: \"COALESCE(fremark, 'none')\"}")
+    text = text.replace("to: material\n", 'to: material\n        where: "funit IS NOT NULL"\n')
+    one = compiled(tmp_path, text)
+    assert one.passes(source_row())
+    assert not one.passes(source_row(funit=b" "))
+    assert one.row(source_row())[one.layout.columns.index("remark")] == b"none"

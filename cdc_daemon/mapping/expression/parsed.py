@@ -20,6 +20,8 @@ from cdc_daemon.mapping.expression.typed import Typed
 from cdc_daemon.model.changes import ColumnType
 
 Types = Mapping[str, ColumnType]
+NullTexts = frozenset[bytes]
+"""Texts that mean NULL in columns of a text type; a char column's without its padding."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,26 +50,28 @@ class Expression:
 
         return list(complaints(self.tree, condition=condition))
 
-    def compile(self, types: Types) -> Callable[..., bytes | None]:
+    def compile(self, types: Types, nulls: NullTexts = frozenset()) -> Callable[..., bytes | None]:
         """A function of the columns' texts (or None), in the order of ``sorted(columns)``.
 
         It returns the value as PostgreSQL prints it (booleans ``t`` and ``f``), None for NULL, and
         raises DataError with code ``expression`` where the value does not exist (division by zero,
         overflow, a text that is no date ...).
         """
-        return value_function(self._typed(types), sorted(self.columns))
+        return value_function(self._typed(types), sorted(self.columns), nulls)
 
-    def compile_predicate(self, types: Types) -> Callable[..., bool]:
+    def compile_predicate(
+        self, types: Types, nulls: NullTexts = frozenset()
+    ) -> Callable[..., bool]:
         """The same for a ``where``: True only where SQL says TRUE."""
-        return predicate_function(check_condition(self.tree, types), sorted(self.columns))
+        return predicate_function(check_condition(self.tree, types), sorted(self.columns), nulls)
 
-    def sql(self, quote: Callable[[str], str], types: Types) -> str:
+    def sql(self, quote: Callable[[str], str], types: Types, nulls: NullTexts = frozenset()) -> str:
         """The same expression for PostgreSQL; ``quote`` writes a column name.
 
         The session needs TimeZone UTC, DateStyle ISO, IntervalStyle postgres,
         standard_conforming_strings on. For a where it is a boolean SQL expression.
         """
-        return render(self._typed(types), quote)
+        return render(self._typed(types), quote, nulls)
 
     def _typed(self, types: Types) -> Typed:
         return check(self.tree, types)
