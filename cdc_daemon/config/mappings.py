@@ -19,6 +19,7 @@ from cdc_daemon.config.scalars import (
     parse_table_name,
 )
 from cdc_daemon.config.strict import Model, or_text, short_form
+from cdc_daemon.model.entities import Kind
 
 Removal = Literal["soft", "hard", "ignore"]
 
@@ -29,6 +30,16 @@ _STEPS = {
     "const": frozenset[str](),
 }
 """What may stand beside each origin."""
+
+
+LOSSES: dict[Kind, frozenset[str]] = {
+    Kind.STRING: frozenset({"truncate"}),
+    Kind.DATE: frozenset({"truncate"}),
+    **dict.fromkeys(
+        (Kind.INTEGER, Kind.BIGINT, Kind.DECIMAL, Kind.DOUBLE), frozenset({"round", "truncate"})
+    ),
+}
+"""What may be lost on the way to an attribute of that kind."""
 
 
 class FieldConfig(Model):
@@ -75,11 +86,13 @@ class FieldConfig(Model):
     )
     round: bool = Field(
         default=False,
-        description="Allow rounding to the attribute's scale instead of parking the change.",
+        description="Allow rounding to the attribute's scale (integer, bigint, decimal, double) "
+        "instead of parking the change.",
     )
     truncate: bool = Field(
         default=False,
-        description="Allow cutting to the attribute's length instead of parking the change.",
+        description="Allow cutting to the attribute's length (string), scale (integer, bigint, "
+        "decimal, double) or day (date) instead of parking the change.",
     )
     invalid: Literal["null", "park", "keep"] = Field(
         default="park",

@@ -76,6 +76,15 @@ def changed(old: str, new: str) -> str:
 
 CASES: list[tuple[str, str, str, list[str]]] = [
     (
+        "rounding a text",
+        "      name: fname",
+        "      name: {from: fname, round: true}",
+        [
+            "c.yaml:24:27: 'round' does nothing to 'name', which is string(200) (take it out; it"
+            " goes with integer, bigint, decimal, double)"
+        ],
+    ),
+    (
         "syntax",
         "key: [code]",
         "key: [code",
@@ -652,6 +661,17 @@ def test_a_mistake_is_named_with_its_place_and_cure(
     old: str, new: str, expected: list[str], tmp_path: Path
 ) -> None:
     assert sorted(problems(changed(old, new), tmp_path)) == sorted(expected)
+
+
+def test_a_loss_that_cannot_happen_is_refused(tmp_path: Path) -> None:
+    """A text has no scale, a numeric no length: the words would be promises without effect."""
+    text = changed("amount: decimal(18,2)", "amount: numeric").replace(
+        "amount: famount", "amount: {from: famount, truncate: true}"
+    )
+    assert problems(text, tmp_path) == [
+        "c.yaml:31:31: 'truncate' does nothing to 'amount', which is numeric (take it out; it goes "
+        "with string, date, integer, bigint, decimal, double)"
+    ]
 
 
 def test_a_ref_does_not_cross_sources_yet(tmp_path: Path) -> None:

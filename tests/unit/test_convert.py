@@ -423,3 +423,23 @@ def test_decimals_fit_or_fail_as_postgresql_says(
     assert expected is not None
     assert not changed or lossy is not None
     assert canonical(target, mine) == canonical(target, expected)
+
+
+@pytest.mark.parametrize(
+    "source, value, cut",
+    [
+        (ColumnType("text"), "abcdef", "abc"),
+        (ColumnType("text"), "深圳市龙", "深圳市"),
+        (ColumnType("varchar", 40), "ab", "ab"),
+        (ColumnType("char", 10), "a         ", "a"),
+        (ColumnType("integer"), "12345", "123"),
+        (ColumnType("boolean"), "f", "fal"),
+    ],
+)
+def test_a_text_is_cut_to_its_length_where_that_is_allowed(
+    source: ColumnType, value: str, cut: str
+) -> None:
+    """By characters; what was cut identifies nothing any longer."""
+    found = conversion(source, EntityType(Kind.STRING, 3), lossy="truncate")
+    assert applied(found, value.encode()) == cut.encode()
+    assert not found.injective
