@@ -49,9 +49,10 @@ def to_integer(source: ColumnType, target: EntityType, lossy: Lossy | None) -> C
 
 def _in_range(low: int, high: int, target: EntityType) -> Convert:
     safe = len(str(high)) - 1
+    longest = len(str(low))  # digits are counted first: Python reads no number of thousands
 
     def in_range(text: bytes) -> bytes:
-        if len(text) <= safe or low <= int(text) <= high:
+        if len(text) <= safe or (len(text) <= longest and low <= int(text) <= high):
             return text
         raise DataError(f"the number is out of the range of {target}", code="out_of_range")
 

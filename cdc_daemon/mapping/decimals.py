@@ -73,7 +73,10 @@ def parse_number(text: bytes, *, special: bool = False) -> bytes:
 
 def without_exponent(text: bytes) -> bytes:
     """The same number without an exponent. Raises DataError where no numeric could hold it."""
-    value = Decimal(text.decode())
+    try:
+        value = Decimal(text.decode())
+    except decimal.InvalidOperation:  # an exponent beyond all bounds
+        raise DataError("the number is out of range", code="out_of_range") from None
     if not value.is_finite():
         return text
     if (value and value.adjusted() >= NUMERIC_DIGITS) or scale_of(value) > NUMERIC_SCALE:
