@@ -160,8 +160,13 @@ def _const(attribute: Attribute, config: FieldConfig, tag: str) -> Field:
     value: Text = None
     if config.const is not None:
         value = _literal(config.const, attribute, "const")
-    elif attribute.required:
-        raise FieldError(f"attribute {attribute.name!r} is required, const is null", ("const",))
+    return _always(attribute, value, tag, "const")
+
+
+def _always(attribute: Attribute, value: Text, tag: str, part: str) -> Field:
+    """The same value in every row. Raises FieldError for NULL where a value is required."""
+    if value is None and attribute.required:
+        raise FieldError(f"attribute {attribute.name!r} is required, {part} is null", (part,))
     name = f"k{tag}"
     return Field(
         attribute=attribute,
@@ -197,12 +202,22 @@ def _expression(
         value = evaluate(*values)
         return value if value is None or convert is None else convert(value)
 
+    if not columns:
+        return _always(attribute, _without_columns(function), tag, "expr")
     name = f"f{tag}"
     inline = f"{name}({', '.join(f'{{{i}}}' for i in range(len(inputs)))})"
     return Field(
         attribute=attribute, inputs=inputs, function=function, inline=inline,
         environment={name: function}, invalid=config.invalid,
     )  # fmt: skip
+
+
+def _without_columns(function: Callable[[], Text]) -> Text:
+    """The value of an expression that reads nothing. Raises FieldError where it has none."""
+    try:
+        return function()
+    except DataError as error:
+        raise FieldError(f"the expression has no value: {error.message}", ("expr",)) from None
 
 
 def checked_expression(

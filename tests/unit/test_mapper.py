@@ -292,3 +292,31 @@ def test_null_texts_are_null_in_expr_and_where(tmp_path: Path) -> None:
     assert one.passes(source_row())
     assert not one.passes(source_row(funit=b" "))
     assert one.row(source_row())[one.layout.columns.index("remark")] == b"none"
+
+
+@pytest.mark.parametrize(
+    "field, what",
+    [
+        ('name: {expr: "NULL"}', "attribute 'name' is required, expr is null"),
+        ("name: {expr: \"NULLIF('a', 'a')\"}", "attribute 'name' is required, expr is null"),
+        ("name: {expr: \"CONCAT('a', '0123456789012345678901')\"}", "longer than 20 characters"),
+        ("name: {expr: \"COALESCE('x', 'y')\"}", ""),
+    ],
+)
+def test_an_expression_without_columns_is_computed_once_and_checked(
+    tmp_path: Path, field: str, what: str
+) -> None:
+    """Its value is the same in every row, so it fits or the mapping does not."""
+    text = MAPPING.replace("name: {from: fname, trim: true}", field)
+    if not what:
+        assert compiled(tmp_path, text).row(source_row())[1] == b"x"
+        return
+    with pytest.raises(ConfigurationError, match=rf"cdc.yaml:20:20: .*{what}"):
+        compiled(tmp_path, text)
+
+
+def test_a_key_of_nothing_is_refused(tmp_path: Path) -> None:
+    """A key's attributes are required, whatever the entity says."""
+    text = MAPPING.replace("key: {code: fnumber}", 'key: {code: {expr: "NULL::text"}}')
+    with pytest.raises(ConfigurationError, match="'code' is required, expr is null"):
+        compiled(tmp_path, text)
