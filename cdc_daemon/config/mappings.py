@@ -73,8 +73,9 @@ class FieldConfig(Model):
     map: dict[str, ValueText | None] | None = Field(
         default=None,
         min_length=1,
-        description="Values to replace, by the text of the value. What is not listed becomes "
-        "`default` where that is given; else the change parks.",
+        description="Values to replace. What is not listed becomes `default` where that is given; "
+        "else the change parks. A key is a value of the column: `1` is 1.00 in a numeric(5,2), "
+        "`true` is a boolean's t.",
         examples=[{"PCS": "EA"}],
     )
     default: ValueText | None = Field(

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 
 from cdc_daemon.config.schema import FieldConfig
 from cdc_daemon.mapping.convert import Conversion, ConversionUnsupported, conversion
+from cdc_daemon.mapping.decimals import canonical_decimal
+from cdc_daemon.mapping.map_keys import MapKeyError, map_keys, prints_alike
 from cdc_daemon.mapping.row_ids import RefTarget, row_id
 from cdc_daemon.model.changes import UNCHANGED, ColumnType, Invalid, Relation, Row, Value
 from cdc_daemon.model.entities import Attribute
@@ -177,13 +179,13 @@ def _always(attribute: Attribute, value: Text, tag: str, part: str) -> Field:
     )
 
 
-def _literal(text: str, attribute: Attribute, part: str) -> bytes:
+def _literal(text: str, attribute: Attribute, *part: str) -> bytes:
     """A configured text as canonical text of the attribute's type."""
     try:
         convert = conversion(ColumnType("text"), attribute.type).convert
         return text.encode() if convert is None else convert(text.encode())
     except (DataError, ConversionUnsupported) as error:
-        raise FieldError(f"{text!r} is no {attribute.type}: {error}", (part,)) from None
+        raise FieldError(f"{text!r} is no {attribute.type}: {error}", part) from None
 
 
 def _expression(
@@ -262,7 +264,7 @@ def _column(
     null_texts = nulls.of(type_, ref=False)
     rule = _conversion(ColumnType("text") if config.map else type_, attribute, config)
     if config.map or config.has_default or config.trim or (null_texts and type_.name == "char"):
-        return _folded(attribute, config, index, null_texts, rule, tag, char=type_.name == "char")
+        return _folded(attribute, config, index, type_, null_texts, rule, tag)
     bare = rule.injective
     if rule.convert is None and not null_texts:
         return Field(
@@ -303,20 +305,20 @@ def _folded(
     attribute: Attribute,
     config: FieldConfig,
     index: int,
+    type_: ColumnType,
     null_texts: frozenset[bytes],
     rule: Conversion,
     tag: str,
-    *,
-    char: bool,
 ) -> Field:
     """trim, NULL texts, map and default, in this order; the default stands for NULL and for
     unmapped values. The pad blanks of a char column are no part of its value, and NULL texts are
     compared as the value is: trimmed."""
-    table = None if config.map is None else _table(config.map, attribute)
     strip = bytes.strip if config.trim else bytes.rstrip
-    strips = config.trim or char
+    strips = config.trim or type_.name == "char"
     if strips:
         null_texts = frozenset(strip(text, b" ") for text in null_texts)
+    table = None if config.map is None else _table(config, attribute, type_, null_texts)
+    alike = prints_alike(type_)
     default: Text = None
     if config.has_default and config.default is not None:
         default = _literal(config.default, attribute, "default")
@@ -329,6 +331,8 @@ def _folded(
             return default
         if table is None:
             return value if convert is None else convert(value)
+        if alike:
+            value = canonical_decimal(value)
         if value in table:
             return table[value]
         if has_default:
@@ -346,10 +350,17 @@ def _folded(
     )  # fmt: skip
 
 
-def _table(pairs: Mapping[str, str | None], attribute: Attribute) -> dict[bytes, Text]:
+def _table(
+    config: FieldConfig, attribute: Attribute, type_: ColumnType, null_texts: frozenset[bytes]
+) -> dict[bytes, Text]:
+    assert config.map is not None
+    try:
+        keys = map_keys(config.map, type_, null_texts, trim=config.trim)
+    except MapKeyError as error:
+        raise FieldError(str(error), ("map", error.key)) from None
     return {
-        key.encode(): None if value is None else _literal(value, attribute, "map")
-        for key, value in pairs.items()
+        keys[key]: None if value is None else _literal(value, attribute, "map", key)
+        for key, value in config.map.items()
     }
 
 

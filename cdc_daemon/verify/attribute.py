@@ -16,6 +16,7 @@ from cdc_daemon.config.schema import FieldConfig, MappingConfig
 from cdc_daemon.mapping.conversion_rule import INTEGERS
 from cdc_daemon.mapping.convert import conversion
 from cdc_daemon.mapping.expression import parse
+from cdc_daemon.mapping.map_keys import map_keys, prints_alike
 from cdc_daemon.model.changes import ColumnType, Relation
 from cdc_daemon.model.entities import Attribute, EntityType, Kind
 from cdc_daemon.model.errors import ConfigurationError
@@ -134,7 +135,8 @@ class _Compiler:
         """A column: trim, NULL texts, then map or conversion."""
         column, type_ = self._column(self.config.column or "")
         if self.config.map is not None:
-            return self._mapped(self._cleaned(self._log_text(column, type_), type_))
+            printed = f"pg_catalog.trim_scale({column})" if prints_alike(type_) else column
+            return self._mapped(self._cleaned(self._log_text(printed, type_), type_), type_)
         if type_.name in TEXT_LIKE or type_.name == "other":
             text = self._log_text(column, type_)
             return self._converted(self._cleaned(text, type_), _same_family(type_))
@@ -204,15 +206,18 @@ class _Compiler:
             text = f"CASE WHEN {value} IS NULL THEN {default} ELSE {text} END"
         return self._result((base,), text, reasons)
 
-    def _mapped(self, base: str) -> AttributeSql:
+    def _mapped(self, base: str, type_: ColumnType) -> AttributeSql:
         assert self.config.map is not None
         value = self._base(0)
+        found = map_keys(self.config.map, type_, (), trim=self.config.trim)
+        keys = {key: printed.decode() for key, printed in found.items()}
         pairs = " ".join(
-            f"WHEN {literal(key)} THEN {self._constant(to)}" for key, to in self.config.map.items()
+            f"WHEN {literal(keys[key])} THEN {self._constant(to)}"
+            for key, to in self.config.map.items()
         )
         default = self._constant(self.config.default) if self.config.has_default else "NULL"
         text = f"CASE {value} {pairs} ELSE {default} END"
-        unmapped = (f"{value} NOT IN ({_listed(self.config.map)})", "unmapped_value")
+        unmapped = (f"{value} NOT IN ({_listed(keys.values())})", "unmapped_value")
         return self._result((base,), text, [] if self.config.has_default else [unmapped])
 
     def _constant(self, text: str | None) -> str:

@@ -320,3 +320,19 @@ def test_a_key_of_nothing_is_refused(tmp_path: Path) -> None:
     text = MAPPING.replace("key: {code: fnumber}", 'key: {code: {expr: "NULL::text"}}')
     with pytest.raises(ConfigurationError, match="'code' is required, expr is null"):
         compiled(tmp_path, text)
+
+
+def test_a_map_key_that_cannot_occur_is_placed(tmp_path: Path) -> None:
+    """At the entry, with the reason."""
+    text = MAPPING.replace("price: fprice", "price: {from: fprice, map: {'1': 2, 'x': 3}}")
+    with pytest.raises(ConfigurationError, match=r"cdc.yaml:22:48: no value of numeric is 'x'"):
+        compiled(tmp_path, text)
+
+
+def test_a_map_finds_numbers_by_value(tmp_path: Path) -> None:
+    """The column is numeric(18,4) and prints 1.0000."""
+    text = MAPPING.replace("price: fprice", "price: {from: fprice, map: {'1': '2'}, default: 3}")
+    one = compiled(tmp_path, text)
+    index = one.layout.columns.index("price")
+    assert one.row(source_row(fprice=b"1.0000"))[index] == b"2"
+    assert one.row(source_row(fprice=b"1.5000"))[index] == b"3"
