@@ -128,6 +128,8 @@ def _content(path: Path, what: str) -> str:
         raise _Absent(
             Complaint(f"{what} cannot be read: {reason}", "check that it is there and readable")
         ) from None
+    except ValueError:
+        raise Complaint("the path holds a NUL character", "write ${file:/path}") from None
     try:
         return content.decode().removesuffix("\n")
     except UnicodeDecodeError:

@@ -757,3 +757,32 @@ def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     assert [str(problem) for problem in raised.value.problems] == [
         f"{tmp_path}/none.yaml: cannot be read: No such file or directory"
     ]
+
+
+@pytest.mark.parametrize("pattern", ["a**b", "/", "x" * 300 + ".yaml", "a\\0b", ""])
+def test_an_include_that_is_no_pattern_is_placed(pattern: str, tmp_path: Path) -> None:
+    (found,) = problems(f'include: ["{pattern}"]\n' + GOOD, tmp_path)
+    assert found.startswith("c.yaml:1:11: ")
+
+
+def test_a_loop_of_links_is_a_problem(tmp_path: Path) -> None:
+    loop = tmp_path / "loop.yaml"
+    loop.symlink_to(loop)
+    with pytest.raises(ConfigurationError, match=r"loop\.yaml: cannot be read"):
+        load([loop], environ={})
+
+
+def test_a_path_that_is_too_long_is_a_problem(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="cannot be read: File name too long"):
+        load([tmp_path / ("x" * 300)], environ={})
+
+
+def test_a_folder_that_may_not_be_read_is_a_problem(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_path: Path) -> bool:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "is_file", refuse)
+    with pytest.raises(ConfigurationError, match="cannot be read: Permission denied"):
+        load([tmp_path], environ={})

@@ -196,3 +196,10 @@ def test_beyond_this_machine_certificates_are_checked_unless_told(tmp_path: Path
     )
     conninfo = found.sources["erp"].conninfo
     assert (conninfo["sslrootcert"], conninfo["sslkey"]) == ("/x/ca.pem", "/x/key")
+
+
+def test_a_path_with_a_nul_character_is_a_problem(tmp_path: Path) -> None:
+    text = changed(DSN, f'{DSN}\n    password: "${{file:/a\\0b}}"')
+    assert problems(text, tmp_path) == [
+        "c.yaml:5:15: the path holds a NUL character (write ${file:/path})"
+    ]
