@@ -37,7 +37,7 @@ def show(given: Given, pipeline: str | None) -> None:
     """Show position, counters and holder of every pipeline."""
     from cdc_daemon import build
 
-    control = build.make_control(given.load())
+    control = build.make_control(given.load_for_control())
     try:
         found = [c for c in control.checkpoints() if pipeline in (None, c.pipeline)]
     finally:

@@ -50,7 +50,7 @@ def list_(
     given: Given, pipeline: str | None, entity: str | None, error: str | None, limit: int
 ) -> None:
     """List parked changes in source order."""
-    with _control(given.load()) as control:
+    with _control(given.load_for_control()) as control:
         found = control.failures(pipeline=pipeline, entity=entity, error=error, limit=limit + 1)
     shown = found[:limit]
     if given.output == "json":
@@ -68,7 +68,7 @@ def list_(
 @pass_given
 def show(given: Given, number: int) -> None:
     """Show one change with its row images."""
-    with _control(given.load()) as control:
+    with _control(given.load_for_control()) as control:
         found = control.failures(ids=[number], state=None)
     _all_there([number], found)
     plain = to_dict(found[0])

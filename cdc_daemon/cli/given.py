@@ -51,6 +51,14 @@ class Given:
             self.files, environ=os.environ, resolve_secrets=resolve_secrets, examine=examine
         )
 
+    def load_for_control(self) -> Configuration:
+        """The same for what looks into the control database only: the sources' secrets, which the
+        daemon may read and the operator not, need not be there.
+        """
+        from cdc_daemon.config.load import load
+
+        return load(self.files, environ=os.environ, needed=("target", "daemon"))
+
     def load_with_warnings(self) -> Configuration:
         """The same, and its warnings on stderr."""
         configuration = self.load()

@@ -8,7 +8,7 @@ is ever made from the environment. What they stand for never appears in a messag
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,19 +29,31 @@ _FORMS = "write ${VAR}, ${VAR:-default}, ${file:/path} or ${cred:name}; $${ for 
 
 
 class _Absent(Exception):
-    """A file or credential that may be missing in an offline check."""
+    """Something that may be missing where the section is not needed; ``always``: only there."""
 
-    def __init__(self, complaint: Complaint) -> None:
+    def __init__(self, complaint: Complaint, *, always: bool = False) -> None:
         self.complaint = complaint
+        self.always = always
         super().__init__(complaint.what)
 
 
 class Secrets:
-    """Resolves references in one pass over the merged files."""
+    """Resolves references in one pass over the merged files.
 
-    def __init__(self, environ: Mapping[str, str], *, resolve: bool) -> None:
+    ``resolve`` False: files and credentials may be missing (an offline check). ``needed``: the
+    sections in which nothing may be missing; elsewhere variables may be, too.
+    """
+
+    def __init__(
+        self,
+        environ: Mapping[str, str],
+        *,
+        resolve: bool,
+        needed: Collection[str] = SECTIONS,
+    ) -> None:
         self._environ = environ
         self._resolve = resolve
+        self._needed = needed
 
     def read(self, data: dict[str, Any], findings: Findings) -> dict[str, Any]:
         """The same data with every reference replaced; what cannot be read is found wrong."""
@@ -65,7 +77,7 @@ class Secrets:
         except Complaint as complaint:
             findings.problem(complaint.what, path, complaint.cure)
         except _Absent as absent:
-            if self._resolve:
+            if path[0] in self._needed and (self._resolve or absent.always):
                 findings.problem(absent.complaint.what, path, absent.complaint.cure)
         return UNRESOLVED_ADDRESS if path[-1] in ADDRESSES else UNRESOLVED
 
@@ -93,9 +105,12 @@ class Secrets:
         if found["default"] is not None:
             return value or found["default"]
         if value is None:
-            raise Complaint(
-                f"the environment has no variable {found['name']}",
-                "set it, or write ${VAR:-default}",
+            raise _Absent(
+                Complaint(
+                    f"the environment has no variable {found['name']}",
+                    "set it, or write ${VAR:-default}",
+                ),
+                always=True,
             )
         return value
 

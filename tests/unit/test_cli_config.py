@@ -121,3 +121,17 @@ def test_every_expression_is_read_without_a_database(tmp_path: Path) -> None:
         ("17:76", "a condition must be boolean, this is integer"),
     ):
         assert f"error: {path}:{place}: {what}" in result.stderr, result.stderr
+
+
+@pytest.mark.parametrize(
+    "command", [("failures", "list"), ("failures", "show", "1"), ("checkpoint", "show")]
+)
+def test_who_asks_the_control_database_needs_no_secret_of_a_source(
+    command: tuple[str, ...], tmp_path: Path
+) -> None:
+    """The daemon reads it from its credentials; the operator at the shell has none."""
+    text = VALID.replace("${ERP_PASSWORD:-hunter22}", "${cred:erp}")
+    text = text.replace('127.0.0.1/control, password: "${cred:control}"', "127.0.0.1:1/control")
+    path = write_configuration(tmp_path, text)
+    result = invoke(*command, "-c", str(path))
+    assert result.exit_code == 69, result.output

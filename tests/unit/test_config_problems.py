@@ -786,3 +786,22 @@ def test_a_folder_that_may_not_be_read_is_a_problem(
     monkeypatch.setattr(Path, "is_file", refuse)
     with pytest.raises(ConfigurationError, match="cannot be read: Permission denied"):
         load([tmp_path], environ={})
+
+
+def test_two_mistakes_at_one_place_hide_no_others(tmp_path: Path) -> None:
+    """A comma inside a type in flow style makes them; what comes after is checked all the same."""
+    attributes = """\
+    attributes:
+      code: string(40)
+      name: {type: string(200), required: true}
+"""
+    flow = "    attributes: {code: string(40), name: string(9), v: decimal(4,9)}\n"
+    text = changed(attributes, flow).replace("name: fname", "nam: fname")
+    found = problems(text, tmp_path)
+    assert [line.split(": ", 1)[0] for line in found] == [
+        "c.yaml:10:56",
+        "c.yaml:10:66",
+        "c.yaml:10:68",
+        "c.yaml:22:7",
+    ]
+    assert "unknown attribute 'nam' of customer; did you mean 'name'?" in found[-1]

@@ -203,3 +203,19 @@ def test_a_path_with_a_nul_character_is_a_problem(tmp_path: Path) -> None:
     assert problems(text, tmp_path) == [
         "c.yaml:5:15: the path holds a NUL character (write ${file:/path})"
     ]
+
+
+@pytest.mark.parametrize("secret", ["${cred:erp}", "${file:/nowhere}", "${NOT_SET}"])
+def test_secrets_of_sections_that_are_not_needed_may_be_missing(
+    secret: str, tmp_path: Path
+) -> None:
+    """An operator who asks the control database need not read what the daemon reads."""
+    path = tmp_path / "c.yaml"
+    path.write_text(changed(DSN, f"{DSN}\n    password: '{secret}'"))
+    found = load([path], environ={}, needed=("target", "daemon"))
+    assert found.target.conninfo["dbname"] == "control"
+    with pytest.raises(ConfigurationError, match=r"c\.yaml:5:15"):
+        load([path], environ={})
+    path.write_text(changed("control\n", f"control\n  password: '{secret}'\n"))
+    with pytest.raises(ConfigurationError, match=r"c\.yaml:7:13"):
+        load([path], environ={}, needed=("target", "daemon"))
