@@ -7,6 +7,7 @@ until a command asks for it.
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,14 +15,13 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import click
 
+from cdc_daemon.config.locate import SYSTEM, VARIABLE, locate
+
 if TYPE_CHECKING:
     from cdc_daemon.config.configuration import Configuration
     from cdc_daemon.config.load import Examine
 
 F = TypeVar("F", bound=Callable[..., Any])
-
-DEFAULT_CONFIG = Path("/etc/cdc-daemon/cdc-daemon.yaml")
-CONFIG_VARIABLE = "CDC_DAEMON_CONFIG"
 
 
 @dataclass(slots=True)
@@ -35,11 +35,8 @@ class Given:
 
     @property
     def files(self) -> list[Path]:
-        """The files or folders to read: options, else environment, else the usual place."""
-        if self.config:
-            return self.config
-        listed = os.environ.get(CONFIG_VARIABLE, "")
-        return [Path(name) for name in listed.split(os.pathsep) if name] or [DEFAULT_CONFIG]
+        """The files or folders to read. Raises ConfigurationError where nobody named any."""
+        return locate(self.config, os.environ)
 
     def load(
         self, *, resolve_secrets: bool = True, examine: Examine | None = None
@@ -67,12 +64,17 @@ class Given:
         return configuration
 
     def confirm(self, question: str, *, yes: bool) -> bool:
-        """Whether to go on: asked on stderr unless ``yes``. UsageError when it may not ask."""
+        """Whether to go on: asked on stderr unless ``yes``. UsageError where nobody can answer."""
         if yes:
             return True
-        if self.no_input:
+        if self.no_input or not at_terminal():
             raise click.UsageError("this needs a confirmation: pass --yes")
         return click.confirm(question, err=True)
+
+
+def at_terminal() -> bool:
+    """Whether somebody can answer a question."""
+    return sys.stdin.isatty()
 
 
 def _keep(ctx: click.Context, param: click.Parameter, value: Any) -> None:
@@ -95,8 +97,7 @@ def shared_options(command: F) -> F:
             multiple=True,
             metavar="PATH",
             type=click.Path(path_type=Path),
-            help=f"Configuration file or folder; repeatable. Default: ${CONFIG_VARIABLE}, else"
-            f" {DEFAULT_CONFIG}.",
+            help=f"Configuration file or folder; repeatable. Default: ${VARIABLE}, else {SYSTEM}.",
             expose_value=False,
             callback=_keep,
         ),

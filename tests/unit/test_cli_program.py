@@ -13,6 +13,7 @@ from cdc_daemon import __version__
 from cdc_daemon.cli.given import Given, pass_given, shared_options
 from cdc_daemon.cli.lazy import LazyGroup
 from cdc_daemon.cli.main import COMMANDS, Program, root
+from cdc_daemon.config.locate import SYSTEM
 from cdc_daemon.model.errors import (
     CdcError,
     ConfigurationError,
@@ -227,11 +228,18 @@ def test_the_environment_names_files_where_no_option_does(monkeypatch: pytest.Mo
     assert given_by("go").files == [Path("a.yaml"), Path("/etc/b")]
     assert given_by("go", "-c", "x").files == [Path("x")]
     monkeypatch.delenv("CDC_DAEMON_CONFIG")
-    assert given_by("go").files == [Path("/etc/cdc-daemon/cdc-daemon.yaml")]
+    if not SYSTEM.is_dir():
+        with pytest.raises(ConfigurationError, match=f"{SYSTEM} does not exist"):
+            _ = given_by("go").files
 
 
-def test_without_input_a_confirmation_is_a_usage_error() -> None:
-    given = Given(no_input=True)
+@pytest.mark.parametrize("no_input, terminal", [(True, True), (False, False)])
+def test_without_input_a_confirmation_is_a_usage_error(
+    no_input: bool, terminal: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody answers at the end of a pipe."""
+    monkeypatch.setattr("cdc_daemon.cli.given.at_terminal", lambda: terminal)
+    given = Given(no_input=no_input)
     assert given.confirm("Really?", yes=True)
     with pytest.raises(click.UsageError, match="--yes"):
         given.confirm("Really?", yes=False)
