@@ -219,3 +219,29 @@ def test_secrets_of_sections_that_are_not_needed_may_be_missing(
     path.write_text(changed("control\n", f"control\n  password: '{secret}'\n"))
     with pytest.raises(ConfigurationError, match=r"c\.yaml:7:13"):
         load([path], environ={}, needed=("target", "daemon"))
+
+
+@pytest.mark.parametrize(
+    "daemon",
+    ["metrics_listen: '${file:/x}'", "log_level: '${cred:l}'", "drain_seconds: '${cred:x}'"],
+)
+def test_a_scalar_that_is_not_there_offline_is_not_checked(daemon: str, tmp_path: Path) -> None:
+    """It could be anything; only the file tells."""
+    path = tmp_path / "c.yaml"
+    path.write_text(changed("mappings:", f"daemon: {{{daemon}}}\nmappings:"))
+    assert load([path], environ={}, resolve_secrets=False).settings.drain_seconds == 10
+    with pytest.raises(ConfigurationError) as raised:
+        load([path], environ={})
+    assert len(raised.value.problems) == 1
+
+
+def test_what_a_reference_stands_for_may_be_a_number_or_a_truth(tmp_path: Path) -> None:
+    """A reference is a text to YAML; the key says what it is."""
+    text = changed("mappings:", "daemon: {drain_seconds: '${D:-5}', batch_rows: '${R}'}\nmappings:")
+    text = text.replace(DSN, f"{DSN}\n    max_value_bytes: '${{M:-2048}}'")
+    found = loaded(text, tmp_path, R="77")
+    assert (found.settings.drain_seconds, found.settings.batch_rows) == (5.0, 77)
+    assert found.sources["erp"].max_value_bytes == 2048
+    (tmp_path / "c.yaml").write_text(text)
+    with pytest.raises(ConfigurationError, match="expected a whole number"):
+        load([tmp_path / "c.yaml"], environ={"R": "many"})
