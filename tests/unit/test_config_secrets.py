@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from cdc_daemon.config.configuration import Configuration
+from cdc_daemon.config.conninfo import is_loopback, parse_conninfo
 from cdc_daemon.config.load import load
 from cdc_daemon.model.errors import ConfigurationError
 from tests.unit.test_config_problems import changed, problems
@@ -245,3 +246,27 @@ def test_what_a_reference_stands_for_may_be_a_number_or_a_truth(tmp_path: Path) 
     (tmp_path / "c.yaml").write_text(text)
     with pytest.raises(ConfigurationError, match="expected a whole number"):
         load([tmp_path / "c.yaml"], environ={"R": "many"})
+
+
+@pytest.mark.parametrize(
+    "address, environ, local",
+    [
+        ("dbname=erp", {}, True),
+        ("service=erp", {}, False),
+        ("service=erp host=localhost", {}, True),
+        ("dbname=erp", {"PGSERVICE": "erp"}, False),
+        ("dbname=erp", {"PGHOST": "erp-db"}, False),
+        ("dbname=erp", {"PGHOST": "localhost", "PGHOSTADDR": "10.0.0.8"}, False),
+        ("dbname=erp", {"PGHOST": "/run/postgresql"}, True),
+        ("dbname=erp host=127.0.0.1", {"PGHOST": "erp-db"}, True),
+    ],
+)
+def test_a_connection_that_libpq_takes_elsewhere_is_not_local(
+    address: str, environ: dict[str, str], local: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its certificate is checked unless the file says otherwise."""
+    for name in ("PGHOST", "PGHOSTADDR", "PGSERVICE"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environ.items():
+        monkeypatch.setenv(name, value)
+    assert is_loopback(parse_conninfo(address)) is local
