@@ -19,6 +19,7 @@ from cdc_daemon.mapping.fields import (
     FieldError,
     NeedsSource,
     Nulls,
+    as_key,
     checked_expression,
     compile_field,
     position,
@@ -223,9 +224,10 @@ class _Compilation:
                 attribute = replace(attribute, required=True)
             try:
                 tag = f"_{len(found)}_{section}"
-                found[name] = compile_field(
+                field = compile_field(
                     attribute, config, self.relation, self.nulls, tag, self._target(name, config)
                 )
+                found[name] = as_key(field, self.relation, tag) if section == "key" else field
             except FieldError as error:
                 self._problem(str(error), section, name, *error.part)
         return found

@@ -109,7 +109,9 @@ def to_decimal(source: ColumnType, target: EntityType, lossy: Lossy | None) -> C
     number = "{}" if source.name == "numeric" else "{}::text::numeric"
     if lossy == "truncate":
         number = f"trunc({number}, {scale})"
-    convert = fit if source.name == "numeric" else lambda text: fit(prepare(text))
+    convert = fit
+    if source.name != "numeric":  # one text for each number, as the column prints it
+        convert = lambda text: decimals.with_scale(fit(prepare(text)), scale)  # noqa: E731
     return converts(from_text(source, convert), f"{number}::numeric({target.length},{scale})")
 
 

@@ -9,15 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from cdc_daemon.config.schema import FieldConfig
+from cdc_daemon.mapping.conversion_rule import INTEGERS
 from cdc_daemon.mapping.convert import Conversion, ConversionUnsupported, conversion
-from cdc_daemon.mapping.decimals import canonical_decimal
+from cdc_daemon.mapping.decimals import canonical_decimal, with_scale
 from cdc_daemon.mapping.map_keys import MapKeyError, map_keys, prints_alike
 from cdc_daemon.mapping.row_ids import RefTarget, row_id
 from cdc_daemon.model.changes import UNCHANGED, ColumnType, Invalid, Relation, Row, Value
-from cdc_daemon.model.entities import Attribute
+from cdc_daemon.model.entities import Attribute, EntityType, Kind
 from cdc_daemon.model.errors import DataError, suggest
 
 if TYPE_CHECKING:
@@ -431,6 +433,34 @@ def _padded(
 
     call = f"f{tag}"
     return replace(field, function=function, inline=f"{call}({{0}})", environment={call: function})
+
+
+def as_key(field: Field, relation: Relation, tag: str) -> Field:
+    """A field of an entity's key: one text for each number, the one that the key's column prints,
+    so that 7.5 and 7.50 are one key."""
+    type_ = field.attribute.type
+    if type_.kind not in (Kind.DECIMAL, Kind.NUMERIC) or field.ref is not None:
+        return field
+    scale = type_.scale or 0
+    if field.passes_through and _prints_one_text(relation.columns[field.inputs[0]].type, type_):
+        return field
+    form = canonical_decimal if type_.kind is Kind.NUMERIC else partial(with_scale, scale=scale)
+
+    def function(*values: Text) -> Text:
+        value = values[0] if field.function is None else field.function(*values)
+        return None if value is None else form(value)
+
+    call = f"p{tag}"
+    inline = f"{call}({', '.join(f'{{{i}}}' for i in range(len(field.inputs)))})"
+    return replace(field, function=function, inline=inline, environment={call: function})
+
+
+def _prints_one_text(source: ColumnType, target: EntityType) -> bool:
+    """Whether a column prints its numbers as the key's column does."""
+    scale = 0 if source.name in INTEGERS else source.scale if source.length else None
+    if target.kind is Kind.NUMERIC:
+        return scale is not None
+    return scale == (target.scale or 0)
 
 
 def row_function(fields: Sequence[Field], width: int) -> Callable[[list[Row]], list[Row]] | None:

@@ -89,7 +89,7 @@ def _numeric(key: bytes, type_: ColumnType) -> bytes:
     whole, _, fraction = number.partition(b".")
     if len(fraction) > scale or len(whole.lstrip(b"-0")) > type_.length - (type_.scale or 0):
         raise DataError("it has more digits", code="out_of_range")
-    return whole + b"." + fraction.ljust(scale, b"0") if scale else whole
+    return decimals.with_scale(number, scale)
 
 
 def _text(key: bytes, type_: ColumnType, *, trim: bool) -> bytes:

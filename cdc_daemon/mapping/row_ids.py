@@ -22,7 +22,7 @@ import re
 from dataclasses import dataclass
 
 from cdc_daemon.mapping.conversion_rule import INTEGERS, TEXTS, ConversionUnsupported, Convert
-from cdc_daemon.mapping.decimals import canonical_decimal
+from cdc_daemon.mapping.decimals import canonical_decimal, with_scale
 from cdc_daemon.model.changes import Column, ColumnType
 from cdc_daemon.model.errors import DataError
 
@@ -113,17 +113,13 @@ def _numeric(source: ColumnType, identity: ColumnType) -> Convert | None:
         if not _NUMBER.fullmatch(text):
             raise _no_id()
         text = canonical_decimal(text)
-        return text if digits is None else _scaled(text, scale)
+        if digits is None:
+            return text
+        if len(text.partition(b".")[2]) > scale:
+            raise _no_id()
+        return with_scale(text, scale)
 
     return numeric
-
-
-def _scaled(text: bytes, scale: int) -> bytes:
-    """A canonical number with exactly ``scale`` digits after the point."""
-    whole, _, fraction = text.partition(b".")
-    if len(fraction) > scale:
-        raise _no_id()
-    return whole + b"." + fraction.ljust(scale, b"0") if scale else whole
 
 
 def _uuid(source: ColumnType, identity: ColumnType) -> Convert | None:

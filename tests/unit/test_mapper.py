@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from textwrap import dedent
 
@@ -334,5 +335,38 @@ def test_a_map_finds_numbers_by_value(tmp_path: Path) -> None:
     text = MAPPING.replace("price: fprice", "price: {from: fprice, map: {'1': '2'}, default: 3}")
     one = compiled(tmp_path, text)
     index = one.layout.columns.index("price")
-    assert one.row(source_row(fprice=b"1.0000"))[index] == b"2"
-    assert one.row(source_row(fprice=b"1.5000"))[index] == b"3"
+    assert one.row(source_row(fprice=b"1.0000"))[index] == b"2.00"
+    assert one.row(source_row(fprice=b"1.5000"))[index] == b"3.00"
+
+
+@pytest.mark.parametrize(
+    "type_, attribute, spellings, key",
+    [
+        (VARCHAR, '"decimal(18,2)"', [b"007.5", b"7.50", b" +7.5 ", b"75e-1"], b"7.50"),
+        (VARCHAR, '"decimal(18,2)"', [b"-0.00", b"0", b"-0"], b"0.00"),
+        (VARCHAR, "numeric", [b"007.50", b"7.5"], b"7.5"),
+        (ColumnType("numeric"), '"decimal(18,2)"', [b"7.5", b"7.50", b"7.500"], b"7.50"),
+        (ColumnType("numeric"), "numeric", [b"7.5", b"7.50"], b"7.5"),
+        (ColumnType("numeric", 9, 1), '"decimal(18,2)"', [b"7.5"], b"7.50"),
+        (ColumnType("numeric", 9, 2), '"decimal(18,2)"', [b"7.50", b"NaN"], None),
+        (ColumnType("integer"), '"decimal(18,2)"', [b"7"], b"7.00"),
+        (ColumnType("integer"), "numeric", [b"7"], b"7"),
+    ],
+)
+def test_spellings_of_a_number_are_one_key(
+    tmp_path: Path, type_: ColumnType, attribute: str, spellings: list[bytes], key: bytes | None
+) -> None:
+    """The one that the key's column prints: reference tables answer with that."""
+    path = tmp_path / "cdc.yaml"
+    path.write_text((dedent(HEAD) + dedent(MAPPING)).replace("string(10)", attribute, 1), "utf-8")
+    found = load([path], environ={})
+    columns = [
+        Column(name=one.name, type=type_) if one.name == "fnumber" else one
+        for one in relation().columns
+    ]
+    one = compile_mapping(found.mappings[0], found, replace(relation(), columns=tuple(columns)))
+    for spelling in spellings:
+        row = source_row(spelling)
+        assert one.layout.key_of(one.row(row)) == (spelling if key is None else key,)
+        assert one.rows is not None
+        assert one.rows([row]) == [one.row(row)]
