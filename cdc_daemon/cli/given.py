@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 import click
 
 from cdc_daemon.config.locate import SYSTEM, VARIABLE, locate
+from cdc_daemon.model.errors import suggest
 
 if TYPE_CHECKING:
     from cdc_daemon.config.configuration import Configuration
@@ -70,6 +71,12 @@ class Given:
         if self.no_input or not at_terminal():
             raise click.UsageError("this needs a confirmation: pass --yes")
         return click.confirm(question, err=True)
+
+
+def known_name(option: str, name: str | None, known: Collection[str]) -> None:
+    """UsageError, with the nearest that there is, for a name that an option does not know."""
+    if name is not None and name not in known:
+        raise click.UsageError(f"there is no {option} {name!r}{suggest(name, known)}")
 
 
 def at_terminal() -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, GetJsonSchemaHandler, PrivateAttr, model_validator
@@ -185,7 +186,8 @@ class MappingConfig(Model):
 
     name: MappingName = Field(
         default="",
-        description="Name in messages and metrics. Default: `<source>.<table>.<entity>`.",
+        description="Name in messages and metrics. Default: `<source>.<table>.<entity>`, blanks "
+        "and slashes as `_`.",
         examples=["erp.t_bd_material.material"],
     )
     from_: TableReference = Field(
@@ -237,7 +239,8 @@ class MappingConfig(Model):
         if isinstance(data, dict) and "name" not in data:
             try:
                 table = parse_table_name(data["from"])
-                return data | {"name": f"{table.source}.{table.table}.{data['to']}"}
+                name = f"{table.source}.{table.table}.{data['to']}"
+                return data | {"name": re.sub(r"[\s\x00-\x1f/]", "_", name)[:200]}
             except (KeyError, TypeError, Complaint):
                 pass  # reported where it stands
         return data

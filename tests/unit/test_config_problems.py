@@ -106,7 +106,7 @@ CASES: list[tuple[str, str, str, list[str]]] = [
         "control character",
         "famount",
         "fam\x01ount",
-        ["c.yaml:1:1: not valid YAML: a character that YAML does not allow"],
+        ["c.yaml:31:18: not valid YAML: a character that YAML does not allow"],
     ),
     (
         "duplicate key",
