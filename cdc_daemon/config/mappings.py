@@ -62,7 +62,8 @@ class FieldConfig(Model):
     expr: str | None = Field(
         default=None,
         min_length=1,
-        description="An expression over the row's columns (a subset of PostgreSQL's SQL).",
+        description="An expression over the row's columns (a subset of PostgreSQL's SQL, see "
+        "[expressions](expressions.md)).",
         examples=["ROUND(fprice * 1.13, 4)"],
     )
     ref: ColumnName | None = Field(
@@ -201,7 +202,7 @@ class MappingConfig(Model):
         default=None,
         min_length=1,
         description="Which rows count: a condition over the row's columns (a subset of "
-        "PostgreSQL's SQL).",
+        "PostgreSQL's SQL, see [expressions](expressions.md)).",
         examples=["fstatus = 'C'"],
     )
     key: dict[str, FieldConfig] = Field(

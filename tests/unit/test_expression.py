@@ -4,12 +4,14 @@ import contextlib
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from cdc_daemon.mapping.expression import Expression, ExpressionError, parse
+from cdc_daemon.mapping.expression.functions import FORMS, FUNCTIONS
 from cdc_daemon.mapping.expression.texts import like
 from cdc_daemon.model.changes import ColumnType
 from cdc_daemon.model.errors import DataError
@@ -390,3 +392,19 @@ def test_a_reserved_word_is_a_column_in_double_quotes() -> None:
     with pytest.raises(ExpressionError, match='"insert", in double quotes'):
         parse("insert = 1")
     assert parse('"insert" = 1').columns == {"insert"}
+
+
+PAGE = (Path(__file__).parents[2] / "docs" / "expressions.md").read_text("utf-8")
+
+
+@pytest.mark.parametrize("text", PAGE.split("```sql\n")[1].split("```")[0].splitlines())
+def test_what_the_page_shows_is_an_expression(text: str) -> None:
+    assert parse(text).complaints() == []
+
+
+def test_the_page_names_every_function_and_no_other() -> None:
+    rows = [line for line in PAGE.splitlines() if line.startswith("| ")]
+    lines = [row for row in rows if row.split("|")[1].strip() in ("numbers", "texts", "choices")]
+    written = set(re.findall(r"`([A-Z_]{2,})`", " ".join(lines))) - {"CASE"}
+    syntax = {"trim", "position"}
+    assert written == {name.upper() for name in {*FUNCTIONS, *FORMS, *syntax}}
