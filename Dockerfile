@@ -17,8 +17,7 @@ LABEL org.opencontainers.image.title="cdc-daemon" \
       org.opencontainers.image.description="Row changes of ERP, CRM and HR databases as canonical entities, exactly once"
 COPY --from=build /opt/cdc-daemon /opt/cdc-daemon
 ENV PATH="/opt/cdc-daemon/bin:$PATH" \
-    PYTHONUNBUFFERED=1 \
-    CDC_DAEMON_CONFIG=/etc/cdc-daemon/cdc-daemon.yaml
+    PYTHONUNBUFFERED=1
 # The configuration is mounted at /etc/cdc-daemon; the root file system may be read-only.
 USER 10001:10001
 STOPSIGNAL SIGTERM

@@ -5,7 +5,7 @@ Not in here: retrying and signals (worker), processes (daemon).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from cdc_daemon.config.configuration import Configuration
@@ -72,25 +72,38 @@ def make_control(configuration: Configuration) -> PostgresControl:
     return PostgresControl(configuration.target.conninfo, configuration.target.schema_)
 
 
-def compiler(
-    configuration: Configuration, name: str
-) -> Callable[[Relation], list[CompiledMapping]]:
-    """A function that compiles the mappings of a relation of that source.
+class Compiler:
+    """Compiles the mappings of one source's relations, each in the light of the others.
 
     A table described anew keeps its layouts where they are the same, so that what a sink has
     prepared for them stays of use.
     """
-    layouts: dict[str, Layout] = {}
 
-    def compile_relation(relation: Relation) -> list[CompiledMapping]:
+    def __init__(self, configuration: Configuration, name: str) -> None:
+        self._configuration = configuration
+        self._mappings = configuration.mappings_of(name)
+        self._layouts: dict[str, Layout] = {}
+        self._relations: dict[tuple[str, str], Relation] = {}
+
+    def learn(self, relations: Sequence[Relation]) -> None:
+        """Know these relations as they are now."""
+        self._relations |= {(one.schema, one.table): one for one in relations}
+
+    def __call__(self, relation: Relation) -> list[CompiledMapping]:
+        """The mappings of a relation. Raises ConfigurationError."""
+        self.learn([relation])
+        others = tuple(self._relations.values())
         found = [
-            compile_mapping(mapping, configuration, relation)
-            for mapping in configuration.mappings_of(name)
+            compile_mapping(mapping, self._configuration, relation, others)
+            for mapping in self._mappings
             if (mapping.schema_, mapping.table) == (relation.schema, relation.table)
         ]
-        return [_with_known_layout(compiled, layouts) for compiled in found]
+        return [_with_known_layout(compiled, self._layouts) for compiled in found]
 
-    return compile_relation
+
+def compiler(configuration: Configuration, name: str) -> Compiler:
+    """What compiles the mappings of a relation of that source."""
+    return Compiler(configuration, name)
 
 
 def _with_known_layout(compiled: CompiledMapping, known: dict[str, Layout]) -> CompiledMapping:
@@ -110,9 +123,10 @@ def _shape(layout: Layout) -> tuple[object, ...]:
 def compile_all(
     configuration: Configuration,
     relations: Sequence[Relation],
-    compile_relation: Callable[[Relation], list[CompiledMapping]],
+    compile_relation: Compiler,
 ) -> list[CompiledMapping]:
     """Every mapping of these relations. Raises ConfigurationError with every problem at once."""
+    compile_relation.learn(relations)
     problems: list[Problem] = []
     found: list[CompiledMapping] = []
     for relation in relations:

@@ -27,7 +27,19 @@ _IN_URL = re.compile(r"(?P<scheme>\b[a-z][a-z0-9+.-]*://)(?P<user>[^\s:/@]*):\S*
 _IN_CONNINFO = re.compile(
     r"\b(?P<key>password|passwd|sslpassword)\s*=\s*('(?:[^'\\]|\\.)*'|[^\s&]+)", re.I
 )
-_SERVER_VALUES = re.compile(r"^(?P<field>DETAIL|CONTEXT|QUERY):.*$", re.M)
+_IN_DICT = re.compile(
+    r"(?P<key>(?P<quote>['\"])\w*(?:passw(?:or)?d|passphrase|secret|token)(?P=quote)\s*:\s*)"
+    r"(?:'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\")",
+    re.I,
+)
+_NEXT = (  # what a value may be followed by; its own lines cannot be told from others
+    r"\b(?:DETAIL|CONTEXT|QUERY|STATEMENT|HINT|LOCATION|SCHEMA NAME|TABLE NAME|COLUMN NAME):"
+    r"|\n+(?:Traceback \(most|The above exception was|During handling of)|\Z"
+)
+_ABOUT_ROLES = r"\s+Only roles with "  # what right is missing: no value, and worth reading
+_SERVER_VALUES = re.compile(
+    rf"\b(?P<field>DETAIL|CONTEXT|QUERY|STATEMENT):(?!{_ABOUT_ROLES}).*?(?={_NEXT})", re.S
+)
 _PRIORITIES = {"debug": 7, "info": 6, "warning": 4, "error": 3, "exception": 3, "critical": 2}
 
 
@@ -94,7 +106,14 @@ def redact_text(text: str) -> str:
     """A text without passwords and without a server's quotes of row values."""
     text = _IN_URL.sub(rf"\g<scheme>\g<user>:{_MASK}@", text)
     text = _IN_CONNINFO.sub(rf"\g<key>={_MASK}", text)
-    return _SERVER_VALUES.sub(rf"\g<field>: {_MASK}", text)
+    text = _IN_DICT.sub(rf"\g<key>'{_MASK}'", text)
+    return _SERVER_VALUES.sub(_masked, text)
+
+
+def _masked(found: re.Match[str]) -> str:
+    """A server's field without what it says; blanks and line ends behind it stay."""
+    end = found[0][len(found[0].rstrip()) :]
+    return f"{found['field']}: {_MASK}{end}"
 
 
 def _redacted(key: str, value: Any) -> Any:

@@ -41,8 +41,10 @@ def check_config(given: Given, offline: bool) -> int:
 
 def _load(given: Given, found: Found, *, offline: bool) -> Configuration | None:
     """The configuration, or None where the files alone are wrong."""
+    from cdc_daemon.mapping.expressions import expression_problems
+
     with found:
-        configuration = given.load(resolve_secrets=not offline)
+        configuration = given.load(resolve_secrets=not offline, examine=expression_problems)
         found.warnings += configuration.warnings
         return configuration
     return None

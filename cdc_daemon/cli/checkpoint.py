@@ -6,7 +6,7 @@ import dataclasses
 
 import click
 
-from cdc_daemon.cli.given import Given, output_option, pass_given, shared_options
+from cdc_daemon.cli.given import Given, known_name, output_option, pass_given, shared_options
 from cdc_daemon.cli.output import ago, print_json, print_table
 from cdc_daemon.model.position import Checkpoint
 
@@ -37,11 +37,14 @@ def show(given: Given, pipeline: str | None) -> None:
     """Show position, counters and holder of every pipeline."""
     from cdc_daemon import build
 
-    control = build.make_control(given.load())
+    configuration = given.load_for_control()
+    control = build.make_control(configuration)
     try:
-        found = [c for c in control.checkpoints() if pipeline in (None, c.pipeline)]
+        every = control.checkpoints()
     finally:
         control.close()
+    known_name("pipeline", pipeline, {*configuration.sources, *(one.pipeline for one in every)})
+    found = [one for one in every if pipeline in (None, one.pipeline)]
     if given.output == "json":
         print_json([to_dict(one) for one in found])
     else:

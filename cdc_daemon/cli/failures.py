@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cdc_daemon.cli.given import Given, output_option, pass_given, shared_options
-from cdc_daemon.cli.output import ago, print_json, print_table, words
+from cdc_daemon.cli.given import Given, known_name, output_option, pass_given, shared_options
+from cdc_daemon.cli.output import ago, print_json, print_table, row_value, words
 from cdc_daemon.model.errors import EXIT_DIFFERENCE, EXIT_OK, CdcError
 from cdc_daemon.model.ports import Control, Failure
 
@@ -50,8 +50,12 @@ def list_(
     given: Given, pipeline: str | None, entity: str | None, error: str | None, limit: int
 ) -> None:
     """List parked changes in source order."""
-    with _control(given.load()) as control:
+    configuration = given.load_for_control()
+    with _control(configuration) as control:
         found = control.failures(pipeline=pipeline, entity=entity, error=error, limit=limit + 1)
+    if not found:  # what is configured no longer may still have parked changes
+        known_name("pipeline", pipeline, configuration.sources)
+        known_name("entity", entity, configuration.entities)
     shown = found[:limit]
     if given.output == "json":
         print_json([to_dict(failure) for failure in shown])
@@ -68,7 +72,7 @@ def list_(
 @pass_given
 def show(given: Given, number: int) -> None:
     """Show one change with its row images."""
-    with _control(given.load()) as control:
+    with _control(given.load_for_control()) as control:
         found = control.failures(ids=[number], state=None)
     _all_there([number], found)
     plain = to_dict(found[0])
@@ -81,7 +85,7 @@ def show(given: Given, number: int) -> None:
         row = payload.get(image)
         if isinstance(row, dict):
             click.echo()
-            shown = [(name, "NULL" if value is None else value) for name, value in row.items()]
+            shown = [(name, row_value(value)) for name, value in row.items()]
             print_table((f"{image.upper()} COLUMN", "VALUE"), shown)
 
 
@@ -114,6 +118,7 @@ def retry(
     with _control(configuration) as control:
         found = _wanted(control, None if everything else ids, pipeline)
         if not found:
+            known_name("pipeline", pipeline, configuration.sources)
             words("nothing is parked")
         if dry_run:
             return _show_only(given, found)

@@ -7,20 +7,22 @@ until a command asks for it.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import click
 
+from cdc_daemon.config.locate import SYSTEM, VARIABLE, locate
+from cdc_daemon.model.errors import suggest
+
 if TYPE_CHECKING:
     from cdc_daemon.config.configuration import Configuration
+    from cdc_daemon.config.load import Examine
 
 F = TypeVar("F", bound=Callable[..., Any])
-
-DEFAULT_CONFIG = Path("/etc/cdc-daemon/cdc-daemon.yaml")
-CONFIG_VARIABLE = "CDC_DAEMON_CONFIG"
 
 
 @dataclass(slots=True)
@@ -34,17 +36,26 @@ class Given:
 
     @property
     def files(self) -> list[Path]:
-        """The files or folders to read: options, else environment, else the usual place."""
-        if self.config:
-            return self.config
-        listed = os.environ.get(CONFIG_VARIABLE, "")
-        return [Path(name) for name in listed.split(os.pathsep) if name] or [DEFAULT_CONFIG]
+        """The files or folders to read. Raises ConfigurationError where nobody named any."""
+        return locate(self.config, os.environ)
 
-    def load(self, *, resolve_secrets: bool = True) -> Configuration:
+    def load(
+        self, *, resolve_secrets: bool = True, examine: Examine | None = None
+    ) -> Configuration:
         """Read and check the configuration. Raises ConfigurationError with every problem."""
         from cdc_daemon.config.load import load
 
-        return load(self.files, environ=os.environ, resolve_secrets=resolve_secrets)
+        return load(
+            self.files, environ=os.environ, resolve_secrets=resolve_secrets, examine=examine
+        )
+
+    def load_for_control(self) -> Configuration:
+        """The same for what looks into the control database only: the sources' secrets, which the
+        daemon may read and the operator not, need not be there.
+        """
+        from cdc_daemon.config.load import load
+
+        return load(self.files, environ=os.environ, needed=("target", "daemon"))
 
     def load_with_warnings(self) -> Configuration:
         """The same, and its warnings on stderr."""
@@ -54,12 +65,23 @@ class Given:
         return configuration
 
     def confirm(self, question: str, *, yes: bool) -> bool:
-        """Whether to go on: asked on stderr unless ``yes``. UsageError when it may not ask."""
+        """Whether to go on: asked on stderr unless ``yes``. UsageError where nobody can answer."""
         if yes:
             return True
-        if self.no_input:
+        if self.no_input or not at_terminal():
             raise click.UsageError("this needs a confirmation: pass --yes")
         return click.confirm(question, err=True)
+
+
+def known_name(option: str, name: str | None, known: Collection[str]) -> None:
+    """UsageError, with the nearest that there is, for a name that an option does not know."""
+    if name is not None and name not in known:
+        raise click.UsageError(f"there is no {option} {name!r}{suggest(name, known)}")
+
+
+def at_terminal() -> bool:
+    """Whether somebody can answer a question."""
+    return sys.stdin.isatty()
 
 
 def _keep(ctx: click.Context, param: click.Parameter, value: Any) -> None:
@@ -82,8 +104,7 @@ def shared_options(command: F) -> F:
             multiple=True,
             metavar="PATH",
             type=click.Path(path_type=Path),
-            help=f"Configuration file or folder; repeatable. Default: ${CONFIG_VARIABLE}, else"
-            f" {DEFAULT_CONFIG}.",
+            help=f"Configuration file or folder; repeatable. Default: ${VARIABLE}, else {SYSTEM}.",
             expose_value=False,
             callback=_keep,
         ),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from cdc_daemon.cli.given import Given, output_option, pass_given, shared_options
-from cdc_daemon.cli.output import print_json, print_table
+from cdc_daemon.cli.output import print_json, print_table, row_value
 
 if TYPE_CHECKING:
     from cdc_daemon.config.schema import MappingConfig
@@ -52,14 +52,14 @@ def preview(given: Given, name: str, limit: int) -> None:
         if number > 1:
             click.echo()
         click.echo(f"row {number}: {fate(one)}")
-        print_table(("SOURCE COLUMN", "VALUE"), [(k, _value(v)) for k, v in one.source.items()])
+        print_table(("SOURCE COLUMN", "VALUE"), [(k, row_value(v)) for k, v in one.source.items()])
         if one.result is not None:
             click.echo()
             target = one.target or {}
             print_table(
                 ("ATTRIBUTE", "RESULT", "TARGET"),
                 [
-                    (attribute, _value(value), _value(target[attribute]) if target else None)
+                    (attribute, row_value(value), row_value(target[attribute]) if target else None)
                     for attribute, value in one.result.items()
                 ],
             )
@@ -97,10 +97,3 @@ def fate(one: Preview) -> str:
     if one.target is None:
         return "not in the target"
     return "in the target as it should be" if one.same else "differs from the target"
-
-
-def _value(value: str | None) -> str:
-    """A value; NULL is told from the texts NULL and -."""
-    if value is None:
-        return "NULL"
-    return f"'{value}'" if value in ("NULL", "-", "") or value != value.strip() else value

@@ -68,6 +68,15 @@ def ago(moment: dt.datetime | None) -> str | None:
     return f"{seconds} s ago"
 
 
+def row_value(value: object) -> str:
+    """A row's value; NULL is told from the texts NULL and -."""
+    if value is None:
+        return "NULL"
+    if not isinstance(value, str):
+        return str(value)
+    return f"'{value}'" if value in ("NULL", "-", "") or value != value.strip() else value
+
+
 def _text(value: object) -> str:
     match value:
         case None | "":

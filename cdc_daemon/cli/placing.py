@@ -51,14 +51,14 @@ def _places(configuration: Configuration, mapping: MappingConfig, column: str | 
 
 def _uses(mapping: MappingConfig, column: str) -> Iterator[tuple[str | int, ...]]:
     """Paths in the files of what reads the column."""
-    from cdc_daemon.mapping.expression import parse
+    from cdc_daemon.mapping.compile import expression_columns
 
     for section, fields in (("key", mapping.key), ("fields", mapping.fields)):
         for name, field in fields.items():
             part = _part(field, column)
             if part is not None:
                 yield (*mapping.path, section, name, part)
-    if mapping.where and column in parse(mapping.where).columns:
+    if mapping.where and column in expression_columns(mapping.where):
         yield (*mapping.path, "where")
     if column in mapping.identity:
         yield (*mapping.path, "identity")
@@ -66,10 +66,10 @@ def _uses(mapping: MappingConfig, column: str) -> Iterator[tuple[str | int, ...]
 
 def _part(field: FieldConfig, column: str) -> str | None:
     """The key under which a field names the column."""
-    from cdc_daemon.mapping.expression import parse
+    from cdc_daemon.mapping.compile import expression_columns
 
     if field.expr is not None:
-        return "expr" if column in parse(field.expr).columns else None
+        return "expr" if column in expression_columns(field.expr) else None
     if field.ref == column:
         return "ref"
     return "from" if field.column == column else None

@@ -103,8 +103,8 @@ class NullRules(Model):
 
     text: Annotated[tuple[ValueText, ...], AsTuple] = Field(
         default=(),
-        description="Texts that mean NULL, in every column of a text type (char columns are "
-        "compared without their trailing blanks).",
+        description="Texts that mean NULL, in every column of a text type, also where `expr` and "
+        "`where` read it (char columns are compared without their trailing blanks).",
         examples=[[" ", ""]],
     )
     integer: Annotated[tuple[ValueText, ...], AsTuple] = Field(

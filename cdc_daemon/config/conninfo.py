@@ -6,7 +6,9 @@ What is refused here never quotes the string: it may hold a password.
 from __future__ import annotations
 
 import ipaddress
+import os
 import re
+from collections.abc import Mapping
 from urllib.parse import unquote, urlsplit
 
 from cdc_daemon.config.scalars import Complaint
@@ -173,9 +175,16 @@ def render_uri(conninfo: dict[str, str]) -> str:
     return f"postgresql://{user}{','.join(places)}/{database}{'?' + rest if rest else ''}"
 
 
-def is_loopback(conninfo: dict[str, str]) -> bool:
-    """Whether the connection stays on this machine: sockets, localhost, 127.0.0.0/8, ::1."""
-    hosts = conninfo.get("hostaddr") or conninfo.get("host") or ""
+def is_loopback(conninfo: Mapping[str, str], environ: Mapping[str, str] = os.environ) -> bool:
+    """Whether the connection stays on this machine: sockets, localhost, 127.0.0.0/8, ::1.
+
+    Where no host is given, libpq asks ``environ``; what a service file says is not known here, so
+    a connection by service counts as leaving.
+    """
+    hosts = conninfo.get("hostaddr") or conninfo.get("host")
+    if hosts is None and (conninfo.get("service") or environ.get("PGSERVICE")):
+        return False
+    hosts = hosts or environ.get("PGHOSTADDR") or environ.get("PGHOST") or ""
     return all(_is_local(host) for host in hosts.split(","))
 
 

@@ -11,7 +11,7 @@ from cdc_daemon.config.connections import PostgresSourceConfig, TargetConfig
 from cdc_daemon.config.document import Path
 from cdc_daemon.config.entities import EntityConfig
 from cdc_daemon.config.findings import Findings
-from cdc_daemon.config.mappings import MappingConfig
+from cdc_daemon.config.mappings import LOSSES, MappingConfig
 from cdc_daemon.config.referring import check_reference, check_refs
 from cdc_daemon.config.written import Written, known
 from cdc_daemon.model.entities import Attribute, Entity, Kind
@@ -102,6 +102,7 @@ def _check_mapping(mapping: MappingConfig, written: Written, findings: Findings)
     if entity is not None:
         _check_key(mapping, entity, written, findings)
         _check_fields(mapping, entity, written, findings)
+        _check_losses(mapping, entity, findings)
 
 
 def _check_key(
@@ -159,6 +160,22 @@ def _check_fields(
             findings.problem(
                 f"{attribute!r} is required and cannot always be NULL", mapping.path_of(attribute)
             )
+
+
+def _check_losses(mapping: MappingConfig, entity: EntityConfig, findings: Findings) -> None:
+    """What ``round`` and ``truncate`` allow must be something that can happen."""
+    for attribute, origin in mapping.origins.items():
+        config = entity.attributes.get(attribute)
+        lossy = origin.lossy
+        if config is None or lossy is None or lossy in LOSSES.get(config.type.kind, ()):
+            continue
+        able = [kind.value for kind, losses in LOSSES.items() if lossy in losses]
+        findings.problem(
+            f"{lossy!r} does nothing to {attribute!r}, which is {config.type}",
+            (*mapping.path_of(attribute), lossy),
+            f"take it out; it goes with {', '.join(able)}",
+            at_key=True,
+        )
 
 
 def _unknown_attribute(

@@ -17,6 +17,7 @@ from ruamel.yaml.composer import Composer
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.events import AliasEvent
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
+from ruamel.yaml.reader import ReaderError
 
 from cdc_daemon.config.scalars import SpelledFloat, SpelledInt, is_canonical, unquoted
 from cdc_daemon.model.errors import Problem
@@ -98,7 +99,7 @@ class _LimitedComposer(Composer):
 def read_document(content: bytes, file: str) -> Document:
     """Parse a file's bytes. Never raises for what is written in them: ``problems`` tells."""
     document = Document(file)
-    with _problems_of(document):
+    with _problems_of(document, content):
         node = _compose(_decode(content))
         if node is not None:
             document.data = _Construction(document).value(node, (), 0)
@@ -129,7 +130,7 @@ def _compose(text: str) -> Node | None:
 
 
 @contextlib.contextmanager
-def _problems_of(document: Document) -> Iterator[None]:
+def _problems_of(document: Document, content: bytes) -> Iterator[None]:
     """Turn what ends the reading of a file into a problem at its place."""
     line, column = 1, 1
     try:
@@ -145,8 +146,12 @@ def _problems_of(document: Document) -> Iterator[None]:
         mark = error.problem_mark or error.context_mark
         if mark is not None:
             line, column = mark.line + 1, mark.column + 1
-    except YAMLError:
+    except ReaderError as error:
         what = "not valid YAML: a character that YAML does not allow"
+        before = content.decode("utf-8-sig", "replace")[: error.position].split("\n")
+        line, column = len(before), len(before[-1]) + 1
+    except YAMLError:
+        what = "not valid YAML"
     document.broken = True
     document.problems.append(Problem(what=what, where=f"{document.file}:{line}:{column}"))
 

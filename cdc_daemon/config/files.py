@@ -22,6 +22,16 @@ ENTRY_SECTIONS = ("sources", "target", "entities", "daemon")
 SECTIONS = tuple(ConfigurationFile.model_fields)
 
 
+UNUSABLE = (OSError, RuntimeError, ValueError)
+"""What a path raises that is no usable one: missing, too long, a loop of links, a NUL in it."""
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return "a loop of links" if isinstance(error, RuntimeError) else "no usable path"
+
+
 @dataclass(slots=True)
 class Merged:
     """All files as one, with the spot of each path in it."""
@@ -53,6 +63,12 @@ class _Reading:
 
     def given(self, path: Path) -> None:
         """A file or directory as the command line names it."""
+        try:
+            self._given(path)
+        except UNUSABLE as error:
+            self._broken(f"cannot be read: {_reason(error)}", str(path))
+
+    def _given(self, path: Path) -> None:
         if not path.is_dir():
             self.file(path)
             self.files(_yaml_files(path.parent / "conf.d"))
@@ -72,15 +88,15 @@ class _Reading:
 
     def file(self, path: Path) -> None:
         """One file, once."""
-        real = path.resolve()
-        if real in self.seen:
-            return
-        self.seen.add(real)
         try:
+            real = path.resolve()
+            if real in self.seen:
+                return
+            self.seen.add(real)
             content = path.read_bytes()
             everybody = bool(path.stat().st_mode & stat.S_IROTH)
-        except OSError as error:
-            self._broken(f"cannot be read: {error.strerror}", str(path))
+        except UNUSABLE as error:
+            self._broken(f"cannot be read: {_reason(error)}", str(path))
             return
         self.merged.files.append(str(path))
         self.merged.readable[str(path)] = everybody
@@ -96,7 +112,11 @@ class _Reading:
             if not isinstance(pattern, str) or not pattern:
                 self._at(document, ("include", index), "expected a pattern of file names")
                 continue
-            found = self._matching(folder, pattern)
+            try:
+                found = self._matching(folder, pattern)
+            except (*UNUSABLE, NotImplementedError, IndexError):
+                self._at(document, ("include", index), f"{pattern!r} is no pattern of file names")
+                continue
             if not found and "*" in pattern:
                 place = document.spots["include", index].place
                 self.merged.warnings.append(

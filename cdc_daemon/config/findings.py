@@ -142,13 +142,18 @@ def _wrong_type(kind: str, context: Mapping[str, Any], found: str) -> tuple[str,
 
 def keys_of(model: type[BaseModel], inner: Sequence[str | int]) -> list[str]:
     """The keys that may stand at a path inside a model's data."""
-    found: Any = model
-    for part in inner:
-        found = _step(found, part)
-    found = _plain(found)
+    found = annotation_at(model, inner)
     if isinstance(found, type) and issubclass(found, BaseModel):
         return [field.alias or name for name, field in found.model_fields.items()]
     return []
+
+
+def annotation_at(model: type[BaseModel], inner: Sequence[str | int]) -> Any:
+    """The type of what stands at a path inside a model's data; None for no place of it."""
+    found: Any = model
+    for part in inner:
+        found = _step(found, part)
+    return _plain(found)
 
 
 def _step(kind: Any, part: str | int) -> Any:

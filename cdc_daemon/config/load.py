@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import quote
@@ -25,28 +25,42 @@ from cdc_daemon.config.schema import (
     SettingsConfig,
     TargetConfig,
 )
-from cdc_daemon.config.secrets import Secrets
+from cdc_daemon.config.secrets import SECTIONS, Secrets
 from cdc_daemon.config.written import Written
 from cdc_daemon.model.errors import ConfigurationError, suggest
 
 M = TypeVar("M", bound=BaseModel)
 
 
+Examine = Callable[[MappingConfig], Iterable[tuple[Keys, str]]]
+"""What else is wrong with a mapping that is valid by itself: where, and what."""
+
+
 def load(
-    paths: Sequence[Path], *, environ: Mapping[str, str], resolve_secrets: bool = True
+    paths: Sequence[Path],
+    *,
+    environ: Mapping[str, str],
+    resolve_secrets: bool = True,
+    needed: Collection[str] = SECTIONS,
+    examine: Examine | None = None,
 ) -> Configuration:
     """Read and check a configuration.
 
     Raises ConfigurationError with every problem found. With ``resolve_secrets`` False, files and
-    credentials that are not there are no problem (the result then cannot connect).
+    credentials that are not there are no problem (the result then cannot connect); nor are they,
+    and variables, in sections that are not ``needed``. ``examine``: called for every mapping, for
+    checks that this package does not know.
     """
     merged = read_files(paths)
     findings = Findings(merged.spots)
     findings.problems += merged.problems
     findings.warnings += merged.warnings
-    data = Secrets(environ, resolve=resolve_secrets).read(merged.data, findings)
+    data = Secrets(environ, resolve=resolve_secrets, needed=needed).read(merged.data, findings)
     written = _sections(data, findings, whole=not merged.broken)
     _warn_of_passwords(written, merged, findings)
+    if examine is not None:
+        for path, what in (found for mapping in written.mappings for found in examine(mapping)):
+            findings.problem(what, path)
     entities = {} if merged.broken else check_and_build(written, findings)
     if findings.problems or written.target is None:
         raise ConfigurationError(_in_order(findings, merged))
@@ -151,16 +165,29 @@ def validate(
 def _without(data: Any, errors: Sequence[ErrorDetails]) -> Any:
     """A copy of the data without what is wrong; None where nothing can be left out."""
     copy = _copy(data)
+    removed: set[tuple[int | str, ...]] = set()
     for error in errors:
-        inside, holder, last = copy, None, ""
-        for part in error["loc"]:
-            if not isinstance(inside, dict) or part not in inside:
-                break
-            holder, last, inside = inside, str(part), inside[part]
-        if holder is None:
+        path = error["loc"]
+        holders = _holders(copy, path)
+        if path[: len(holders) + 1] in removed:
+            continue  # an earlier error of the same part has taken it out
+        if not holders:
             return None
-        holder.pop(last, None)
+        here = path[: len(holders)]
+        holders[-1].pop(str(here[-1]))
+        removed.add(here)
     return copy
+
+
+def _holders(data: Any, path: Sequence[int | str]) -> list[dict[str, Any]]:
+    """What holds each part of a path, as far as it is there."""
+    found: list[dict[str, Any]] = []
+    for part in path:
+        if not isinstance(data, dict) or part not in data:
+            break
+        found.append(data)
+        data = data[str(part)]
+    return found
 
 
 def _copy(data: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, GetJsonSchemaHandler, PrivateAttr, model_validator
@@ -19,6 +20,7 @@ from cdc_daemon.config.scalars import (
     parse_table_name,
 )
 from cdc_daemon.config.strict import Model, or_text, short_form
+from cdc_daemon.model.entities import Kind
 
 Removal = Literal["soft", "hard", "ignore"]
 
@@ -29,6 +31,16 @@ _STEPS = {
     "const": frozenset[str](),
 }
 """What may stand beside each origin."""
+
+
+LOSSES: dict[Kind, frozenset[str]] = {
+    Kind.STRING: frozenset({"truncate"}),
+    Kind.DATE: frozenset({"truncate"}),
+    **dict.fromkeys(
+        (Kind.INTEGER, Kind.BIGINT, Kind.DECIMAL, Kind.DOUBLE), frozenset({"round", "truncate"})
+    ),
+}
+"""What may be lost on the way to an attribute of that kind."""
 
 
 class FieldConfig(Model):
@@ -50,7 +62,8 @@ class FieldConfig(Model):
     expr: str | None = Field(
         default=None,
         min_length=1,
-        description="An expression over the row's columns (a subset of PostgreSQL's SQL).",
+        description="An expression over the row's columns (a subset of PostgreSQL's SQL, see "
+        "[expressions](expressions.md)).",
         examples=["ROUND(fprice * 1.13, 4)"],
     )
     ref: ColumnName | None = Field(
@@ -62,8 +75,9 @@ class FieldConfig(Model):
     map: dict[str, ValueText | None] | None = Field(
         default=None,
         min_length=1,
-        description="Values to replace, by the text of the value. What is not listed becomes "
-        "`default` where that is given; else the change parks.",
+        description="Values to replace. What is not listed becomes `default` where that is given; "
+        "else the change parks. A key is a value of the column: `1` is 1.00 in a numeric(5,2), "
+        "`true` is a boolean's t.",
         examples=[{"PCS": "EA"}],
     )
     default: ValueText | None = Field(
@@ -75,11 +89,13 @@ class FieldConfig(Model):
     )
     round: bool = Field(
         default=False,
-        description="Allow rounding to the attribute's scale instead of parking the change.",
+        description="Allow rounding to the attribute's scale (integer, bigint, decimal, double) "
+        "instead of parking the change.",
     )
     truncate: bool = Field(
         default=False,
-        description="Allow cutting to the attribute's length instead of parking the change.",
+        description="Allow cutting to the attribute's length (string), scale (integer, bigint, "
+        "decimal, double) or day (date) instead of parking the change.",
     )
     invalid: Literal["null", "park", "keep"] = Field(
         default="park",
@@ -171,7 +187,8 @@ class MappingConfig(Model):
 
     name: MappingName = Field(
         default="",
-        description="Name in messages and metrics. Default: `<source>.<table>.<entity>`.",
+        description="Name in messages and metrics. Default: `<source>.<table>.<entity>`, blanks "
+        "and slashes as `_`.",
         examples=["erp.t_bd_material.material"],
     )
     from_: TableReference = Field(
@@ -185,7 +202,7 @@ class MappingConfig(Model):
         default=None,
         min_length=1,
         description="Which rows count: a condition over the row's columns (a subset of "
-        "PostgreSQL's SQL).",
+        "PostgreSQL's SQL, see [expressions](expressions.md)).",
         examples=["fstatus = 'C'"],
     )
     key: dict[str, FieldConfig] = Field(
@@ -223,7 +240,8 @@ class MappingConfig(Model):
         if isinstance(data, dict) and "name" not in data:
             try:
                 table = parse_table_name(data["from"])
-                return data | {"name": f"{table.source}.{table.table}.{data['to']}"}
+                name = f"{table.source}.{table.table}.{data['to']}"
+                return data | {"name": re.sub(r"[\s\x00-\x1f/]", "_", name)[:200]}
             except (KeyError, TypeError, Complaint):
                 pass  # reported where it stands
         return data

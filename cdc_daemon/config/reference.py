@@ -114,7 +114,9 @@ Under `sources`, `target` and `daemon`, a text may hold references:
 | `${cred:name}` | the credential that systemd put into `$CREDENTIALS_DIRECTORY` |
 | `$${` | the two characters `${` |
 
-What they stand for never appears in a message, a log or a dump. Elsewhere they are refused,
+What they stand for is a text, number, `true` or `false`, as its key wants it; it never appears in a
+message, a log or a dump. Commands that only look into the control database (`status`, `failures
+list`, `checkpoint show`) need no secret of a source. Elsewhere references are refused,
 so that no SQL text is ever made from the environment. A password written into a file that everybody
 may read is a warning.
 

@@ -8,40 +8,63 @@ is ever made from the environment. What they stand for never appears in a messag
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 from cdc_daemon.config.document import Path as Keys
-from cdc_daemon.config.findings import Findings
-from cdc_daemon.config.scalars import Complaint
+from cdc_daemon.config.findings import Findings, annotation_at
+from cdc_daemon.config.scalars import CANONICAL_NUMBER, Complaint
+from cdc_daemon.config.schema import ConfigurationFile
 
 SECTIONS = frozenset({"sources", "target", "daemon"})
-ADDRESSES = frozenset({"dsn", "url"})
-UNRESOLVED = "unresolved"
-UNRESOLVED_ADDRESS = "postgresql://127.0.0.1/unresolved"
 MAX_SECRET_BYTES = 64 * 1024
+
+_LEFT_OUT = object()
+"""In place of a scalar that could not be read: its key is not checked any further."""
+
+_ADDRESS = "postgresql://127.0.0.1/unresolved"
+_PLACEHOLDERS: dict[str | int, str] = {
+    "dsn": _ADDRESS,
+    "url": _ADDRESS,
+    "password": "unresolved",
+    "kind": "postgres",
+}
+"""What stands for a scalar that could not be read where something must stand."""
 
 _REFERENCE = re.compile(r"(?P<escaped>\$\$\{)|\$\{(?P<body>[^{}]*)\}|(?P<open>\$\{)")
 _VARIABLE = re.compile(r"(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?::-(?P<default>.*))?", re.S)
 _CREDENTIAL = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
+_WHOLE = re.compile(r"-?[0-9]{1,18}")
 _FORMS = "write ${VAR}, ${VAR:-default}, ${file:/path} or ${cred:name}; $${ for the text ${"
 
 
 class _Absent(Exception):
-    """A file or credential that may be missing in an offline check."""
+    """Something that may be missing where the section is not needed; ``always``: only there."""
 
-    def __init__(self, complaint: Complaint) -> None:
+    def __init__(self, complaint: Complaint, *, always: bool = False) -> None:
         self.complaint = complaint
+        self.always = always
         super().__init__(complaint.what)
 
 
 class Secrets:
-    """Resolves references in one pass over the merged files."""
+    """Resolves references in one pass over the merged files.
 
-    def __init__(self, environ: Mapping[str, str], *, resolve: bool) -> None:
+    ``resolve`` False: files and credentials may be missing (an offline check). ``needed``: the
+    sections in which nothing may be missing; elsewhere variables may be, too.
+    """
+
+    def __init__(
+        self,
+        environ: Mapping[str, str],
+        *,
+        resolve: bool,
+        needed: Collection[str] = SECTIONS,
+    ) -> None:
         self._environ = environ
         self._resolve = resolve
+        self._needed = needed
 
     def read(self, data: dict[str, Any], findings: Findings) -> dict[str, Any]:
         """The same data with every reference replaced; what cannot be read is found wrong."""
@@ -50,24 +73,27 @@ class Secrets:
     def _walk(self, value: Any, path: Keys, findings: Findings) -> Any:
         match value:
             case dict():
-                return {key: self._walk(v, (*path, key), findings) for key, v in value.items()}
+                walked = {key: self._walk(v, (*path, key), findings) for key, v in value.items()}
+                return {key: v for key, v in walked.items() if v is not _LEFT_OUT}
             case list():
-                return [self._walk(v, (*path, i), findings) for i, v in enumerate(value)]
+                walked_items = [self._walk(v, (*path, i), findings) for i, v in enumerate(value)]
+                return [v for v in walked_items if v is not _LEFT_OUT]
             case str() if "${" in value:
                 return self._text(value, path, findings)
             case _:
                 return value
 
-    def _text(self, text: str, path: Keys, findings: Findings) -> str:
+    def _text(self, text: str, path: Keys, findings: Findings) -> Any:
         allowed = path[0] in SECTIONS
         try:
-            return _REFERENCE.sub(lambda found: self._replace(found, allowed=allowed), text)
+            found = _REFERENCE.sub(lambda found: self._replace(found, allowed=allowed), text)
+            return _typed(found, annotation_at(ConfigurationFile, path))
         except Complaint as complaint:
             findings.problem(complaint.what, path, complaint.cure)
         except _Absent as absent:
-            if self._resolve:
+            if path[0] in self._needed and (self._resolve or absent.always):
                 findings.problem(absent.complaint.what, path, absent.complaint.cure)
-        return UNRESOLVED_ADDRESS if path[-1] in ADDRESSES else UNRESOLVED
+        return _PLACEHOLDERS.get(path[-1], _LEFT_OUT)
 
     def _replace(self, found: re.Match[str], *, allowed: bool) -> str:
         if found["escaped"]:
@@ -93,9 +119,12 @@ class Secrets:
         if found["default"] is not None:
             return value or found["default"]
         if value is None:
-            raise Complaint(
-                f"the environment has no variable {found['name']}",
-                "set it, or write ${VAR:-default}",
+            raise _Absent(
+                Complaint(
+                    f"the environment has no variable {found['name']}",
+                    "set it, or write ${VAR:-default}",
+                ),
+                always=True,
             )
         return value
 
@@ -118,6 +147,17 @@ class Secrets:
         return _content(Path(directory, name), f"the credential {name}")
 
 
+def _typed(text: str, annotation: Any) -> Any:
+    """A resolved text as what its key holds; a text that is no such thing stays one."""
+    if annotation is bool:
+        return {"true": True, "false": False}.get(text, text)
+    if annotation is int and _WHOLE.fullmatch(text):
+        return int(text)
+    if annotation is float and CANONICAL_NUMBER.fullmatch(text):
+        return float(text)
+    return text
+
+
 def _content(path: Path, what: str) -> str:
     try:
         if path.stat().st_size > MAX_SECRET_BYTES:
@@ -128,6 +168,8 @@ def _content(path: Path, what: str) -> str:
         raise _Absent(
             Complaint(f"{what} cannot be read: {reason}", "check that it is there and readable")
         ) from None
+    except ValueError:
+        raise Complaint("the path holds a NUL character", "write ${file:/path}") from None
     try:
         return content.decode().removesuffix("\n")
     except UnicodeDecodeError:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from operator import itemgetter
 
@@ -19,11 +19,13 @@ from cdc_daemon.mapping.fields import (
     FieldError,
     NeedsSource,
     Nulls,
+    as_key,
     checked_expression,
     compile_field,
     position,
     row_function,
 )
+from cdc_daemon.mapping.row_ids import RefTarget
 from cdc_daemon.model.changes import UNCHANGED, Relation, Replica, Row
 from cdc_daemon.model.effects import Key, Layout, ReferenceTable
 from cdc_daemon.model.entities import Entity
@@ -152,24 +154,33 @@ def tables_of(mappings: Sequence[MappingConfig]) -> list[Table]:
 
 
 def compile_mapping(
-    mapping: MappingConfig, configuration: Configuration, relation: Relation
+    mapping: MappingConfig,
+    configuration: Configuration,
+    relation: Relation,
+    others: Iterable[Relation] = (),
 ) -> CompiledMapping:
-    """Compile a mapping against a relation.
+    """Compile a mapping against a relation. ``others``: the source's other relations as they are
+    now; what a ``ref`` holds is checked against the table that it points to.
 
     Raises ConfigurationError with the place of every field that does not fit the table.
     """
-    return _Compilation(mapping, configuration, relation).result()
+    return _Compilation(mapping, configuration, relation, others).result()
 
 
 class _Compilation:
     """Collects every problem of one mapping before it gives up."""
 
     def __init__(
-        self, mapping: MappingConfig, configuration: Configuration, relation: Relation
+        self,
+        mapping: MappingConfig,
+        configuration: Configuration,
+        relation: Relation,
+        others: Iterable[Relation],
     ) -> None:
         self.mapping = mapping
         self.configuration = configuration
         self.relation = relation
+        self.relations = {(one.schema, one.table): one for one in (*others, relation)}
         self.entity: Entity = configuration.entities[mapping.to]
         self.nulls = Nulls(
             text=frozenset(t.encode() for t in configuration.sources[mapping.source].nulls.text),
@@ -213,26 +224,35 @@ class _Compilation:
                 attribute = replace(attribute, required=True)
             try:
                 tag = f"_{len(found)}_{section}"
-                found[name] = compile_field(
+                field = compile_field(
                     attribute, config, self.relation, self.nulls, tag, self._target(name, config)
                 )
+                found[name] = as_key(field, self.relation, tag) if section == "key" else field
             except FieldError as error:
                 self._problem(str(error), section, name, *error.part)
         return found
 
-    def _target(self, attribute: str, config: FieldConfig) -> str | None:
-        """The mapping of this source that a ``ref`` is resolved through."""
+    def _target(self, attribute: str, config: FieldConfig) -> RefTarget | None:
+        """The mapping of this source that a ``ref`` is resolved through, and its table."""
         if config.ref is None:
             return None
         target = self.configuration.ref_target(self.mapping, attribute)
-        return target.name if target and target.source == self.mapping.source else None
+        if target is None or target.source != self.mapping.source:
+            return None
+        relation = self.relations.get((target.schema_, target.table))
+        identity = None
+        if relation is not None:
+            identity = tuple(relation.columns[i] for i in relation.identity)
+        return RefTarget(mapping=target.name, table=str(target.from_), identity=identity)
 
     def _predicate(self) -> tuple[Callable[..., bool] | None, tuple[int, ...]]:
         if not self.mapping.where:
             return None, ()
         try:
-            expression, types = checked_expression(self.mapping.where, self.relation, "where")
-            compiled = expression.compile_predicate(types)
+            expression, types = checked_expression(
+                self.mapping.where, self.relation, "where", condition=True
+            )
+            compiled = expression.compile_predicate(types, self.nulls.text)
             columns = sorted(expression.columns)
             return compiled, tuple(position(self.relation, column) for column in columns)
         except FieldError as error:

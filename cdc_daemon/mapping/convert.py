@@ -76,11 +76,11 @@ def conversion(source: ColumnType, target: EntityType, *, lossy: Lossy | None = 
     """The conversion for one pair of types. Raises ConversionUnsupported.
 
     ``lossy``: ``round`` (half away from zero) or ``truncate`` what has too many digits after the
-    point, ``truncate`` also the time of day of a timestamp that becomes a date. Texts that are too
-    long and numbers that are too large are data errors all the same.
+    point, ``truncate`` also texts that are too long and the time of day of a timestamp that becomes
+    a date. Numbers that are too large are data errors all the same.
     """
     if target.kind in (Kind.STRING, Kind.TEXT):
-        return _to_text(source, target)
+        return _to_text(source, target, lossy)
     builder = _BUILDERS.get(target.kind)
     found = builder(source, target, lossy) if builder else same_type(source, target)
     if found is None:
@@ -100,17 +100,21 @@ def _reason(source: ColumnType, target: EntityType) -> str:
 # --- texts ------------------------------------------------------------------------------------
 
 
-def _to_text(source: ColumnType, target: EntityType) -> Conversion:
+def _to_text(source: ColumnType, target: EntityType, lossy: Lossy | None) -> Conversion:
     limit = target.length if target.kind is Kind.STRING else None
-    if source.name == "char":
-        return converts(_trimmed(limit), "{}::text", injective=True)
-    if source.name == "boolean":
-        return converts(_named(limit), "{}::text", injective=True)
     sql = "{}" if source.name in TEXTS else PRINTED if source.name == "other" else "{}::text"
     longest = _longest(source)
-    if limit is None or (longest is not None and longest <= limit):
+    prepare = _PREPARED.get(source.name)
+    if prepare is None and (limit is None or (longest is not None and longest <= limit)):
         return passes(sql)
-    return converts(_limited(limit), sql, injective=True)
+    if source.name == "char":
+        sql = "{}::text"
+    if lossy == "truncate" and limit is not None:
+        return converts(_cut(prepare, limit), f"pg_catalog.left({sql}, {limit})")
+    if prepare is None:
+        assert limit is not None
+        return converts(_limited(limit), sql, injective=True)
+    return converts(_checked(prepare, limit), sql, injective=True)
 
 
 def _longest(source: ColumnType) -> int | None:
@@ -141,20 +145,30 @@ def _limited(limit: int) -> Convert:
     return limited
 
 
-def _trimmed(limit: int | None) -> Convert:
-    def trimmed(text: bytes) -> bytes:
-        return _check_text(text.rstrip(b" "), limit)
-
-    return trimmed
+def _checked(prepare: Convert, limit: int | None) -> Convert:
+    return lambda text: _check_text(prepare(text), limit)
 
 
-def _named(limit: int | None) -> Convert:
+def _cut(prepare: Convert | None, limit: int) -> Convert:
+    """To the first ``limit`` characters."""
+
+    def cut(text: bytes) -> bytes:
+        text = _check_text(text if prepare is None else prepare(text), None)
+        return text if len(text) <= limit else text.decode()[:limit].encode()
+
+    return cut
+
+
+def _without_padding(text: bytes) -> bytes:
+    return text.rstrip(b" ")
+
+
+def _named(text: bytes) -> bytes:
     """``true`` and ``false``, as PostgreSQL's own cast."""
+    return b"true" if parse_boolean(text) == b"t" else b"false"
 
-    def named(text: bytes) -> bytes:
-        return _check_text(b"true" if parse_boolean(text) == b"t" else b"false", limit)
 
-    return named
+_PREPARED: dict[str, Convert] = {"char": _without_padding, "boolean": _named}
 
 
 # --- everything else --------------------------------------------------------------------------

@@ -49,9 +49,10 @@ def to_integer(source: ColumnType, target: EntityType, lossy: Lossy | None) -> C
 
 def _in_range(low: int, high: int, target: EntityType) -> Convert:
     safe = len(str(high)) - 1
+    longest = len(str(low))  # digits are counted first: Python reads no number of thousands
 
     def in_range(text: bytes) -> bytes:
-        if len(text) <= safe or low <= int(text) <= high:
+        if len(text) <= safe or (len(text) <= longest and low <= int(text) <= high):
             return text
         raise DataError(f"the number is out of the range of {target}", code="out_of_range")
 
@@ -108,7 +109,9 @@ def to_decimal(source: ColumnType, target: EntityType, lossy: Lossy | None) -> C
     number = "{}" if source.name == "numeric" else "{}::text::numeric"
     if lossy == "truncate":
         number = f"trunc({number}, {scale})"
-    convert = fit if source.name == "numeric" else lambda text: fit(prepare(text))
+    convert = fit
+    if source.name != "numeric":  # one text for each number, as the column prints it
+        convert = lambda text: decimals.with_scale(fit(prepare(text)), scale)  # noqa: E731
     return converts(from_text(source, convert), f"{number}::numeric({target.length},{scale})")
 
 

@@ -53,7 +53,8 @@ def parse_integer(text: bytes) -> int:
 
 
 def parse_number(text: bytes, *, special: bool = False) -> bytes:
-    """Text as people write a number → ``[-]digits[.digits]``; exponents are written out.
+    """Text as people write a number → ``[-]digits[.digits]`` as PostgreSQL prints it: exponents are
+    written out, leading zeros and a minus before nothing are not, zeros at the end stay.
 
     ``special``: NaN and infinities in any spelling become PostgreSQL's. Raises DataError.
     """
@@ -67,13 +68,25 @@ def parse_number(text: bytes, *, special: bool = False) -> bytes:
     whole, _, fraction = stripped.lstrip(b"+-").partition(b".")
     if len(whole) > NUMERIC_DIGITS or len(fraction) > NUMERIC_SCALE:
         raise DataError("the number has too many digits", code="out_of_range")
-    sign = b"-" if stripped[:1] == b"-" else b""
-    return sign + (whole or b"0") + (b"." + fraction if fraction else b"")
+    whole = whole.lstrip(b"0") or b"0"
+    sign = b"-" if stripped[:1] == b"-" and (whole + fraction).strip(b"0") else b""
+    return sign + whole + (b"." + fraction if fraction else b"")
+
+
+def with_scale(text: bytes, scale: int) -> bytes:
+    """Plain number text with exactly ``scale`` digits after the point, where it has no more."""
+    if text[-1:] > b"9":  # NaN, Infinity
+        return text
+    whole, _, fraction = canonical_decimal(text).partition(b".")
+    return whole + b"." + fraction.ljust(scale, b"0") if scale else whole
 
 
 def without_exponent(text: bytes) -> bytes:
     """The same number without an exponent. Raises DataError where no numeric could hold it."""
-    value = Decimal(text.decode())
+    try:
+        value = Decimal(text.decode())
+    except decimal.InvalidOperation:  # an exponent beyond all bounds
+        raise DataError("the number is out of range", code="out_of_range") from None
     if not value.is_finite():
         return text
     if (value and value.adjusted() >= NUMERIC_DIGITS) or scale_of(value) > NUMERIC_SCALE:

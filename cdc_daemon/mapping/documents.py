@@ -18,7 +18,7 @@ from cdc_daemon.model.errors import DataError
 Json = dict[str, "Json"] | list["Json"] | str | bool | None
 MAX_DEPTH = 300  # levels; Python's own limit is not far
 
-_SUSPECT = re.compile(rb"\\u|[0-9][eE][+]?[0-9]{4}|[0-9]{100}")
+_SUSPECT = re.compile(rb"\\u|[0-9][eE][+-]?[0-9]{4}|[0-9]{100}")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -78,7 +78,7 @@ def _check(value: Json, depth: int) -> None:
 
 def check_json(text: bytes) -> bytes:
     """A json column's text as it is. Raises DataError where jsonb would refuse it."""
-    if _SUSPECT.search(text):
+    if _SUSPECT.search(text) or text.count(b"[") + text.count(b"{") > MAX_DEPTH:
         parse_document(text)
     return text
 

@@ -9,12 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from cdc_daemon.config.schema import FieldConfig
+from cdc_daemon.mapping.conversion_rule import INTEGERS
 from cdc_daemon.mapping.convert import Conversion, ConversionUnsupported, conversion
+from cdc_daemon.mapping.decimals import canonical_decimal, with_scale
+from cdc_daemon.mapping.map_keys import MapKeyError, map_keys, prints_alike
+from cdc_daemon.mapping.row_ids import RefTarget, row_id
 from cdc_daemon.model.changes import UNCHANGED, ColumnType, Invalid, Relation, Row, Value
-from cdc_daemon.model.entities import Attribute
+from cdc_daemon.model.entities import Attribute, EntityType, Kind
 from cdc_daemon.model.errors import DataError, suggest
 
 if TYPE_CHECKING:
@@ -120,17 +125,17 @@ def compile_field(
     relation: Relation,
     nulls: Nulls,
     tag: str,
-    target: str | None = None,
+    target: RefTarget | None = None,
 ) -> Field:
-    """Compile one field. ``tag`` makes its names unique in the generated code; ``target`` is the
-    mapping through which a ``ref`` is resolved.
+    """Compile one field. ``tag`` makes its names unique in the generated code; ``target`` is where
+    a ``ref`` leads.
 
     Raises FieldError for unknown columns, types that cannot fit, and bad expressions.
     """
     if config.is_const:
         return _const(attribute, config, tag)
     if config.expr is not None:
-        return _expression(attribute, config, relation, tag)
+        return _expression(attribute, config, relation, nulls, tag)
     if config.ref is not None:
         return _reference(attribute, config, relation, nulls, tag, target)
     return _column(attribute, config, relation, nulls, tag)
@@ -147,12 +152,25 @@ def position(relation: Relation, column: str) -> int:
         ) from None
 
 
+def _placed_position(relation: Relation, column: str, part: str) -> int:
+    """The same, with the part of the field's configuration that names the column."""
+    try:
+        return position(relation, column)
+    except FieldError as error:
+        raise FieldError(str(error), (part,)) from None
+
+
 def _const(attribute: Attribute, config: FieldConfig, tag: str) -> Field:
     value: Text = None
     if config.const is not None:
         value = _literal(config.const, attribute, "const")
-    elif attribute.required:
-        raise FieldError(f"attribute {attribute.name!r} is required, const is null", ("const",))
+    return _always(attribute, value, tag, "const")
+
+
+def _always(attribute: Attribute, value: Text, tag: str, part: str) -> Field:
+    """The same value in every row. Raises FieldError for NULL where a value is required."""
+    if value is None and attribute.required:
+        raise FieldError(f"attribute {attribute.name!r} is required, {part} is null", (part,))
     name = f"k{tag}"
     return Field(
         attribute=attribute,
@@ -163,29 +181,33 @@ def _const(attribute: Attribute, config: FieldConfig, tag: str) -> Field:
     )
 
 
-def _literal(text: str, attribute: Attribute, part: str) -> bytes:
+def _literal(text: str, attribute: Attribute, *part: str) -> bytes:
     """A configured text as canonical text of the attribute's type."""
     try:
         convert = conversion(ColumnType("text"), attribute.type).convert
         return text.encode() if convert is None else convert(text.encode())
     except (DataError, ConversionUnsupported) as error:
-        raise FieldError(f"{text!r} is no {attribute.type}: {error}", (part,)) from None
+        raise FieldError(f"{text!r} is no {attribute.type}: {error}", part) from None
 
 
-def _expression(attribute: Attribute, config: FieldConfig, relation: Relation, tag: str) -> Field:
+def _expression(
+    attribute: Attribute, config: FieldConfig, relation: Relation, nulls: Nulls, tag: str
+) -> Field:
     assert config.expr is not None
     expression, types = checked_expression(config.expr, relation, "expr")
     columns = sorted(expression.columns)
     inputs = tuple(position(relation, column) for column in columns)
     result = expression.check(types)
     rule = _conversion(result, attribute, config)
-    evaluate = expression.compile(types)
+    evaluate = expression.compile(types, nulls.text)
     convert = rule.convert
 
     def function(*values: Text) -> Text:
         value = evaluate(*values)
         return value if value is None or convert is None else convert(value)
 
+    if not columns:
+        return _always(attribute, _without_columns(function), tag, "expr")
     name = f"f{tag}"
     inline = f"{name}({', '.join(f'{{{i}}}' for i in range(len(inputs)))})"
     return Field(
@@ -194,10 +216,21 @@ def _expression(attribute: Attribute, config: FieldConfig, relation: Relation, t
     )  # fmt: skip
 
 
+def _without_columns(function: Callable[[], Text]) -> Text:
+    """The value of an expression that reads nothing. Raises FieldError where it has none."""
+    try:
+        return function()
+    except DataError as error:
+        raise FieldError(f"the expression has no value: {error.message}", ("expr",)) from None
+
+
 def checked_expression(
-    text: str, relation: Relation, part: str
+    text: str, relation: Relation, part: str, *, condition: bool = False
 ) -> tuple[Expression, dict[str, ColumnType]]:
-    """Parse an expression and check it against a relation. Raises FieldError."""
+    """Parse an expression and check it against a relation; ``condition``: it must be boolean.
+
+    Raises FieldError.
+    """
     from cdc_daemon.mapping.expression import (
         ExpressionError,
         parse,
@@ -208,10 +241,11 @@ def checked_expression(
         expression = parse(text)
         for column in sorted(expression.columns):
             position(relation, column)
-        expression.check(types)
-    except ExpressionError as error:
-        raise FieldError(str(error), (part,)) from None
-    except FieldError as error:
+        if condition:
+            expression.check_predicate(types)
+        else:
+            expression.check(types)
+    except (ExpressionError, FieldError) as error:
         raise FieldError(str(error), (part,)) from None
     return expression, types
 
@@ -227,12 +261,12 @@ def _column(
     attribute: Attribute, config: FieldConfig, relation: Relation, nulls: Nulls, tag: str
 ) -> Field:
     assert config.column is not None
-    index = position(relation, config.column)
+    index = _placed_position(relation, config.column, "from")
     type_ = relation.columns[index].type
     null_texts = nulls.of(type_, ref=False)
     rule = _conversion(ColumnType("text") if config.map else type_, attribute, config)
     if config.map or config.has_default or config.trim or (null_texts and type_.name == "char"):
-        return _folded(attribute, config, index, null_texts, rule, tag, char=type_.name == "char")
+        return _folded(attribute, config, index, type_, null_texts, rule, tag)
     bare = rule.injective
     if rule.convert is None and not null_texts:
         return Field(
@@ -273,20 +307,20 @@ def _folded(
     attribute: Attribute,
     config: FieldConfig,
     index: int,
+    type_: ColumnType,
     null_texts: frozenset[bytes],
     rule: Conversion,
     tag: str,
-    *,
-    char: bool,
 ) -> Field:
     """trim, NULL texts, map and default, in this order; the default stands for NULL and for
     unmapped values. The pad blanks of a char column are no part of its value, and NULL texts are
     compared as the value is: trimmed."""
-    table = None if config.map is None else _table(config.map, attribute)
     strip = bytes.strip if config.trim else bytes.rstrip
-    strips = config.trim or char
+    strips = config.trim or type_.name == "char"
     if strips:
         null_texts = frozenset(strip(text, b" ") for text in null_texts)
+    table = None if config.map is None else _table(config, attribute, type_, null_texts)
+    alike = prints_alike(type_)
     default: Text = None
     if config.has_default and config.default is not None:
         default = _literal(config.default, attribute, "default")
@@ -299,6 +333,8 @@ def _folded(
             return default
         if table is None:
             return value if convert is None else convert(value)
+        if alike:
+            value = canonical_decimal(value)
         if value in table:
             return table[value]
         if has_default:
@@ -316,10 +352,17 @@ def _folded(
     )  # fmt: skip
 
 
-def _table(pairs: Mapping[str, str | None], attribute: Attribute) -> dict[bytes, Text]:
+def _table(
+    config: FieldConfig, attribute: Attribute, type_: ColumnType, null_texts: frozenset[bytes]
+) -> dict[bytes, Text]:
+    assert config.map is not None
+    try:
+        keys = map_keys(config.map, type_, null_texts, trim=config.trim)
+    except MapKeyError as error:
+        raise FieldError(str(error), ("map", error.key)) from None
     return {
-        key.encode(): None if value is None else _literal(value, attribute, "map")
-        for key, value in pairs.items()
+        keys[key]: None if value is None else _literal(value, attribute, "map", key)
+        for key, value in config.map.items()
     }
 
 
@@ -329,36 +372,95 @@ def _reference(
     relation: Relation,
     nulls: Nulls,
     tag: str,
-    target: str | None,
+    target: RefTarget | None,
 ) -> Field:
-    """The source row's id passes through; resolution replaces it with the entity key."""
+    """The source row's id, as the table meant prints it; resolution puts the entity key there."""
     if target is None:
         raise FieldError(
             f"attribute {attribute.name!r} refers to a table that no mapping of this source reads",
             ("from",),
         )
     assert config.ref is not None
-    index = position(relation, config.ref)
-    null_texts = nulls.of(relation.columns[index].type, ref=True)
-    if not null_texts:
+    index = _placed_position(relation, config.ref, "ref")
+    type_ = relation.columns[index].type
+    null_texts = nulls.of(type_, ref=True)
+    convert = _row_id(config.ref, type_, target)
+    if convert is None and not null_texts:
         return Field(
-            attribute=attribute, inputs=(index,), environment={}, ref=target, invalid=config.invalid
+            attribute=attribute, inputs=(index,), environment={}, ref=target.mapping,
+            invalid=config.invalid,
+        )  # fmt: skip
+    field = _converted(attribute, config, index, null_texts, convert, False, tag)
+    if type_.name == "char" and null_texts:
+        field = _padded(field, null_texts, convert, tag)
+    return replace(field, ref=target.mapping)
+
+
+def _row_id(column: str, type_: ColumnType, target: RefTarget) -> Callable[[bytes], bytes] | None:
+    """How the ids of a column are looked up. Raises FieldError where none can be."""
+    if target.identity is None:
+        return None
+    names = ", ".join(found.name for found in target.identity)
+    if len(target.identity) != 1:
+        raise FieldError(
+            f"a 'ref' needs a table whose rows one column identifies; {target.table} has "
+            f"{names or 'none'}",
+            ("from",),
         )
-    field = _converted(attribute, config, index, null_texts, None, False, tag)
-    if relation.columns[index].type.name == "char":
-        field = _padded(field, null_texts, tag)
-    return replace(field, ref=target)
+    try:
+        return row_id(type_, target.identity[0].type)
+    except ConversionUnsupported as error:
+        raise FieldError(
+            f"column {column!r} cannot hold ids of {target.table}, which are its {names!r}: "
+            f"{error}",
+            ("ref",),
+        ) from None
 
 
-def _padded(field: Field, null_texts: frozenset[bytes], tag: str) -> Field:
-    """An id in a char column: its blanks stay, as in the row it means; NULL texts know none."""
+def _padded(
+    field: Field,
+    null_texts: frozenset[bytes],
+    convert: Callable[[bytes], bytes] | None,
+    tag: str,
+) -> Field:
+    """An id in a char column: NULL texts know none of its padding."""
     bare = frozenset(text.rstrip(b" ") for text in null_texts)
 
     def function(value: Text) -> Text:
-        return None if value is None or value.rstrip(b" ") in bare else value
+        if value is None or value.rstrip(b" ") in bare:
+            return None
+        return value if convert is None else convert(value)
 
     call = f"f{tag}"
     return replace(field, function=function, inline=f"{call}({{0}})", environment={call: function})
+
+
+def as_key(field: Field, relation: Relation, tag: str) -> Field:
+    """A field of an entity's key: one text for each number, the one that the key's column prints,
+    so that 7.5 and 7.50 are one key."""
+    type_ = field.attribute.type
+    if type_.kind not in (Kind.DECIMAL, Kind.NUMERIC) or field.ref is not None:
+        return field
+    scale = type_.scale or 0
+    if field.passes_through and _prints_one_text(relation.columns[field.inputs[0]].type, type_):
+        return field
+    form = canonical_decimal if type_.kind is Kind.NUMERIC else partial(with_scale, scale=scale)
+
+    def function(*values: Text) -> Text:
+        value = values[0] if field.function is None else field.function(*values)
+        return None if value is None else form(value)
+
+    call = f"p{tag}"
+    inline = f"{call}({', '.join(f'{{{i}}}' for i in range(len(field.inputs)))})"
+    return replace(field, function=function, inline=inline, environment={call: function})
+
+
+def _prints_one_text(source: ColumnType, target: EntityType) -> bool:
+    """Whether a column prints its numbers as the key's column does."""
+    scale = 0 if source.name in INTEGERS else source.scale if source.length else None
+    if target.kind is Kind.NUMERIC:
+        return scale is not None
+    return scale == (target.scale or 0)
 
 
 def row_function(fields: Sequence[Field], width: int) -> Callable[[list[Row]], list[Row]] | None:

@@ -27,8 +27,9 @@ _TIMESTAMP = re.compile(
     rb" ?(Z|[+-]\d\d(?::?\d\d(?::?\d\d)?)?)?( BC)?"
 )
 _INTERVAL = re.compile(
-    rb"(?:([+-]?\d+) years?(?: |$))?(?:([+-]?\d+) mons?(?: |$))?(?:([+-]?\d+) days?(?: |$))?"
-    rb"(?:([+-]?)(\d+):(\d\d):(\d\d)(?:\.(\d{1,6}))?)?"
+    rb"(?:([+-]?\d{1,20}) years?(?: |$))?(?:([+-]?\d{1,20}) mons?(?: |$))?"
+    rb"(?:([+-]?\d{1,20}) days?(?: |$))?"
+    rb"(?:([+-]?)(\d{1,20}):(\d\d):(\d\d)(?:\.(\d{1,6}))?)?"
 )
 _INFINITE = {b"infinity": INFINITY, b"-infinity": -INFINITY}
 
@@ -259,7 +260,14 @@ def canonical_interval(text: bytes) -> bytes:
     total = int(years or 0) * 12 + int(months or 0)
     clock = (int(hours or 0) * 60 + int(minutes or 0)) * 60 + int(seconds or 0)
     time = clock * 1_000_000 + int((fraction or b"").ljust(6, b"0"))
-    return _print_interval(total, int(days or 0), -time if sign == b"-" else time)
+    time = -time if sign == b"-" else time
+    if not (_has_bits(total, 31) and _has_bits(int(days or 0), 31) and _has_bits(time, 63)):
+        raise _out_of_range("interval")
+    return _print_interval(total, int(days or 0), time)
+
+
+def _has_bits(number: int, bits: int) -> bool:
+    return -(1 << bits) <= number < 1 << bits
 
 
 def _print_interval(months: int, days: int, time: int) -> bytes:

@@ -13,8 +13,10 @@ from dataclasses import dataclass, replace
 
 from cdc_daemon.config.configuration import Configuration
 from cdc_daemon.config.schema import FieldConfig, MappingConfig
+from cdc_daemon.mapping.conversion_rule import INTEGERS
 from cdc_daemon.mapping.convert import conversion
 from cdc_daemon.mapping.expression import parse
+from cdc_daemon.mapping.map_keys import map_keys, prints_alike
 from cdc_daemon.model.changes import ColumnType, Relation
 from cdc_daemon.model.entities import Attribute, EntityType, Kind
 from cdc_daemon.model.errors import ConfigurationError
@@ -23,7 +25,6 @@ from cdc_daemon.verify.rejection import Reason, rejections
 
 TEXT_LIKE = frozenset({"text", "varchar", "char"})
 _TEXT = ColumnType("text")
-_INTEGERS = frozenset({"smallint", "integer", "bigint"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,12 +71,21 @@ def attribute_sql(
     return replace(found, reasons=(*found.reasons, (missing, "required")))
 
 
-def expression_sql(text: str, relation: Relation, depth: int = 0) -> tuple[str, ColumnType]:
-    """An expression as PostgreSQL's SQL over the columns of ``t<depth>``, and its type."""
+def expression_sql(
+    text: str, relation: Relation, nulls: Iterable[str], depth: int = 0
+) -> tuple[str, ColumnType]:
+    """An expression as PostgreSQL's SQL over the columns of ``t<depth>``, and its type.
+
+    ``nulls``: texts that mean NULL in the source's text columns.
+    """
     types = {column.name: column.type for column in relation.columns}
     expression = parse(text)
-    sql = expression.sql(lambda name: f"t{depth}.{quote(name)}", types)
+    sql = expression.sql(lambda name: f"t{depth}.{quote(name)}", types, _encoded(nulls))
     return f"({sql})", expression.check(types)
+
+
+def _encoded(texts: Iterable[str]) -> frozenset[bytes]:
+    return frozenset(text.encode() for text in texts)
 
 
 def comparable(type_: EntityType, value: str) -> str:
@@ -115,9 +125,9 @@ class _Compiler:
         return self._result((), self._constant(self.config.const), [])
 
     def expression(self) -> AttributeSql:
-        """An expression over the row's columns, which sees them as they are."""
+        """An expression over the row's columns; NULL texts are NULL in it."""
         assert self.config.expr is not None
-        sql, type_ = expression_sql(self.config.expr, self.relation, self.depth)
+        sql, type_ = expression_sql(self.config.expr, self.relation, self.text_nulls, self.depth)
         base = _bytewise(sql) if type_.name in TEXT_LIKE else sql
         return self._converted(base, _TEXT if type_.name in TEXT_LIKE else type_)
 
@@ -125,7 +135,8 @@ class _Compiler:
         """A column: trim, NULL texts, then map or conversion."""
         column, type_ = self._column(self.config.column or "")
         if self.config.map is not None:
-            return self._mapped(self._cleaned(self._log_text(column, type_), type_))
+            printed = f"pg_catalog.trim_scale({column})" if prints_alike(type_) else column
+            return self._mapped(self._cleaned(self._log_text(printed, type_), type_), type_)
         if type_.name in TEXT_LIKE or type_.name == "other":
             text = self._log_text(column, type_)
             return self._converted(self._cleaned(text, type_), _same_family(type_))
@@ -195,15 +206,18 @@ class _Compiler:
             text = f"CASE WHEN {value} IS NULL THEN {default} ELSE {text} END"
         return self._result((base,), text, reasons)
 
-    def _mapped(self, base: str) -> AttributeSql:
+    def _mapped(self, base: str, type_: ColumnType) -> AttributeSql:
         assert self.config.map is not None
         value = self._base(0)
+        found = map_keys(self.config.map, type_, (), trim=self.config.trim)
+        keys = {key: printed.decode() for key, printed in found.items()}
         pairs = " ".join(
-            f"WHEN {literal(key)} THEN {self._constant(to)}" for key, to in self.config.map.items()
+            f"WHEN {literal(keys[key])} THEN {self._constant(to)}"
+            for key, to in self.config.map.items()
         )
         default = self._constant(self.config.default) if self.config.has_default else "NULL"
         text = f"CASE {value} {pairs} ELSE {default} END"
-        unmapped = (f"{value} NOT IN ({_listed(self.config.map)})", "unmapped_value")
+        unmapped = (f"{value} NOT IN ({_listed(keys.values())})", "unmapped_value")
         return self._result((base,), text, [] if self.config.has_default else [unmapped])
 
     def _constant(self, text: str | None) -> str:
@@ -232,7 +246,7 @@ class _Compiler:
         wanted = _as_type(found, type_, identity.type)
         where = f"t{depth}.{quote(identity.name)} = {wanted}"
         if target.where:
-            where += f" AND {expression_sql(target.where, relation, depth)[0]}"
+            where += f" AND {expression_sql(target.where, relation, self.text_nulls, depth)[0]}"
         bases = ", ".join(f"{sql} AS b{n}" for n, sql in enumerate(key.bases)) or "1 AS one"
         return (
             f"(SELECT {key.value} FROM (SELECT {bases}"
@@ -257,12 +271,16 @@ def _listed(texts: Iterable[str]) -> str:
 
 def _as_type(value: str, type_: ColumnType, wanted: ColumnType) -> str:
     """A value that an index of the wanted type can look up; NULL where it is no such value."""
-    numbers = {*_INTEGERS, "numeric"}
+    numbers = {*INTEGERS, "numeric"}
     if type_.name == wanted.name or {type_.name, wanted.name} <= numbers:
         return f"({value})"
     text = f"({value})::text"
-    if wanted.name in _INTEGERS:
-        return rf"(CASE WHEN {text} ~ '^-?\d{{1,18}}$' THEN {text}::bigint END)"
+    if wanted.name in INTEGERS:
+        number = f"{text}::numeric BETWEEN {-(1 << 63)} AND {(1 << 63) - 1}"
+        whole = rf"{text} ~ '^-?[0-9]{{1,19}}$'"
+        return f"(CASE WHEN {whole} THEN CASE WHEN {number} THEN {text}::bigint END END)"
+    if wanted.name == "numeric":
+        return rf"(CASE WHEN {text} ~ '^-?[0-9]+(\.[0-9]+)?$' THEN {text}::numeric END)"
     if wanted.name == "uuid":
         return rf"(CASE WHEN {text} ~* '^[0-9a-f]{{8}}(-[0-9a-f]{{4}}){{3}}-[0-9a-f]{{12}}$' THEN {text}::uuid END)"  # noqa: E501
     if wanted.name == "char":

@@ -16,6 +16,7 @@ from cdc_daemon.config.configuration import Configuration
 from cdc_daemon.mapping.compile import CompiledMapping
 from cdc_daemon.mapping.convert import canonical
 from cdc_daemon.model.changes import Row
+from cdc_daemon.model.entities import EntityType
 from cdc_daemon.model.errors import ConfigurationError, DataError, suggest
 from cdc_daemon.sinks.postgres.names import (
     DELETED_AT,
@@ -129,9 +130,17 @@ def _previewed(compiled: CompiledMapping, row: Row, target: _Target) -> Preview:
 def _texts(compiled: CompiledMapping, values: Sequence[bytes | None]) -> Shown:
     """Attributes in canonical text."""
     return {
-        attribute.name: None if value is None else _shown(canonical(attribute.type, value))
+        attribute.name: None if value is None else _shown(_canonical(attribute.type, value))
         for attribute, value in zip(compiled.layout.attributes, values, strict=True)
     }
+
+
+def _canonical(type_: EntityType, value: bytes) -> bytes:
+    """Canonical text; what has none (a document of a thousand levels) as it is."""
+    try:
+        return canonical(type_, value)
+    except (DataError, ValueError):
+        return value
 
 
 def _shown(value: object) -> str | None:
@@ -194,7 +203,7 @@ class _Target:
             return None
         types = {attribute.name: attribute.type for attribute in entity.attributes}
         return {
-            name: _shown(canonical(types[name], value) if value and name in types else value)
+            name: _shown(_canonical(types[name], value) if value and name in types else value)
             for name, value in zip(names, found, strict=True)
         }
 

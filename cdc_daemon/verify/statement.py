@@ -114,7 +114,8 @@ def source_statement(
     names = f"pg_catalog.concat_ws(',', {', '.join(dangling)})" if dangling else "NULL::text"
     reason = f"CASE {' '.join(reasons)} END" if reasons else "NULL::text"
     identities = [f"s0.i{n}" for n in range(len(identity))]
-    where = expression_sql(mapping.where, relation)[0] if mapping.where else ""
+    nulls = dialect.configuration.sources[mapping.source].nulls.text
+    where = expression_sql(mapping.where, relation, nulls)[0] if mapping.where else ""
     return SourceStatement(
         relation=relation,
         attributes=attributes,

@@ -84,7 +84,10 @@ def compile_source(configuration: Configuration, source: str) -> dict[str, Compi
         relations = {(relation.schema, relation.table): relation for relation in opened.relations()}
     return {
         mapping.name: compile_mapping(
-            mapping, configuration, relations[mapping.schema_, mapping.table]
+            mapping,
+            configuration,
+            relations[mapping.schema_, mapping.table],
+            tuple(relations.values()),
         )
         for mapping in mappings
     }

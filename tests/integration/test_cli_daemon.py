@@ -169,7 +169,9 @@ def test_a_parked_change_is_shown_and_retried(site: Site, running: bool) -> None
     number = site.poison()
     (listed,) = site.json("failures", "list", "--entity", "material", "--pipeline", "erp")
     assert listed["error_code"] == "sqlstate_23514"
-    assert site.json("failures", "list", "--entity", "customer") == []
+    site("failures", "list", "--entity", "materiel", code=2)
+    site("failures", "list", "--pipeline", "epr", code=2)
+    site("checkpoint", "show", "--pipeline", "epr", code=2)
     assert site.json("failures", "show", str(number))["payload"]["new"]["fname"] == "poison"
     assert "poison" in site("failures", "show", str(number))
     until(lambda: site.json("status")[0]["parked"] == 1)

@@ -128,7 +128,9 @@ def test_the_plan_as_json(site: Site) -> None:
     assert plans[0]["refusals"] == []
 
 
-def test_apply_asks_and_a_no_changes_nothing(site: Site) -> None:
+def test_apply_asks_and_a_no_changes_nothing(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "--yes" in site("apply", *site.admins(), code=2, input="y\n").stderr  # no terminal
+    monkeypatch.setattr("cdc_daemon.cli.given.at_terminal", lambda: True)
     result = site("apply", *site.admins(), code=0, input="n\n")
     assert "Do this? [y/N]" in result.stderr
     assert site.target.query("SELECT FROM pg_namespace WHERE nspname = 'cdc'") == []

@@ -46,6 +46,7 @@ NUMERICS = st.one_of(
     st.decimals(-(10**12), 10**12, places=6, allow_nan=False).map(str),
     st.sampled_from(["NaN", "0", "-0.5", "0.5", "1.5", "2147483647.5", "99999.99995", "1e15"]),
 )
+DIGITS = st.sampled_from(["1", "1.0", "1.00", "1.5", "1.500", "-0.5", "0", "7"])
 DOUBLES = st.one_of(st.floats(), st.sampled_from([0.1, -0.0, 1e22, 1.5, 3e9])).map(repr)
 MOMENTS = st.one_of(st.datetimes().map(str), st.sampled_from(["infinity", "0044-03-15 BC"]))
 BOOLEANS = st.sampled_from(["t", "f"])
@@ -73,8 +74,17 @@ CASES = [
     Case("text", "string(8)", "{from: v, map: {PCS: EA, '': empty, t: null}}", TEXTS),
     Case("text", "string(8)", "{from: v, map: {PCS: EA}, default: null, trim: true}", TEXTS),
     Case("char(6)", "string(4)", "{from: v}", TEXTS),
+    Case("char(6)", "string(4)", "{from: v, truncate: true}", TEXTS),
+    Case("varchar(20)", "string(5)", "{from: v, truncate: true, trim: true}", TEXTS),
+    Case("text", "string(3)", "{expr: \"v || '深圳'\", truncate: true}", TEXTS),
+    Case("bigint", "string(3)", "{from: v, truncate: true}", INTEGERS[64]),
     Case("char(6)", "text", "{from: v, trim: true, default: x}", TEXTS),
-    Case("char(6)", "string(9)", "{from: v, map: {PCS: EA, '': empty}, default: zz}", TEXTS),
+    Case("char(6)", "string(9)", "{from: v, map: {PCS: EA, t: true}, default: zz}", TEXTS),
+    Case("numeric(5,2)", "string(3)", "{from: v, map: {'1': one, '-0.50': min}}", DIGITS),
+    Case("numeric", "string(4)", "{from: v, map: {'1': one, '1.50': more}}", DIGITS),
+    Case("boolean", "string(3)", "{from: v, map: {'true': yes, 'false': no}}", BOOLEANS),
+    Case("timestamp", "integer", "{from: v, map: {'2024-01-01T00:00': 1}, default: 2}", MOMENTS),
+    Case("double precision", "string(3)", "{from: v, map: {'1.50': yes}, default: no}", DIGITS),
     Case("text", "integer", "{from: v}", NUMBER_TEXTS),
     Case("text", "bigint", "{from: v, truncate: true}", NUMBER_TEXTS),
     Case("char(12)", "integer", "{from: v, default: 7}", NUMBER_TEXTS),
@@ -132,6 +142,9 @@ CASES = [
     Case("text", "text", "{expr: \"COALESCE(TRIM(v), '-') || '%'\"}", TEXTS),
     Case("text", "string(4)", "{expr: \"UPPER(v)\"}", st.text(alphabet=" abAB0", max_size=6)),
     Case("char(6)", "boolean", "{expr: \"v = 'PCS'\"}", TEXTS),
+    Case("char(6)", "text", "{expr: \"COALESCE(v, 'none')\"}", TEXTS),
+    Case("varchar(20)", "text", "{expr: \"CONCAT('<', v, '>')\"}", TEXTS),
+    Case("varchar(20)", "boolean", '{expr: "v IS NULL"}', TEXTS),
     Case("numeric", '"decimal(12,2)"', '{expr: "ROUND(v * 1.13, 2)"}', NUMERICS),
     Case("text", "integer", "{expr: \"CASE WHEN v < 'b' THEN 1 ELSE LENGTH(v) END\"}", TEXTS),
 ]  # fmt: skip

@@ -95,3 +95,43 @@ def test_config_schema_is_a_json_schema() -> None:
 
 def test_config_reference_is_markdown() -> None:
     assert invoke("config", "reference").stdout.startswith("# Configuration\n")
+
+
+def test_every_expression_is_read_without_a_database(tmp_path: Path) -> None:
+    """Syntax, functions, operands, constants: all of it, with everything else that is wrong."""
+    text = VALID.replace("{name: fname}", "{name: {expr: \"UPER(fname) || LEFT('a', fn, 2, 3)\"}}")
+    text += """\
+  - from: erp.public.t_unit
+    to: materal
+    key: {code: {expr: "CAST('x' AS integer) + f"}}
+    where: "fdate > DATE '2024-02-30' AND COALESC(a, 1) = 2"
+  - {from: erp.public.t_x, to: material, key: {code: {expr: "(("}}, where: "1 + 1"}
+"""
+    path = write_configuration(tmp_path, text)
+    result = invoke("check-config", "--offline", "-c", str(path))
+    assert result.exit_code == 78
+    for place, what in (
+        ("12:27", "there is no function uper; did you mean 'upper'? (line 1, column 1"),
+        ("12:27", "left takes 2 operands, not 4 (line 1, column 16"),
+        ("14:9", "unknown entity 'materal'"),
+        ("15:24", "this constant cannot be computed: the text is no integer"),
+        ("16:12", "this constant cannot be computed: the text is no date"),
+        ("16:12", "there is no function coalesc; did you mean 'coalesce'?"),
+        ("17:61", "something is missing"),
+        ("17:76", "a condition must be boolean, this is integer"),
+    ):
+        assert f"error: {path}:{place}: {what}" in result.stderr, result.stderr
+
+
+@pytest.mark.parametrize(
+    "command", [("failures", "list"), ("failures", "show", "1"), ("checkpoint", "show")]
+)
+def test_who_asks_the_control_database_needs_no_secret_of_a_source(
+    command: tuple[str, ...], tmp_path: Path
+) -> None:
+    """The daemon reads it from its credentials; the operator at the shell has none."""
+    text = VALID.replace("${ERP_PASSWORD:-hunter22}", "${cred:erp}")
+    text = text.replace('127.0.0.1/control, password: "${cred:control}"', "127.0.0.1:1/control")
+    path = write_configuration(tmp_path, text)
+    result = invoke(*command, "-c", str(path))
+    assert result.exit_code == 69, result.output

@@ -3,9 +3,11 @@
 import datetime as dt
 import json
 
+import click
 import pytest
 
-from cdc_daemon.cli.output import ago, print_json, print_table
+from cdc_daemon.cli.given import known_name
+from cdc_daemon.cli.output import ago, print_json, print_table, row_value
 
 
 def table(capsys: pytest.CaptureFixture[str], *rows: tuple[object, ...]) -> list[str]:
@@ -62,3 +64,26 @@ def test_json_keeps_characters_and_writes_times_in_iso(capsys: pytest.CaptureFix
 )
 def test_ago(seconds: int, words: str) -> None:
     assert ago(dt.datetime.now(dt.UTC) - dt.timedelta(seconds=seconds)) == words
+
+
+@pytest.mark.parametrize(
+    "value, shown",
+    [
+        (None, "NULL"),
+        ("NULL", "'NULL'"),
+        ("-", "'-'"),
+        ("", "''"),
+        (" a", "' a'"),
+        ("a", "a"),
+        ({"base64": "AA=="}, "{'base64': 'AA=='}"),
+    ],
+)
+def test_null_is_told_from_texts_that_look_like_it(value: object, shown: str) -> None:
+    assert row_value(value) == shown
+
+
+def test_a_name_that_an_option_does_not_know_is_a_usage_error() -> None:
+    known_name("pipeline", None, ["erp"])
+    known_name("pipeline", "erp", ["erp"])
+    with pytest.raises(click.UsageError, match="there is no pipeline 'epr'; did you mean 'erp'"):
+        known_name("pipeline", "epr", ["erp"])

@@ -1,10 +1,13 @@
 """The program as a whole: help, words, exit codes, and that nothing leaks."""
 
 import json
+import re
+import shlex
 import subprocess
 import sys
 from importlib import import_module
 from pathlib import Path
+from textwrap import dedent
 
 import click
 import pytest
@@ -13,6 +16,7 @@ from cdc_daemon import __version__
 from cdc_daemon.cli.given import Given, pass_given, shared_options
 from cdc_daemon.cli.lazy import LazyGroup
 from cdc_daemon.cli.main import COMMANDS, Program, root
+from cdc_daemon.config.locate import SYSTEM
 from cdc_daemon.model.errors import (
     CdcError,
     ConfigurationError,
@@ -23,7 +27,7 @@ from cdc_daemon.model.errors import (
     Stop,
     Unreachable,
 )
-from tests.support.cli import COMMAND, call, invoke
+from tests.support.cli import COMMAND, call, invoke, write_configuration
 
 HEAVY = ("pydantic", "ruamel.yaml", "psycopg", "sqlglot", "rich", "structlog", "prometheus_client")
 
@@ -227,11 +231,18 @@ def test_the_environment_names_files_where_no_option_does(monkeypatch: pytest.Mo
     assert given_by("go").files == [Path("a.yaml"), Path("/etc/b")]
     assert given_by("go", "-c", "x").files == [Path("x")]
     monkeypatch.delenv("CDC_DAEMON_CONFIG")
-    assert given_by("go").files == [Path("/etc/cdc-daemon/cdc-daemon.yaml")]
+    if not SYSTEM.is_dir():
+        with pytest.raises(ConfigurationError, match=f"{SYSTEM} does not exist"):
+            _ = given_by("go").files
 
 
-def test_without_input_a_confirmation_is_a_usage_error() -> None:
-    given = Given(no_input=True)
+@pytest.mark.parametrize("no_input, terminal", [(True, True), (False, False)])
+def test_without_input_a_confirmation_is_a_usage_error(
+    no_input: bool, terminal: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody answers at the end of a pipe."""
+    monkeypatch.setattr("cdc_daemon.cli.given.at_terminal", lambda: terminal)
+    given = Given(no_input=no_input)
     assert given.confirm("Really?", yes=True)
     with pytest.raises(click.UsageError, match="--yes"):
         given.confirm("Really?", yes=False)
@@ -239,3 +250,42 @@ def test_without_input_a_confirmation_is_a_usage_error() -> None:
 
 def test_the_root_is_the_scripts_program() -> None:
     assert isinstance(root, Program)
+
+
+# --- README -----------------------------------------------------------------------------------
+
+README = (Path(__file__).parents[2] / "README.md").read_text("utf-8")
+OWN_DATABASE = README.split("## Your own database in five minutes\n")[1].split("\n## ")[0]
+
+
+def readme_commands() -> list[str]:
+    """Every call of the program in the README."""
+    blocks = README.split("```console\n")[1:]
+    lines = [line.strip() for block in blocks for line in block.split("```")[0].splitlines()]
+    inline = re.findall(r"`(cdc-daemon [a-z][^`]*)`", README)
+    written = [line.removeprefix("$ ") for line in lines if line.startswith("$ cdc-daemon ")]
+    return sorted({line.partition("#")[0].strip() for line in [*written, *inline]})
+
+
+@pytest.mark.parametrize("line", readme_commands())
+def test_a_command_of_the_readme_is_one(line: str) -> None:
+    """Its words and options are understood; nothing is carried out."""
+    command: click.Command = root
+    context: click.Context | None = None
+    arguments = shlex.split(line)[1:]
+    while True:
+        context = command.make_context("cdc-daemon", arguments, parent=context, obj=Given())
+        if not isinstance(command, click.Group):
+            return
+        rest = [*context._protected_args, *context.args]
+        _, found, arguments = command.resolve_command(context, rest)
+        assert found is not None
+        command = found
+
+
+def test_the_readmes_configuration_is_valid(tmp_path: Path) -> None:
+    (text,) = re.findall(r"```yaml\n(.*?)```", OWN_DATABASE, re.S)
+    path = write_configuration(tmp_path, dedent(text))
+    result = invoke("check-config", "--offline", "-c", str(path))
+    assert result.exit_code == 0, result.output
+    assert "the connection leaves this machine with sslmode prefer" in result.stderr

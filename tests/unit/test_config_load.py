@@ -328,3 +328,12 @@ def test_the_package_alone_imports_neither_pydantic_nor_yaml() -> None:
         "sys.exit(any(name in sys.modules for name in ('pydantic', 'ruamel.yaml')))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False, cwd=ROOT).returncode == 0
+
+
+def test_a_table_with_a_blank_has_a_default_name_without(tmp_path: Path) -> None:
+    """A mapping's name has none, and stands in metrics."""
+    text = GOOD.replace("from: erp.public.t_order", 'from: "erp.public.Order Details"')
+    path = tmp_path / "c.yaml"
+    path.write_text(text)
+    names = [mapping.name for mapping in load([path], environ={}).mappings]
+    assert "erp.Order_Details.order" in names

@@ -76,6 +76,15 @@ def changed(old: str, new: str) -> str:
 
 CASES: list[tuple[str, str, str, list[str]]] = [
     (
+        "rounding a text",
+        "      name: fname",
+        "      name: {from: fname, round: true}",
+        [
+            "c.yaml:24:27: 'round' does nothing to 'name', which is string(200) (take it out; it"
+            " goes with integer, bigint, decimal, double)"
+        ],
+    ),
+    (
         "syntax",
         "key: [code]",
         "key: [code",
@@ -97,7 +106,7 @@ CASES: list[tuple[str, str, str, list[str]]] = [
         "control character",
         "famount",
         "fam\x01ount",
-        ["c.yaml:1:1: not valid YAML: a character that YAML does not allow"],
+        ["c.yaml:31:18: not valid YAML: a character that YAML does not allow"],
     ),
     (
         "duplicate key",
@@ -654,6 +663,17 @@ def test_a_mistake_is_named_with_its_place_and_cure(
     assert sorted(problems(changed(old, new), tmp_path)) == sorted(expected)
 
 
+def test_a_loss_that_cannot_happen_is_refused(tmp_path: Path) -> None:
+    """A text has no scale, a numeric no length: the words would be promises without effect."""
+    text = changed("amount: decimal(18,2)", "amount: numeric").replace(
+        "amount: famount", "amount: {from: famount, truncate: true}"
+    )
+    assert problems(text, tmp_path) == [
+        "c.yaml:31:31: 'truncate' does nothing to 'amount', which is numeric (take it out; it goes "
+        "with string, date, integer, bigint, decimal, double)"
+    ]
+
+
 def test_a_ref_does_not_cross_sources_yet(tmp_path: Path) -> None:
     text = changed("from: erp.public.t_order", "from: hr.public.t_order").replace(
         "target:\n", "  hr: {kind: postgres, dsn: 'postgresql://127.0.0.1/hr'}\ntarget:\n"
@@ -737,3 +757,51 @@ def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     assert [str(problem) for problem in raised.value.problems] == [
         f"{tmp_path}/none.yaml: cannot be read: No such file or directory"
     ]
+
+
+@pytest.mark.parametrize("pattern", ["a**b", "/", "x" * 300 + ".yaml", "a\\0b", ""])
+def test_an_include_that_is_no_pattern_is_placed(pattern: str, tmp_path: Path) -> None:
+    (found,) = problems(f'include: ["{pattern}"]\n' + GOOD, tmp_path)
+    assert found.startswith("c.yaml:1:11: ")
+
+
+def test_a_loop_of_links_is_a_problem(tmp_path: Path) -> None:
+    loop = tmp_path / "loop.yaml"
+    loop.symlink_to(loop)
+    with pytest.raises(ConfigurationError, match=r"loop\.yaml: cannot be read"):
+        load([loop], environ={})
+
+
+def test_a_path_that_is_too_long_is_a_problem(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="cannot be read: File name too long"):
+        load([tmp_path / ("x" * 300)], environ={})
+
+
+def test_a_folder_that_may_not_be_read_is_a_problem(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_path: Path) -> bool:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "is_file", refuse)
+    with pytest.raises(ConfigurationError, match="cannot be read: Permission denied"):
+        load([tmp_path], environ={})
+
+
+def test_two_mistakes_at_one_place_hide_no_others(tmp_path: Path) -> None:
+    """A comma inside a type in flow style makes them; what comes after is checked all the same."""
+    attributes = """\
+    attributes:
+      code: string(40)
+      name: {type: string(200), required: true}
+"""
+    flow = "    attributes: {code: string(40), name: string(9), v: decimal(4,9)}\n"
+    text = changed(attributes, flow).replace("name: fname", "nam: fname")
+    found = problems(text, tmp_path)
+    assert [line.split(": ", 1)[0] for line in found] == [
+        "c.yaml:10:56",
+        "c.yaml:10:66",
+        "c.yaml:10:68",
+        "c.yaml:22:7",
+    ]
+    assert "unknown attribute 'nam' of customer; did you mean 'name'?" in found[-1]

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from cdc_daemon.config.configuration import Configuration
+from cdc_daemon.config.conninfo import is_loopback, parse_conninfo
 from cdc_daemon.config.load import load
 from cdc_daemon.model.errors import ConfigurationError
 from tests.unit.test_config_problems import changed, problems
@@ -196,3 +197,76 @@ def test_beyond_this_machine_certificates_are_checked_unless_told(tmp_path: Path
     )
     conninfo = found.sources["erp"].conninfo
     assert (conninfo["sslrootcert"], conninfo["sslkey"]) == ("/x/ca.pem", "/x/key")
+
+
+def test_a_path_with_a_nul_character_is_a_problem(tmp_path: Path) -> None:
+    text = changed(DSN, f'{DSN}\n    password: "${{file:/a\\0b}}"')
+    assert problems(text, tmp_path) == [
+        "c.yaml:5:15: the path holds a NUL character (write ${file:/path})"
+    ]
+
+
+@pytest.mark.parametrize("secret", ["${cred:erp}", "${file:/nowhere}", "${NOT_SET}"])
+def test_secrets_of_sections_that_are_not_needed_may_be_missing(
+    secret: str, tmp_path: Path
+) -> None:
+    """An operator who asks the control database need not read what the daemon reads."""
+    path = tmp_path / "c.yaml"
+    path.write_text(changed(DSN, f"{DSN}\n    password: '{secret}'"))
+    found = load([path], environ={}, needed=("target", "daemon"))
+    assert found.target.conninfo["dbname"] == "control"
+    with pytest.raises(ConfigurationError, match=r"c\.yaml:5:15"):
+        load([path], environ={})
+    path.write_text(changed("control\n", f"control\n  password: '{secret}'\n"))
+    with pytest.raises(ConfigurationError, match=r"c\.yaml:7:13"):
+        load([path], environ={}, needed=("target", "daemon"))
+
+
+@pytest.mark.parametrize(
+    "daemon",
+    ["metrics_listen: '${file:/x}'", "log_level: '${cred:l}'", "drain_seconds: '${cred:x}'"],
+)
+def test_a_scalar_that_is_not_there_offline_is_not_checked(daemon: str, tmp_path: Path) -> None:
+    """It could be anything; only the file tells."""
+    path = tmp_path / "c.yaml"
+    path.write_text(changed("mappings:", f"daemon: {{{daemon}}}\nmappings:"))
+    assert load([path], environ={}, resolve_secrets=False).settings.drain_seconds == 10
+    with pytest.raises(ConfigurationError) as raised:
+        load([path], environ={})
+    assert len(raised.value.problems) == 1
+
+
+def test_what_a_reference_stands_for_may_be_a_number_or_a_truth(tmp_path: Path) -> None:
+    """A reference is a text to YAML; the key says what it is."""
+    text = changed("mappings:", "daemon: {drain_seconds: '${D:-5}', batch_rows: '${R}'}\nmappings:")
+    text = text.replace(DSN, f"{DSN}\n    max_value_bytes: '${{M:-2048}}'")
+    found = loaded(text, tmp_path, R="77")
+    assert (found.settings.drain_seconds, found.settings.batch_rows) == (5.0, 77)
+    assert found.sources["erp"].max_value_bytes == 2048
+    (tmp_path / "c.yaml").write_text(text)
+    with pytest.raises(ConfigurationError, match="expected a whole number"):
+        load([tmp_path / "c.yaml"], environ={"R": "many"})
+
+
+@pytest.mark.parametrize(
+    "address, environ, local",
+    [
+        ("dbname=erp", {}, True),
+        ("service=erp", {}, False),
+        ("service=erp host=localhost", {}, True),
+        ("dbname=erp", {"PGSERVICE": "erp"}, False),
+        ("dbname=erp", {"PGHOST": "erp-db"}, False),
+        ("dbname=erp", {"PGHOST": "localhost", "PGHOSTADDR": "10.0.0.8"}, False),
+        ("dbname=erp", {"PGHOST": "/run/postgresql"}, True),
+        ("dbname=erp host=127.0.0.1", {"PGHOST": "erp-db"}, True),
+    ],
+)
+def test_a_connection_that_libpq_takes_elsewhere_is_not_local(
+    address: str, environ: dict[str, str], local: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its certificate is checked unless the file says otherwise."""
+    for name in ("PGHOST", "PGHOSTADDR", "PGSERVICE"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environ.items():
+        monkeypatch.setenv(name, value)
+    assert is_loopback(parse_conninfo(address)) is local

@@ -311,6 +311,21 @@ def test_length_and_precision_decide_what_is_lossless(
 
 
 REJECTED = [
+    (ColumnType("text"), EntityType(Kind.INTEGER), "7" * 5000, None, "out_of_range"),
+    (ColumnType("text"), EntityType(Kind.BIGINT), "-" + "7" * 5000, "round", "out_of_range"),
+    (numeric(), EntityType(Kind.INTEGER), "7" * 5000 + ".5", "truncate", "out_of_range"),
+    (numeric(), EntityType(Kind.DECIMAL, 18, 4), "7" * 5000, None, "out_of_range"),
+    (ColumnType("text"), EntityType(Kind.INTERVAL), "7" * 5000 + " days", None, "invalid_value"),
+    (ColumnType("text"), EntityType(Kind.INTERVAL), "7" * 5000 + ":00:00", None, "invalid_value"),
+    (ColumnType("text"), EntityType(Kind.INTERVAL), "2147483648 days", None, "out_of_range"),
+    (ColumnType("text"), EntityType(Kind.INTERVAL), "178956971 years", None, "out_of_range"),
+    (ColumnType("text"), EntityType(Kind.INTERVAL), "2562047789:00:00", None, "out_of_range"),
+    (ColumnType("text"), EntityType(Kind.DATE), "7" * 5000, None, "invalid_value"),
+    (ColumnType("text"), EntityType(Kind.JSON), "1e" + "7" * 5000, None, "out_of_range"),
+    (ColumnType("text"), EntityType(Kind.JSON), "[1e-20000]", None, "out_of_range"),
+    (ColumnType("json"), EntityType(Kind.JSON), "[1e-20000]", None, "out_of_range"),
+    (ColumnType("json"), EntityType(Kind.JSON), "[" * 301 + "]" * 301, None, "invalid_value"),
+    (ColumnType("text"), EntityType(Kind.JSON), "[" * 5000 + "]" * 5000, None, "invalid_value"),
     (ColumnType("text"), EntityType(Kind.STRING, 3), "客户名称", None, "too_long"),
     (ColumnType("text"), EntityType(Kind.STRING, 3), "a\0b", None, "nul_byte"),
     (ColumnType("char", 9), EntityType(Kind.STRING, 3), "abcd     ", None, "too_long"),
@@ -423,3 +438,23 @@ def test_decimals_fit_or_fail_as_postgresql_says(
     assert expected is not None
     assert not changed or lossy is not None
     assert canonical(target, mine) == canonical(target, expected)
+
+
+@pytest.mark.parametrize(
+    "source, value, cut",
+    [
+        (ColumnType("text"), "abcdef", "abc"),
+        (ColumnType("text"), "深圳市龙", "深圳市"),
+        (ColumnType("varchar", 40), "ab", "ab"),
+        (ColumnType("char", 10), "a         ", "a"),
+        (ColumnType("integer"), "12345", "123"),
+        (ColumnType("boolean"), "f", "fal"),
+    ],
+)
+def test_a_text_is_cut_to_its_length_where_that_is_allowed(
+    source: ColumnType, value: str, cut: str
+) -> None:
+    """By characters; what was cut identifies nothing any longer."""
+    found = conversion(source, EntityType(Kind.STRING, 3), lossy="truncate")
+    assert applied(found, value.encode()) == cut.encode()
+    assert not found.injective

@@ -113,6 +113,21 @@ def test_by_hand(text: str, row: Row, oracle: Oracle) -> None:
     assert mine(expression, logged) == theirs(oracle, expression.sql(quote, TYPES), row)
 
 
+NULL_TEXTS = frozenset({b" ", b"it's"})
+
+
+@pytest.mark.parametrize("text", BY_HAND)
+def test_null_texts_are_null_in_an_expression(text: str, oracle: Oracle) -> None:
+    """What the source writes for NULL is NULL to every expression, here and on the server."""
+    expression, columns = parse(text), sorted(parse(text).columns)
+    written = {**ROW, "t": " ", "v": "it's", "c": " "}
+    logged = as_logged(oracle, written)
+    expected = mine(expression, {**logged, "t": None, "v": None, "c": None})
+    compiled = expression.compile(TYPES, NULL_TEXTS)
+    assert compiled(*[logged[name] for name in columns]) == expected
+    assert theirs(oracle, expression.sql(quote, TYPES, NULL_TEXTS), written) == expected
+
+
 @pytest.mark.parametrize("text", BY_HAND)
 def test_rendered_sql_means_what_was_written(text: str, oracle: Oracle) -> None:
     """The text as the user wrote it, on the server, gives the same value (but for chosen rules)."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from textwrap import dedent
 
@@ -272,3 +273,100 @@ def test_the_generated_mapper_agrees_with_the_fields(
     assert [(r.sequence, r.error.code) for r in whole.rejected] == [
         (r.sequence, r.error.code) for r in single.rejected
     ]
+
+
+@pytest.mark.parametrize("where", ["fname", "1 + 1", "fid + 1", "UPPER(fname)"])
+def test_a_where_that_is_no_condition_is_a_problem_with_its_place(
+    tmp_path: Path, where: str
+) -> None:
+    """Not an unexpected error."""
+    text = MAPPING.replace("to: material\n", f'to: material\n        where: "{where}"\n')
+    with pytest.raises(ConfigurationError, match=r"cdc.yaml:18:12: a condition must be boolean"):
+        compiled(tmp_path, text)
+
+
+def test_null_texts_are_null_in_expr_and_where(tmp_path: Path) -> None:
+    """As they are in every column that is taken over."""
+    text = MAPPING.replace("remark: fremark", "remark: {expr: \"COALESCE(fremark, 'none')\"}")
+    text = text.replace("to: material\n", 'to: material\n        where: "funit IS NOT NULL"\n')
+    one = compiled(tmp_path, text)
+    assert one.passes(source_row())
+    assert not one.passes(source_row(funit=b" "))
+    assert one.row(source_row())[one.layout.columns.index("remark")] == b"none"
+
+
+@pytest.mark.parametrize(
+    "field, what",
+    [
+        ('name: {expr: "NULL"}', "attribute 'name' is required, expr is null"),
+        ("name: {expr: \"NULLIF('a', 'a')\"}", "attribute 'name' is required, expr is null"),
+        ("name: {expr: \"CONCAT('a', '0123456789012345678901')\"}", "longer than 20 characters"),
+        ("name: {expr: \"COALESCE('x', 'y')\"}", ""),
+    ],
+)
+def test_an_expression_without_columns_is_computed_once_and_checked(
+    tmp_path: Path, field: str, what: str
+) -> None:
+    """Its value is the same in every row, so it fits or the mapping does not."""
+    text = MAPPING.replace("name: {from: fname, trim: true}", field)
+    if not what:
+        assert compiled(tmp_path, text).row(source_row())[1] == b"x"
+        return
+    with pytest.raises(ConfigurationError, match=rf"cdc.yaml:20:20: .*{what}"):
+        compiled(tmp_path, text)
+
+
+def test_a_key_of_nothing_is_refused(tmp_path: Path) -> None:
+    """A key's attributes are required, whatever the entity says."""
+    text = MAPPING.replace("key: {code: fnumber}", 'key: {code: {expr: "NULL::text"}}')
+    with pytest.raises(ConfigurationError, match="'code' is required, expr is null"):
+        compiled(tmp_path, text)
+
+
+def test_a_map_key_that_cannot_occur_is_placed(tmp_path: Path) -> None:
+    """At the entry, with the reason."""
+    text = MAPPING.replace("price: fprice", "price: {from: fprice, map: {'1': 2, 'x': 3}}")
+    with pytest.raises(ConfigurationError, match=r"cdc.yaml:22:48: no value of numeric is 'x'"):
+        compiled(tmp_path, text)
+
+
+def test_a_map_finds_numbers_by_value(tmp_path: Path) -> None:
+    """The column is numeric(18,4) and prints 1.0000."""
+    text = MAPPING.replace("price: fprice", "price: {from: fprice, map: {'1': '2'}, default: 3}")
+    one = compiled(tmp_path, text)
+    index = one.layout.columns.index("price")
+    assert one.row(source_row(fprice=b"1.0000"))[index] == b"2.00"
+    assert one.row(source_row(fprice=b"1.5000"))[index] == b"3.00"
+
+
+@pytest.mark.parametrize(
+    "type_, attribute, spellings, key",
+    [
+        (VARCHAR, '"decimal(18,2)"', [b"007.5", b"7.50", b" +7.5 ", b"75e-1"], b"7.50"),
+        (VARCHAR, '"decimal(18,2)"', [b"-0.00", b"0", b"-0"], b"0.00"),
+        (VARCHAR, "numeric", [b"007.50", b"7.5"], b"7.5"),
+        (ColumnType("numeric"), '"decimal(18,2)"', [b"7.5", b"7.50", b"7.500"], b"7.50"),
+        (ColumnType("numeric"), "numeric", [b"7.5", b"7.50"], b"7.5"),
+        (ColumnType("numeric", 9, 1), '"decimal(18,2)"', [b"7.5"], b"7.50"),
+        (ColumnType("numeric", 9, 2), '"decimal(18,2)"', [b"7.50", b"NaN"], None),
+        (ColumnType("integer"), '"decimal(18,2)"', [b"7"], b"7.00"),
+        (ColumnType("integer"), "numeric", [b"7"], b"7"),
+    ],
+)
+def test_spellings_of_a_number_are_one_key(
+    tmp_path: Path, type_: ColumnType, attribute: str, spellings: list[bytes], key: bytes | None
+) -> None:
+    """The one that the key's column prints: reference tables answer with that."""
+    path = tmp_path / "cdc.yaml"
+    path.write_text((dedent(HEAD) + dedent(MAPPING)).replace("string(10)", attribute, 1), "utf-8")
+    found = load([path], environ={})
+    columns = [
+        Column(name=one.name, type=type_) if one.name == "fnumber" else one
+        for one in relation().columns
+    ]
+    one = compile_mapping(found.mappings[0], found, replace(relation(), columns=tuple(columns)))
+    for spelling in spellings:
+        row = source_row(spelling)
+        assert one.layout.key_of(one.row(row)) == (spelling if key is None else key,)
+        assert one.rows is not None
+        assert one.rows([row]) == [one.row(row)]

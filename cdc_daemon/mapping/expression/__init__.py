@@ -22,7 +22,7 @@ error. Chosen where PostgreSQL depends on a server's settings:
 * NaN and infinities of number columns are data errors in an expression that reads them;
 * real columns calculate as double precision.
 
-sqlglot is imported by the first :func:`parse`.
+docs/expressions.md says the same to administrators. sqlglot is imported by the first :func:`parse`.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from cdc_daemon.mapping.expression.casts import TEXTS, cast, folded
-from cdc_daemon.mapping.expression.tree import Place
+from cdc_daemon.mapping.expression.tree import ExpressionError, Place
 from cdc_daemon.mapping.expression.typed import Apply, Typed
 from cdc_daemon.model.errors import suggest
 
@@ -119,8 +119,7 @@ def call(name: str, operands: Sequence[Typed], place: Place) -> Typed:
     """A call of one of FUNCTIONS. Raises ExpressionError with what it would take."""
     overloads = FUNCTIONS.get(name)
     if overloads is None:
-        known = [*FUNCTIONS, *FORMS, "extract", "position", "trim", "cast"]
-        raise place.error(f"there is no function {name}{suggest(name, known)}")
+        raise unknown_function(name, place)
     for overload in overloads:
         if _fits(overload, operands):
             given = [
@@ -131,6 +130,12 @@ def call(name: str, operands: Sequence[Typed], place: Place) -> Typed:
                 Apply(overload.result, overload.python, overload.sql, tuple(given)), place
             )
     raise place.error(_mismatch(name, overloads, operands))
+
+
+def unknown_function(name: str, place: Place) -> ExpressionError:
+    """The error for a function that is not one of these, with the nearest that is."""
+    known = [*FUNCTIONS, *FORMS, "extract", "position", "trim", "cast"]
+    return place.error(f"there is no function {name}{suggest(name, known)}")
 
 
 def _fits(overload: Overload, operands: Sequence[Typed]) -> bool:

@@ -9,7 +9,7 @@ expression's text; constants are handed over as objects. Not in here: what the t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from typing import cast as assume
 
 from cdc_daemon.mapping.expression.casts import ENVIRONMENT, OUTPUT
@@ -51,13 +51,25 @@ _LOAD = {
 }
 """From a column's text to its Python value; types not named stay bytes."""
 
+NULL_TEXTS = {
+    "text": "None if {0} in nulls else {0}",
+    "varchar": "None if {0} in nulls else {0}",
+    "char": "None if {0} is None or (text := {0}.rstrip(b' ')) in char_nulls else text",
+}
+"""The same of text columns in which some texts mean NULL."""
+
 _OPERATORS = {"=": "==", "<>": "!=", "<": "<", "<=": "<=", ">": ">", ">=": ">="}
 _OPPOSITES = {"=": "!=", "<>": "==", "<": ">=", "<=": ">", ">": "<=", ">=": "<"}
 
 
-def value_function(typed: Typed, columns: Sequence[str]) -> Callable[..., Text]:
-    """The columns' texts in this order → the expression's text. Raises DataError."""
-    generator = _Generator(columns)
+def value_function(
+    typed: Typed, columns: Sequence[str], nulls: Set[bytes] = frozenset()
+) -> Callable[..., Text]:
+    """The columns' texts in this order → the expression's text. Raises DataError.
+
+    ``nulls``: what stands for NULL in columns of a text type.
+    """
+    generator = _Generator(columns, nulls)
     result = generator.value(typed)
     printed = OUTPUT.get(typed.kind)
     lines = [f"result = {result}"]
@@ -68,9 +80,11 @@ def value_function(typed: Typed, columns: Sequence[str]) -> Callable[..., Text]:
     return assume("Callable[..., Text]", generator.function(lines))
 
 
-def predicate_function(typed: Typed, columns: Sequence[str]) -> Callable[..., bool]:
+def predicate_function(
+    typed: Typed, columns: Sequence[str], nulls: Set[bytes] = frozenset()
+) -> Callable[..., bool]:
     """The columns' texts in this order → whether the condition is TRUE. Raises DataError."""
-    generator = _Generator(columns)
+    generator = _Generator(columns, nulls)
     lines = [f"return {generator.truth(typed)}"]
     return assume("Callable[..., bool]", generator.function(lines))
 
@@ -84,9 +98,13 @@ def _failed(error: Exception) -> DataError:
 class _Generator:
     """The source of one function: names given out, constants kept, columns loaded."""
 
-    def __init__(self, columns: Sequence[str]) -> None:
+    def __init__(self, columns: Sequence[str], nulls: Set[bytes]) -> None:
         self._columns = list(columns)
-        self._constants: dict[str, object] = {}
+        self._constants: dict[str, object] = {
+            "nulls": frozenset(nulls),
+            "char_nulls": frozenset(text.rstrip(b" ") for text in nulls),
+        }
+        self._has_nulls = bool(nulls)
         self._loads: dict[str, str] = {}  # column → line
         self._names: dict[str, str] = {}  # column → variable
         self._shared: dict[int, str] = {}  # id of a Shared node → its variable
@@ -132,13 +150,21 @@ class _Generator:
         name = self._names.get(node.name)
         if name is None:
             column = f"c{self._columns.index(node.name)}"
-            template = _LOAD.get(node.type.name)
-            name = column if template is None else f"v{column[1:]}"
-            if template is not None:
-                loaded = template.format(column)
-                self._loads[node.name] = f"{name} = None if {column} is None else {loaded}"
+            load = self._load(node.type.name, column)
+            name = column if load is None else f"v{column[1:]}"
+            if load is not None:
+                self._loads[node.name] = f"{name} = {load}"
             self._names[node.name] = name
         return name
+
+    def _load(self, type_name: str, column: str) -> str | None:
+        """A column's value from its text; None: the text itself."""
+        if self._has_nulls and type_name in NULL_TEXTS:
+            return NULL_TEXTS[type_name].format(column)
+        template = _LOAD.get(type_name)
+        return (
+            None if template is None else f"None if {column} is None else {template}".format(column)
+        )
 
     def _atom(self, node: Typed) -> str | None:
         """The node's name, where it has one already and evaluating it costs nothing."""

@@ -7,9 +7,10 @@ point (``COLLATE "C"``). A ``%`` in it is not doubled: pass the text without par
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Set
 
 from cdc_daemon.mapping.expression.casts import TEXTS, printed, sql_type
+from cdc_daemon.mapping.expression.generate import NULL_TEXTS
 from cdc_daemon.mapping.expression.typed import (
     Apply,
     Choose,
@@ -31,17 +32,20 @@ Quote = Callable[[str], str]
 _BY_CODE_POINT = ' COLLATE "C"'
 
 
-def render(node: Typed, quote: Quote) -> str:  # noqa: C901, PLR0911, PLR0912 - one arm per kind
-    """The SQL of a node; ``quote`` writes a column's name (and its table's alias)."""
+def render(  # noqa: C901, PLR0911, PLR0912 - one arm per kind
+    node: Typed, quote: Quote, nulls: Set[bytes] = frozenset()
+) -> str:
+    """The SQL of a node; ``quote`` writes a column's name (and its table's alias); ``nulls``: what
+    stands for NULL in columns of a text type."""
 
     def sql(part: Typed) -> str:
-        return render(part, quote)
+        return render(part, quote, nulls)
 
     match node:
         case Const():
             return _constant(node)
         case Input():
-            return _input(node, quote)
+            return _input(node, quote, nulls)
         case Apply():
             return node.sql.format(*map(sql, node.operands))
         case Written():
@@ -80,12 +84,22 @@ def _collation(node: Compare) -> str:
     return "" if constant and node.operator in ("=", "<>") else _BY_CODE_POINT
 
 
-def _input(node: Input, quote: Quote) -> str:
+def _input(node: Input, quote: Quote, nulls: Set[bytes]) -> str:
     """Char without its padding; real as the double that calculates; others as they are."""
     name = quote(node.name)
-    if node.type.name == "char":
-        return f"({name})::text"
-    return f"({name})::double precision" if node.type.name == "real" else name
+    if node.type.name == "real":
+        return f"({name})::double precision"
+    value = f"({name})::text" if node.type.name == "char" else name
+    if not nulls or node.type.name not in NULL_TEXTS:
+        return value
+    texts = {text.rstrip(b" ") for text in nulls} if node.type.name == "char" else nulls
+    listed = ", ".join(_quoted(text.decode()) for text in sorted(texts))
+    return f"(CASE WHEN (({name})::text{_BY_CODE_POINT}) IN ({listed}) THEN NULL ELSE {value} END)"
+
+
+def _quoted(text: str) -> str:
+    doubled = text.replace("'", "''")
+    return f"'{doubled}'"
 
 
 def _constant(node: Const) -> str:
@@ -96,4 +110,4 @@ def _constant(node: Const) -> str:
         return str(node.value).upper()
     if node.kind == "integer" and isinstance(node.value, int) and node.value >= 0:
         return str(node.value)
-    return "'" + printed(node).decode().replace("'", "''") + f"'::{kind}"
+    return f"{_quoted(printed(node).decode())}::{kind}"

@@ -9,6 +9,7 @@ it happens. Not in here: types (expression/check). Importing this module imports
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Callable
 from typing import ClassVar
@@ -17,6 +18,7 @@ from sqlglot import exp
 from sqlglot.dialects.postgres import Postgres
 from sqlglot.errors import ParseError, TokenError
 from sqlglot.parsers.postgres import PostgresParser
+from sqlglot.tokenizer_core import TokenType
 
 from cdc_daemon.mapping.expression.tokens import check_literals, check_tokens, untokenized
 from cdc_daemon.mapping.expression.tree import (
@@ -31,6 +33,8 @@ from cdc_daemon.mapping.expression.tree import (
     place_of,
 )
 
+logging.getLogger("sqlglot").disabled = True  # what it complains of is told as our own error
+
 MAX_LENGTH = 10_000  # characters
 MAX_DEPTH = 40  # levels of the tree; AND, OR and || chains count as one
 
@@ -38,9 +42,17 @@ _SYNTAX_FUNCTIONS = frozenset({"CAST", "EXTRACT", "POSITION", "SUBSTRING", "TRIM
 
 
 class _Subset(Postgres):
-    """PostgreSQL without any function of sqlglot's own."""
+    """PostgreSQL without any function or command of sqlglot's own: a column may be called
+    ``comment`` or ``show``."""
+
+    class Tokenizer(Postgres.Tokenizer):
+        COMMANDS: ClassVar[set[TokenType]] = set()
 
     class Parser(PostgresParser):
+        NO_PAREN_IF_COMMANDS = False
+        NO_PAREN_FUNCTION_PARSERS: ClassVar[dict[str, Callable[..., exp.Expression | None]]] = {
+            name: PostgresParser.NO_PAREN_FUNCTION_PARSERS[name] for name in ("ANY", "CASE")
+        }
         FUNCTIONS: ClassVar[dict[str, Callable[..., exp.Expression]]] = {}
         FUNCTION_PARSERS: ClassVar[dict[str, Callable[..., exp.Expression | None]]] = {
             name: parse
@@ -60,7 +72,7 @@ def read(text: str) -> Node:
         raise untokenized(text) from None
     check_tokens(text, tokens)
     try:
-        statements = dialect.parse(text)
+        statements = dialect.parse_into(exp.Condition, text)
     except ParseError as error:
         raise _unparsed(text, error) from None
     except RecursionError:
@@ -82,7 +94,10 @@ def _unparsed(text: str, error: ParseError) -> ExpressionError:
         return place.error(f"something is missing after {highlight!r}")
     if description.startswith("Expecting"):
         return place.error(f"{description.removeprefix('Expecting ')!r} is missing here")
-    return place.error(f"{highlight!r} is not expected here")
+    hint = ""
+    if highlight.upper() in _Subset.Tokenizer.KEYWORDS and highlight.isidentifier():
+        hint = f'; a column of that name is written "{fold(highlight)}", in double quotes'
+    return place.error(f"{highlight!r} is not expected here{hint}")
 
 
 _BINARY: dict[type[exp.Expression], str] = {
