@@ -147,7 +147,12 @@ class Worker:
             raise
 
     def _sleep(self, seconds: float) -> None:
-        self._stopping.wait(seconds)
+        """Wait, and attest that this is meant: the longest wait may be an hour."""
+        until = time.monotonic() + seconds
+        while (left := until - time.monotonic()) > 0:
+            self._meter.turned()
+            if self._stopping.wait(min(left, HEARTBEAT)):
+                return
 
     def _note_retry(self, state: tenacity.RetryCallState) -> None:
         error = state.outcome.exception() if state.outcome else None

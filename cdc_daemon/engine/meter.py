@@ -49,7 +49,8 @@ class Meter:
         self._event_time: float | None = None
         self._received = [0, 0]  # transactions, changes
         self._done = 0  # the applier's share of progress
-        self._progress_at = time.monotonic()
+        self._loops = 0
+        self._read_at = self._done_at = self._in_hand_at = time.monotonic()
         self._patience = 0.0
         self._position: str | None = None
         self._commit_time: float | None = None
@@ -84,7 +85,7 @@ class Meter:
         """The source answered, with or without changes."""
         self._read += 1
         self._event_time = time.time()
-        self._progress_at = time.monotonic()
+        self._read_at = time.monotonic()
 
     def reconnected(self) -> None:
         """The stream was opened again after a loss."""
@@ -100,6 +101,7 @@ class Meter:
     def applying(self, begins: Sequence[Begin]) -> None:
         """A batch is in hand; until ``committed``, its first transaction defines the lag."""
         if begins and self._oldest is None:
+            self._in_hand_at = time.monotonic()
             self._oldest = begins[0][2] / 1e6
 
     def committed(
@@ -151,7 +153,11 @@ class Meter:
     def progressed(self) -> None:
         """Something was finished: a piece of a snapshot, a chunk of a large transaction."""
         self._done += 1
-        self._progress_at = time.monotonic()
+        self._done_at = time.monotonic()
+
+    def turned(self) -> None:
+        """The applier's loop lives, whether or not there was anything to do."""
+        self._loops += 1
 
     def filtered(self, reason: str, rows: int) -> None:
         """Rows that a mapping left out (reason: ``where`` ...)."""
@@ -227,8 +233,8 @@ class Meter:
             queue_bytes=self.queue_bytes(),
             queue_capacity=self.queue_capacity,
             progress=progress,
-            progress_time=now - (tick - self._progress_at),
-            turns=progress + self._retries,
+            progress_time=now - (tick - max(self._read_at, self._done_at)),
+            turns=self._done + self._retries + self._loops,
             patience=self._patience,
             snapshot_tables_remaining=self._snapshot[0],
             snapshot_rows=self._snapshot[1],
@@ -244,7 +250,7 @@ class Meter:
             return self._phase
         if self._retrying:
             return State.BLOCKED
-        if tick - self._progress_at > STALLED_AFTER + self._patience:
+        if tick - self._moved_at() > STALLED_AFTER + self._patience:
             return State.STALLED
         if self._phase is State.SNAPSHOTTING:
             return State.SNAPSHOTTING
@@ -252,6 +258,12 @@ class Meter:
             return State.DEGRADED
         quiet = self._oldest is None and tick - self._committed_at > IDLE_AFTER
         return State.IDLE if quiet else State.STREAMING
+
+    def _moved_at(self) -> float:
+        """When what there is to do last moved: the work in hand, else the reading of the log."""
+        if self._oldest is not None:
+            return max(self._done_at, self._in_hand_at)
+        return max(self._done_at, self._read_at)
 
     def _lag(self, now: float) -> float | None:
         """Seconds since the commit of the oldest transaction known and not yet applied.

@@ -46,9 +46,10 @@ class WorkerStatus:
 
     ``applied``: rows by (mapping, entity, operation); ``filtered`` by reason; ``failed`` by error
     class; ``parked``: rows now in the failure queue, by mapping. ``progress`` grows with each
-    commit, idle checkpoint or log read; ``turns`` also with each failed attempt, so it shows that
-    the loop is alive while a server is away. ``patience``: seconds that the current step may take
-    without a turn (a sweep over a large table).
+    commit, idle checkpoint or log read; ``turns`` with each turn of the applier's loop, each piece
+    that it finishes and each failed attempt, but not with the reading of the log: it shows that
+    the loop is alive, also while a server is away or has nothing to say. ``patience``: seconds that
+    the current step may take without a turn (a sweep over a large table).
     """
 
     pipeline: str

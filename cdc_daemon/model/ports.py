@@ -35,6 +35,10 @@ class Table:
 class Stream(Protocol):
     """An open position in the log. One reader thread owns it; ``acknowledge`` may come from any."""
 
+    @property
+    def heard(self) -> int:
+        """How often the source has said anything; grows every few seconds while it is there."""
+
     def read(self, timeout: float) -> Batch | None:
         """What the log says next, or None when nothing came within ``timeout`` seconds.
 

@@ -11,6 +11,7 @@ import pytest
 from cdc_daemon.model.changes import UNCHANGED, Replica
 from cdc_daemon.model.errors import PreflightRefusal, Stop, Unreachable
 from cdc_daemon.model.ports import Table
+from cdc_daemon.sources.postgres import stream as stream_module
 from cdc_daemon.sources.postgres.lsn import parse_lsn
 from cdc_daemon.sources.postgres.source import PostgresSource
 from cdc_daemon.sources.postgres.stream import PostgresStream
@@ -355,6 +356,23 @@ def test_idle_positions_are_rare_unless_asked_for(database: Database) -> None:
             if batch := stream.read(0.05):
                 batches.append(batch)
     assert 1 <= len(batches) <= 5
+    source.close()
+
+
+def test_an_idle_source_is_asked_for_a_word(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Silence is not health: it answers every few seconds, and asks for nothing in return."""
+    monkeypatch.setattr(stream_module, "_ASK", 0.3)
+    source = make_source(database, T, feedback_interval=0.1)
+    position, _ = copy(source)
+    with streaming(source, position) as stream:
+        seen = {stream.heard}
+        deadline = time.monotonic() + 3
+        while time.monotonic() < deadline:
+            stream.read(0.1)
+            seen.add(stream.heard)
+        assert 3 <= len(seen) <= 15
     source.close()
 
 

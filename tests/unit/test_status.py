@@ -10,6 +10,7 @@ from cdc_daemon.engine import meter as meter_module
 from cdc_daemon.engine.meter import Meter, report
 from cdc_daemon.engine.status import LATENCY_BUCKETS, State, WorkerStatus
 from cdc_daemon.model.changes import Batch, Begin
+from tests.support.waiting import until
 
 
 def _micros(age: float = 0.0) -> int:
@@ -72,19 +73,33 @@ def test_commits_add_up(meter: Meter) -> None:
     assert status.position == "0/2"
 
 
-def test_progress_grows_with_commits_checkpoints_and_reads_and_turns_also_with_retries(
-    meter: Meter,
-) -> None:
-    seen = [meter.status()]
-    for step in (meter.log_read, lambda: meter.checkpointed("0/3"), meter.progressed):
+def test_progress_is_of_the_log_and_turns_are_of_the_appliers_loop(meter: Meter) -> None:
+    """A reader that hears the source does not hide an applier that hangs, nor the reverse."""
+    steps = [
+        (meter.log_read, 1, 0),
+        (lambda: meter.checkpointed("0/3"), 1, 1),
+        (meter.progressed, 1, 1),
+        (meter.turned, 0, 1),
+        (lambda: meter.retrying("connection refused"), 0, 1),
+    ]
+    for step, progress, turns in steps:
+        before = meter.status()
         step()
-        seen.append(meter.status())
-        assert seen[-1].progress == seen[-2].progress + 1
-        assert seen[-1].turns == seen[-2].turns + 1
-    meter.retrying("connection refused")
-    after = meter.status()
-    assert after.progress == seen[-1].progress
-    assert after.turns == seen[-1].turns + 1
+        after = meter.status()
+        assert after.progress == before.progress + progress
+        assert after.turns == before.turns + turns
+
+
+def test_work_in_hand_that_does_not_move_is_stalled_though_the_log_is_read(
+    meter: Meter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    meter.applying(_begins(0.1))
+    monkeypatch.setattr(meter_module, "STALLED_AFTER", 0.05)
+    until(lambda: meter.status().state is State.STALLED)
+    meter.log_read()
+    assert meter.status().state is State.STALLED
+    meter.progressed()
+    assert meter.status().state is State.STREAMING
 
 
 def test_a_failed_attempt_blocks_until_the_next_checkpoint(meter: Meter) -> None:

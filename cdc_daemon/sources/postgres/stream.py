@@ -28,6 +28,7 @@ from cdc_daemon.sources.postgres.lsn import format_lsn, parse_lsn
 from cdc_daemon.sources.postgres.messages import feedback
 
 _SOONEST: Final = 0.1  # seconds between two feedbacks, however often the server asks
+_ASK: Final = 5.0  # seconds of silence after which the server is asked for a word
 _IDLE: Final = 1.0  # seconds between two idle positions that nobody asked for
 _LINGER: Final = 0.001  # seconds that a busy stream is given to send more
 _PATIENCE: Final = 0.02  # seconds after which what is complete is handed over in any case
@@ -59,6 +60,8 @@ class PostgresStream:
         self._skipped = False  # the server said that it skips a publication
         self._flushed = 0  # the position in the last feedback
         self._last_feedback = self._next_idle = self._last_probe = 0.0
+        self._asked_at = time.monotonic()  # when the server was last asked, or last said anything
+        self._heard = 0
         self._requests = 0  # reply requests seen so far without data in between
         self._storm = 0
         self._last_request = 0.0
@@ -97,6 +100,11 @@ class PostgresStream:
             self._skipped = True
 
     # --- reading ------------------------------------------------------------------------------
+
+    @property
+    def heard(self) -> int:
+        """Messages read so far; a silent server is asked for one every few seconds."""
+        return self._decoder.messages
 
     def read(self, timeout: float) -> Batch | None:
         """What is complete, or a piece of a large transaction, or an idle position, or None.
@@ -138,6 +146,8 @@ class PostgresStream:
         except psycopg.Error as exc:
             raise self._server.translate(exc, "reading the log") from exc
         self._unread_since = time.monotonic()
+        if self._heard != self._decoder.messages:
+            self._heard, self._asked_at = self._decoder.messages, self._unread_since
         if self._skipped:
             raise self._publication_skipped()
         self._watch_requests()
@@ -222,13 +232,16 @@ class PostgresStream:
     def _send_feedback(self, now: float) -> None:
         flushed = self._acknowledged
         written = max(flushed, self._decoder.server_end)
-        message = feedback(written=written, flushed=flushed, now=time.time_ns() // 1000)
+        ask = now - self._asked_at >= _ASK
+        message = feedback(written=written, flushed=flushed, now=time.time_ns() // 1000, ask=ask)
         try:
             self._pgconn.put_copy_data(message)
             self._pgconn.flush()
         except psycopg.Error as exc:
             raise self._server.translate(exc, "sending feedback") from exc
         self._last_feedback, self._flushed, self._reply_due = now, flushed, False
+        if ask:
+            self._asked_at = now
 
     def _watch_requests(self) -> None:
         """Note reply requests; many in a row at one position are how a shutdown looks."""
