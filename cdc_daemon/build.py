@@ -187,6 +187,7 @@ def _assemble(
             lanes=lanes,
             compile_relation=compile_once,
             relations=source.relations,
+            identify=source.identify,
             applier=make_applier,
         ),
         copying=Copying(

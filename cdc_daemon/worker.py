@@ -73,6 +73,10 @@ def same_work(one: Mapping[str, object], other: Mapping[str, object]) -> bool:
     return replace(first, **unplaced) == replace(second, **unplaced)  # type: ignore[arg-type]
 
 
+class SnapshotBegun(Exception):
+    """The checkpoint says ``snapshotting`` by now: leave the stream and begin a new session."""
+
+
 class Worker:
     """Runs one pipeline until asked to stop or until it must not go on."""
 
@@ -138,6 +142,8 @@ class Worker:
         before = self._meter.status().commits
         try:
             self._stream()
+        except SnapshotBegun:
+            log.info("snapshot asked for", pipeline=self._name)
         except CdcError as error:
             self._meter.connected = False
             if _may_retry(error) and self._meter.status().commits > before:
@@ -201,6 +207,7 @@ class Worker:
         else:
             self._checkpoint = parts.sink.recover()
         self._meter.epoch = self._checkpoint.epoch
+        self._checkpoint = parts.repairs.run_commands(self._checkpoint, only="snapshot")
         _refuse(parts.source.check(self._checkpoint))
         self._note_identity(parts)
         parts.lanes.reload(parts.sink.lanes())
@@ -231,7 +238,12 @@ class Worker:
             again=checkpoint.phase is Phase.SNAPSHOTTING,
         )
         self._checkpoint = replace(
-            checkpoint, phase=Phase.STREAMING, position=position, identity=identity
+            checkpoint,
+            phase=Phase.STREAMING,
+            position=position,
+            identity=identity,
+            slot=parts.copying.slot,
+            generation=checkpoint.generation + 1,
         )
         log.info("snapshot done", pipeline=self._name, position=position)
         return position
@@ -239,12 +251,14 @@ class Worker:
     def _between(self) -> None:
         """Once a second between units: commands, the failure queue's size, the publication."""
         assert self._parts is not None
-        if self._parts.repairs.run_commands():
-            self._held_lanes = -1
+        assert self._checkpoint is not None
+        after = self._parts.repairs.run_commands(self._checkpoint)
+        if after.phase is not self._checkpoint.phase:
+            raise SnapshotBegun
         self._watch_parked(self._parts)
         if time.monotonic() - self._rechecked >= RECHECK:
             self._rechecked = time.monotonic()
-            identity = self._checkpoint.identity if self._checkpoint else None
+            identity = self._checkpoint.identity
             _refuse(self._parts.source.recheck(identity) if identity else [])
 
     def _watch_parked(self, parts: build.Parts) -> None:

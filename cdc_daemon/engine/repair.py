@@ -2,8 +2,9 @@
 
 ``retry``: parked changes are applied again, oldest first, each in a unit of its own; a change goes
 only when nothing before it in any of its lanes is still parked. ``skip``: a parked change is given
-up, by id and with a reason. Without a running daemon the command line takes the epoch itself and
-runs the same code.
+up, by id and with a reason. ``snapshot``: the checkpoint begins a new generation, and the first
+copy is taken again by whoever streams next. Without a running daemon the command line takes the
+epoch itself and runs the same code.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from cdc_daemon.mapping.mapper import Mapper
 from cdc_daemon.model.changes import Batch, Relation
 from cdc_daemon.model.errors import CdcError, DataError, Disposition, disposition_of
 from cdc_daemon.model.ports import Command, Failure, Sink
+from cdc_daemon.model.position import Checkpoint, Phase, SourceIdentity
 
 MakeApplier = Callable[[Mapper, Lanes], Applier]
 """An applier like the pipeline's own, over another mapper and other lanes."""
@@ -47,20 +49,25 @@ class Repairs:
         lanes: Lanes,
         compile_relation: Callable[[Relation], Sequence[CompiledMapping]],
         relations: Callable[[], list[Relation]],
+        identify: Callable[[], SourceIdentity],
         applier: MakeApplier,
     ) -> None:
         self._sink = sink
         self._lanes = lanes
         self._compile = compile_relation
         self._relations = relations
+        self._identify = identify
         self._applier = applier
 
-    def run_commands(self) -> bool:
-        """Carry out every pending command; whether there was one. Raises what must be retried."""
-        commands = self._sink.commands()
+    def run_commands(self, checkpoint: Checkpoint, *, only: str | None = None) -> Checkpoint:
+        """Carry out every pending command (of the verb ``only``); the checkpoint after them.
+
+        ``checkpoint``: the one that the pipeline is held under. Raises what must be retried.
+        """
+        commands = [one for one in self._sink.commands() if only in (None, one.verb)]
         for command in commands:
             try:
-                result = self._run(command)
+                checkpoint, result = self._run(command, checkpoint)
             except CdcError as error:
                 if disposition_of(error) is Disposition.RETRY:
                     raise
@@ -69,9 +76,34 @@ class Repairs:
                 self._sink.finish_command(command.id, ok=True, result=result)
         if commands:
             self._lanes.reload(self._sink.lanes())
-        return bool(commands)
+        return checkpoint
 
-    def _run(self, command: Command) -> dict[str, object]:
+    def _run(
+        self, command: Command, checkpoint: Checkpoint
+    ) -> tuple[Checkpoint, dict[str, object]]:
+        if command.verb == "snapshot":
+            checkpoint = self._copy_again(command, checkpoint)
+            return checkpoint, {"generation": checkpoint.generation}
+        return checkpoint, self._settle(command)
+
+    def _copy_again(self, command: Command, checkpoint: Checkpoint) -> Checkpoint:
+        """Begin a new generation, unless one has begun since it was asked for.
+
+        The slot stays the checkpoint's: whether another one may be replaced is decided at the
+        start of the copy.
+        """
+        asked = command.arguments.get("after")
+        if isinstance(asked, int) and checkpoint.generation > asked:
+            return checkpoint
+        match checkpoint.phase:
+            case Phase.NEW:
+                raise CdcError("nothing was copied yet", hint="cdc-daemon run takes the first copy")
+            case Phase.SNAPSHOTTING:
+                return checkpoint
+            case Phase.STREAMING:
+                return self._sink.begin_generation(checkpoint.slot or "", self._identify())
+
+    def _settle(self, command: Command) -> dict[str, object]:
         match command.verb:
             case "retry":
                 return self.retry(_ids(command), actor=command.actor).as_result()

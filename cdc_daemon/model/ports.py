@@ -263,6 +263,15 @@ class Control(Protocol):
     def command(self, number: int) -> Command:
         """A command with its state and result."""
 
+    def withdraw(self, number: int, reason: str) -> bool:
+        """Let a command that still waits fail; whether it still waited."""
+
+    def parked(self) -> dict[str, int]:
+        """How many changes stand in the failure queue, by pipeline where there are any."""
+
+    def copied(self) -> dict[str, dict[str, int]]:
+        """Rows that the present generation's snapshot has committed, by pipeline and mapping."""
+
     def close(self) -> None:
         """Close the connection."""
 

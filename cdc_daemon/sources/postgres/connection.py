@@ -191,7 +191,7 @@ class Server:
         if state is not None and _RETRY.fullmatch(state):
             return Unreachable(f"{self.where}: {message}")
         if state in _GONE:
-            cure = f"{_GONE[state]}; take a new snapshot once it is back"
+            cure = f"{_GONE[state]}; if that stays so: cdc-daemon snapshot start"
             return PreflightRefusal([Problem(what=message, where=self.where, cure=cure)])
         if state is not None and _DENIED.fullmatch(state):
             cure = f"grant {self.user or 'the user'} what is missing"

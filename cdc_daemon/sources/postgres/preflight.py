@@ -66,7 +66,7 @@ def check(
     slot = read_slot(connection, asked.slot)
     problems += table_problems(server.where, connection, asked)
     if slot is not None:
-        problems += _slot_problems(server, asked, slot)
+        problems += _slot_problems(server, asked, slot, replaced=_is_replaced(asked, checkpoint))
     if checkpoint is None:
         return problems
     problems += _identity_problems(server, connection, asked, checkpoint, system)
@@ -158,7 +158,16 @@ def _server_problems(server: Server, connection: Connection) -> list[Problem]:
     return problems
 
 
-def _slot_problems(server: Server, asked: Asked, slot: Slot) -> list[Problem]:
+def _is_replaced(asked: Asked, checkpoint: Checkpoint | None) -> bool:
+    """Whether the copy that comes next drops the slot and creates it anew."""
+    return (
+        checkpoint is not None
+        and checkpoint.phase is Phase.SNAPSHOTTING
+        and checkpoint.slot == asked.slot
+    )
+
+
+def _slot_problems(server: Server, asked: Asked, slot: Slot, *, replaced: bool) -> list[Problem]:
     """A slot of that name that is not ours to use, or of no use any more."""
     where = f"{server.where}, slot {asked.slot}"
     other = "choose another slot name"
@@ -171,10 +180,10 @@ def _slot_problems(server: Server, asked: Asked, slot: Slot) -> list[Problem]:
         problems.append(Problem(what=what, where=where, cure=other))
     elif slot.temporary:
         problems.append(Problem(what="it is temporary", where=where, cure=other))
-    elif slot.wal_status == "lost" or slot.invalidation:
+    elif not replaced and (slot.wal_status == "lost" or slot.invalidation):
         reason = f" ({slot.invalidation})" if slot.invalidation else ""
         what = f"the server has removed the log that it needs{reason}: changes are lost"
-        cure = f"raise max_slot_wal_keep_size, drop the slot, and {_RESNAPSHOT}"
+        cure = f"raise max_slot_wal_keep_size, and {_RESNAPSHOT}"
         problems.append(Problem(what=what, where=where, cure=cure))
     return problems
 
@@ -248,8 +257,7 @@ def _position_problems(
     """Slot and checkpoint against each other."""
     where = f"{server.where}, slot {asked.slot}"
     if checkpoint.phase is not Phase.STREAMING:
-        ours = checkpoint.phase is Phase.SNAPSHOTTING and checkpoint.slot == asked.slot
-        if slot is None or ours:
+        if slot is None or _is_replaced(asked, checkpoint):
             return []
         what = "the slot exists, but no checkpoint belongs to it"
         cure = f"if nobody else uses it: SELECT pg_drop_replication_slot('{asked.slot}')"
