@@ -512,6 +512,30 @@ def test_a_slot_in_use_is_to_be_tried_again(database: Database) -> None:
     other.close()
 
 
+def test_a_slot_that_another_reader_moved_on_is_refused_once_it_is_open(database: Database) -> None:
+    """P6: while he reads, a check cannot tell how far he will bring it; afterwards it must."""
+    source, other = make_source(database, T), make_source(database, T, feedback_interval=0.1)
+    position, _ = copy(source)
+    database.execute("INSERT INTO t VALUES (1, 'x', 1)")
+    with streaming(other, position) as stream:
+        stream.acknowledge(last_position(read_changes(stream, 1)))
+        until(lambda: _confirms(stream, database, other, parse_lsn(position) + 1))
+    moved = confirmed(database, source)
+    until(lambda: not _active(database, source))
+    with pytest.raises(PreflightRefusal, match="the slot was advanced"):
+        source.stream(position)
+    assert confirmed(database, source) == moved
+    source.close()
+    other.close()
+
+
+def _active(database: Database, source: PostgresSource) -> bool:
+    ((found,),) = database.query(
+        "SELECT active FROM pg_replication_slots WHERE slot_name = %s", source.slot
+    )
+    return bool(found)
+
+
 def test_a_dropped_slot_is_refused(database: Database) -> None:
     source = make_source(database, T)
     position, _ = copy(source)

@@ -131,6 +131,27 @@ def read_slot(connection: Connection, name: str) -> Slot | None:
     )
 
 
+def check_opened(server: Server, connection: Connection, asked: Asked, after: str) -> list[Problem]:
+    """Whether a stream that was just opened begins after that position, or silently further on.
+
+    From then on nobody else can move the slot, and we have not yet confirmed anything.
+    """
+    slot = read_slot(connection, asked.slot)
+    return [] if slot is None else _advanced(server, asked, slot, parse_lsn(after))
+
+
+def _advanced(server: Server, asked: Asked, slot: Slot, position: int) -> list[Problem]:
+    """A slot that somebody has moved past the checkpoint."""
+    if slot.confirmed <= position:
+        return []
+    what = (
+        f"the slot was advanced to {format_lsn(slot.confirmed)}, past the checkpoint at "
+        f"{format_lsn(position)}: the changes between are lost"
+    )
+    where = f"{server.where}, slot {asked.slot}"
+    return [Problem(what=what, where=where, cure=_RESNAPSHOT)]
+
+
 def _fingerprint(connection: Connection, asked: Asked) -> str:
     facts = read_tables(connection, asked.tables)
     publication = read_publication(connection, asked.publication)
@@ -268,12 +289,9 @@ def _position_problems(
     if checkpoint.position is None:
         return [Problem(what="the checkpoint has no position", where=where, cure=_RESNAPSHOT)]
     position = parse_lsn(checkpoint.position)
-    if slot.confirmed > position and slot.active_pid is None:  # in use: by now it may be further
-        what = (
-            f"the slot was advanced to {format_lsn(slot.confirmed)}, past the checkpoint at "
-            f"{checkpoint.position}: the changes between are lost"
-        )
-        return [Problem(what=what, where=where, cure=_RESNAPSHOT)]
+    problems = _advanced(server, asked, slot, position)
+    if problems and slot.active_pid is None:  # in use: who opens it looks again when it is his
+        return problems
     if position > system.position:
         what = (
             f"the checkpoint at {checkpoint.position} is ahead of the server's log, which ends at "

@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 
 from cdc_daemon.model.changes import Relation, Row
 from cdc_daemon.model.effects import Key
-from cdc_daemon.model.errors import ConfigurationError, Problem
+from cdc_daemon.model.errors import ConfigurationError, PreflightRefusal, Problem
 from cdc_daemon.model.ports import Table
 from cdc_daemon.model.position import Checkpoint, SourceIdentity
 from cdc_daemon.sources.postgres import catalog, preflight, requirements
@@ -133,7 +133,7 @@ class PostgresSource:
             piece_bytes=self._piece_bytes,
             max_value_bytes=self._max_value_bytes,
         )
-        return PostgresStream(
+        stream = PostgresStream(
             self._server,
             decoder,
             slot=self.slot,
@@ -141,6 +141,18 @@ class PostgresSource:
             after=after,
             feedback_interval=self._feedback_interval,
         )
+        try:
+            self._check_opened(after)
+        except BaseException:
+            stream.close()
+            raise
+        return stream
+
+    def _check_opened(self, after: str) -> None:
+        with self._server.errors("checking the slot"):
+            problems = preflight.check_opened(self._server, self._sql(), self._asked(), after)
+        if problems:
+            raise PreflightRefusal(problems)
 
     def reread(self, relation: Relation, keys: Sequence[Key]) -> dict[Key, Row]:
         facts = self._facts.get((relation.schema, relation.table))

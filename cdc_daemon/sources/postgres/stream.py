@@ -58,7 +58,7 @@ class PostgresStream:
         self._handed_over = self._acknowledged
         self._lock = threading.Lock()
         self._skipped = False  # the server said that it skips a publication
-        self._flushed = 0  # the position in the last feedback
+        self._flushed = self._acknowledged  # the position in the last feedback
         self._last_feedback = self._next_idle = self._last_probe = 0.0
         self._asked_at = time.monotonic()  # when the server was last asked, or last said anything
         self._heard = 0
@@ -264,6 +264,7 @@ class PostgresStream:
     def close(self) -> None:
         """Tell the server what was acknowledged and end the connection; never raises."""
         with suppress(Exception):
-            self._send_feedback(time.monotonic())
+            if self._acknowledged > self._flushed:
+                self._send_feedback(time.monotonic())
         with suppress(Exception):
             self._connection.close()
