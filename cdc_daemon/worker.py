@@ -214,12 +214,18 @@ class Worker:
         return self._checkpoint
 
     def _note_identity(self, parts: build.Parts) -> None:
-        """A checked new timeline, or fewer mapped tables, is what the next start compares with."""
+        """A checked new timeline, or fewer mapped tables, is what the next start compares with.
+
+        What is stored is itself compared: something may have happened since the check.
+        """
         assert self._checkpoint is not None
-        if self._checkpoint.phase is Phase.STREAMING:
-            identity = parts.source.identify()
-            if identity != self._checkpoint.identity:
-                self._checkpoint = parts.sink.save_identity(identity)
+        known = self._checkpoint.identity
+        if self._checkpoint.phase is not Phase.STREAMING or known is None:
+            return
+        identity = parts.source.identify()
+        if identity != known:
+            _refuse(parts.source.compare(known, identity))
+            self._checkpoint = parts.sink.save_identity(identity)
 
     def _position(self, parts: build.Parts, checkpoint: Checkpoint) -> str:
         """Where to stream from, after the first copy where there was none."""

@@ -86,6 +86,9 @@ class Source(Protocol):
     def identify(self) -> SourceIdentity:
         """Which server and publication this is, now."""
 
+    def compare(self, then: SourceIdentity, now: SourceIdentity) -> list[Problem]:
+        """What happened between two identities that would lose changes; asks nobody."""
+
     def relations(self) -> list[Relation]:
         """Every table asked for as the catalogue describes it now."""
 

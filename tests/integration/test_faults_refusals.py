@@ -12,6 +12,12 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from cdc_daemon.config.load import load
+from cdc_daemon.engine.meter import Meter
+from cdc_daemon.engine.reading import Stopping
+from cdc_daemon.model.position import SourceIdentity
+from cdc_daemon.sources.postgres.source import PostgresSource
+from cdc_daemon.worker import Worker
 from tests.conftest import DatabaseFactory, PostgresFactory
 from tests.support.erp import PUBLICATION, TABLES, Erp
 from tests.support.waiting import until
@@ -232,6 +238,29 @@ def test_a_gap_in_the_publication_while_the_daemon_was_away(erp: Erp, name: str)
     erp.source.execute(back)
     refused(erp, words, CURE)
     cured(erp)
+
+
+def test_a_gap_between_the_check_and_the_noting_of_the_identity(
+    erp: Erp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """G2: what is noted for the next start must not bless what this one did not see."""
+    streamed(erp)
+    before = erp.checkpoint()
+    identify = PostgresSource.identify
+
+    def late(source: PostgresSource) -> SourceIdentity:
+        erp.source.execute("ALTER PUBLICATION cdc_erp DROP TABLE t_material")
+        erp.insert_materials(4, 1)
+        erp.source.execute("ALTER PUBLICATION cdc_erp ADD TABLE t_material")
+        return identify(source)
+
+    monkeypatch.setattr(PostgresSource, "identify", late)
+    configuration = load([erp.configuration], environ={})
+    assert Worker(configuration, "erp", Meter("erp"), Stopping(5.0)).run() == 78
+    after = erp.checkpoint()
+    assert {n: after[n] for n in ("publication", "position")} == {
+        n: before[n] for n in ("publication", "position")
+    }
 
 
 def test_no_publication(erp: Erp) -> None:

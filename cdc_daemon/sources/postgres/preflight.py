@@ -78,7 +78,18 @@ def recheck(
     server: Server, connection: Connection, asked: Asked, identity: SourceIdentity
 ) -> list[Problem]:
     """Whether the publication has changed since ``identity`` was taken."""
-    return _publication_problems(server, connection, asked, identity)
+    return _publication_problems(server, asked, identity, _fingerprint(connection, asked))
+
+
+def compare_identities(
+    server: Server, asked: Asked, then: SourceIdentity, now: SourceIdentity
+) -> list[Problem]:
+    """Whether ``now`` may take the place of ``then``: only timeline and vanished tables differ."""
+    if (then.system, then.database) != (now.system, now.database):
+        what = "another server or database answers than the checkpoint belongs to"
+        cure = f"correct the connection, or {_RESNAPSHOT}"
+        return [Problem(what=what, where=server.where, cure=cure)]
+    return _publication_problems(server, asked, then, now.publication)
 
 
 def identify(server: Server, connection: Connection, asked: Asked) -> SourceIdentity:
@@ -228,7 +239,7 @@ def _identity_problems(
         cure = f"correct the connection, or {_RESNAPSHOT}"
         return [Problem(what=what, where=server.where, cure=cure)]
     return _timeline_problems(server, checkpoint, identity, system) + _publication_problems(
-        server, connection, asked, identity
+        server, asked, identity, _fingerprint(connection, asked)
     )
 
 
@@ -250,10 +261,9 @@ def _timeline_problems(
 
 
 def _publication_problems(
-    server: Server, connection: Connection, asked: Asked, identity: SourceIdentity
+    server: Server, asked: Asked, identity: SourceIdentity, now: str
 ) -> list[Problem]:
     """The publication, or a table's place in it, is not what it was: a gap without a trace."""
-    now = _fingerprint(connection, asked)
     difference = compare(identity.publication, now, asked.tables)
     where = f"{server.where}, publication {asked.publication}"
     problems = []

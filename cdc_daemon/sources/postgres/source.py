@@ -76,6 +76,10 @@ class PostgresSource:
         with self._server.errors("identifying the source"):
             return preflight.identify(self._server, self._sql(), self._asked())
 
+    def compare(self, then: SourceIdentity, now: SourceIdentity) -> list[Problem]:
+        """What happened between two identities that would lose changes; asks nobody."""
+        return preflight.compare_identities(self._server, self._asked(), then, now)
+
     def relations(self) -> list[Relation]:
         """The mapped tables as they are now; ConfigurationError for what is not there."""
         with self._server.errors("reading the catalogue"):
