@@ -376,6 +376,40 @@ def test_an_idle_source_is_asked_for_a_word(
     source.close()
 
 
+def test_a_server_that_asks_for_a_reply_gets_a_position_to_be_saved_at_once(
+    postgres_factory: PostgresFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It asks after half of wal_sender_timeout; the feedback that goes first must not hide that."""
+    monkeypatch.setattr(stream_module, "_IDLE", 3600.0)
+    database = private(postgres_factory, wal_sender_timeout="2s")
+    source = make_source(database, T, feedback_interval=3600)
+    position, _ = copy(source)
+    with streaming(source, position) as stream:
+        database.execute("SELECT pg_logical_emit_message(true, 'p', 'x')")
+        read_until(stream, bool)
+        database.execute("SELECT pg_logical_emit_message(true, 'p', 'y')")
+        batches = read_until(stream, bool)
+    assert [batch.urgent for batch in batches] == [True]
+    source.close()
+
+
+def test_requests_with_data_in_between_are_no_storm(database: Database) -> None:
+    """A storm at one position is how a shutdown looks; a busy server may ask as often."""
+    source = make_source(database, T)
+    position, _ = copy(source)
+    with streaming(source, position) as stream:
+        for _ in range(20):
+            stream._decoder.messages += 1
+            stream._decoder.keepalives += 1
+            stream._decoder.reply_requests += 1
+            stream._watch_requests()
+        assert stream._storm == 20
+        stream._decoder.messages += 1
+        stream._watch_requests()
+        assert stream._storm == 0
+    source.close()
+
+
 def test_a_held_transaction_keeps_the_position(database: Database) -> None:
     """P5: no idle position while a transaction is not handed over."""
     source = make_source(database, T)

@@ -92,6 +92,11 @@ class Decoder:
         return not self._begin and not self._begins and not self.waiting
 
     @property
+    def data(self) -> int:
+        """Messages read that were no keepalives."""
+        return self.messages - self.keepalives
+
+    @property
     def full(self) -> bool:
         """Whether a piece's limit is reached."""
         return self.waiting >= self._piece_rows or self._size >= self._piece_bytes

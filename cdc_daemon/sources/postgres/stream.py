@@ -62,10 +62,12 @@ class PostgresStream:
         self._last_feedback = self._next_idle = self._last_probe = 0.0
         self._asked_at = time.monotonic()  # when the server was last asked, or last said anything
         self._heard = 0
-        self._requests = 0  # reply requests seen so far without data in between
-        self._storm = 0
+        self._requests = 0  # reply requests seen so far
+        self._data = 0  # other messages seen so far
+        self._storm = 0  # reply requests in a row without data in between
         self._last_request = 0.0
-        self._reply_due = False
+        self._reply_due = False  # feedback is asked for
+        self._urgent = False  # the server waits for us: the next position is to be saved at once
         self._asked = False  # whether a silent TLS connection was just asked
         self._unread_since = time.monotonic()
         self._connection = self._open(slot, after)
@@ -184,7 +186,7 @@ class PostgresStream:
     def _hand_over(self, batch: Batch) -> Batch:
         if batch.position is not None:
             self._handed_over = max(self._handed_over, parse_lsn(batch.position))
-            batch.urgent = self._reply_due
+            batch.urgent, self._urgent = self._urgent, False
         return batch
 
     def _idle_batch(self) -> Batch | None:
@@ -196,7 +198,7 @@ class PostgresStream:
         if end <= self._handed_over:
             return None
         now = time.monotonic()
-        if not self._reply_due and now < self._next_idle:
+        if not self._urgent and now < self._next_idle:
             return None
         self._next_idle = now + _IDLE
         return Batch(position=format_lsn(end))
@@ -245,14 +247,14 @@ class PostgresStream:
 
     def _watch_requests(self) -> None:
         """Note reply requests; many in a row at one position are how a shutdown looks."""
-        requests = self._decoder.reply_requests
+        requests, data = self._decoder.reply_requests, self._decoder.data
+        if data != self._data:
+            self._data, self._storm = data, 0
         if requests > self._requests:
             now = time.monotonic()
             self._storm = self._storm + 1 if now - self._last_request < 1.0 else 1
             self._last_request = now
-            self._reply_due = True
-        elif requests < self._requests:
-            self._storm = 0
+            self._reply_due = self._urgent = True
         self._requests = requests
 
     def _leave_if_shutting_down(self) -> None:
