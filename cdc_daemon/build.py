@@ -188,6 +188,7 @@ def _assemble(
             compile_relation=compile_once,
             relations=source.relations,
             identify=source.identify,
+            progressed=meter.progressed,
             applier=make_applier,
         ),
         copying=Copying(
