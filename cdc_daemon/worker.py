@@ -25,11 +25,13 @@ import tenacity
 
 from cdc_daemon import build
 from cdc_daemon.config.configuration import Configuration
+from cdc_daemon.config.schema import SettingsConfig
 from cdc_daemon.engine.meter import Meter, report
 from cdc_daemon.engine.pipeline import Pipeline
 from cdc_daemon.engine.reading import Stopping
 from cdc_daemon.engine.snapshot import take_snapshot
 from cdc_daemon.engine.status import State
+from cdc_daemon.model.entities import connected
 from cdc_daemon.model.errors import (
     EXIT_FAILED,
     EXIT_OK,
@@ -45,16 +47,28 @@ from cdc_daemon.telemetry import configure, get_logger
 log = get_logger(__name__)
 
 HEARTBEAT = 5.0  # seconds; the checkpoint row's seen_at may be at most 10 s old
+SUPERVISORS: Mapping[str, object] = {
+    name: SettingsConfig.model_fields[name].default
+    for name in ("metrics_listen", "max_restarts", "restart_window_seconds")
+}
+"""Settings that a worker never looks at, as they stand in every document."""
+
 ORPHAN_GRACE = 5.0  # seconds beyond the drain time before a worker ends itself
 RECHECK = 10.0  # seconds between looks at the publication
 
 
 def document(configuration: Configuration, name: str) -> dict[str, object]:
-    """What one pipeline's worker is started with; it holds secrets and goes through a pipe only."""
+    """What one pipeline's worker is started with; it holds secrets and goes through a pipe only.
+
+    Nothing in it that the pipeline does not need, so that another document means other work.
+    """
+    mappings = configuration.mappings_of(name)
     own = replace(
         configuration,
         sources={name: configuration.sources[name]},
-        mappings=configuration.mappings_of(name),
+        mappings=mappings,
+        entities=connected(configuration.entities, {mapping.to for mapping in mappings}),
+        settings=configuration.settings.model_copy(update=SUPERVISORS),
     )
     return {"configuration": base64.b64encode(pickle.dumps(own)).decode()}
 
