@@ -41,6 +41,7 @@ from cdc_daemon.model.errors import (
     PreflightRefusal,
     disposition_of,
 )
+from cdc_daemon.model.ports import Source
 from cdc_daemon.model.position import Checkpoint, Phase
 from cdc_daemon.telemetry import configure, get_logger
 
@@ -102,7 +103,7 @@ class Worker:
         self._meter = meter
         self._stopping = stopping
         self._parts: build.Parts | None = None
-        self._held_lanes = -1
+        self._seen_queue: tuple[int, ...] = ()
         self._rechecked = 0.0
         self._checkpoint: Checkpoint | None = None
 
@@ -159,7 +160,7 @@ class Worker:
         except SnapshotBegun:
             log.info("snapshot asked for", pipeline=self._name)
         except CdcError as error:
-            self._meter.connected = False
+            self._meter.lost()
             if _may_retry(error) and self._meter.status().commits > before:
                 self._meter.retrying(error)
                 log.warning("interrupted", pipeline=self._name, error=str(error))
@@ -194,7 +195,6 @@ class Worker:
         checkpoint = self._hold(parts)
         position = self._position(parts, checkpoint)
         self._watch_parked(parts)
-        self._meter.connected = True
         log.info("streaming", pipeline=self._name, position=position, epoch=self._meter.epoch)
         Pipeline(
             name=self._name,
@@ -247,7 +247,7 @@ class Worker:
             assert checkpoint.position is not None
             return checkpoint.position
         log.info("snapshot begins", pipeline=self._name)
-        self._meter.connected = True
+        self._meter.opened()
         position, identity = take_snapshot(
             parts.source,
             parts.sink,
@@ -278,13 +278,20 @@ class Worker:
         self._watch_parked(self._parts)
         if time.monotonic() - self._rechecked >= RECHECK:
             self._rechecked = time.monotonic()
-            identity = self._checkpoint.identity
-            _refuse(self._parts.source.recheck(identity) if identity else [])
+            self._watch_source(self._parts.source, self._checkpoint)
+
+    def _watch_source(self, source: Source, checkpoint: Checkpoint) -> None:
+        """The publication must not change; what the slot keeps is to be seen."""
+        _refuse(source.recheck(checkpoint.identity) if checkpoint.identity else [])
+        position = self._meter.position or checkpoint.position
+        self._meter.slot(source.slot_state(position) if position else None)
 
     def _watch_parked(self, parts: build.Parts) -> None:
-        if len(parts.lanes) != self._held_lanes:
-            self._held_lanes = len(parts.lanes)
-            self._meter.parked(parts.sink.parked())
+        """Ask for the failure queue's size when something may have changed it."""
+        signs = (len(parts.lanes), self._meter.failed_rows, parts.repairs.carried_out)
+        if signs != self._seen_queue:
+            self._seen_queue = signs
+            self._meter.parked(parts.sink.parked(), parts.sink.parked_since())
 
     def _beat(self) -> None:
         """Attest that this holder lives, also while a unit of work takes long."""

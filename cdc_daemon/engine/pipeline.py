@@ -56,6 +56,7 @@ class Pipeline:
     def stream(self, after: str) -> None:
         """Apply what the log says after that position, until asked to stop."""
         stream = self.source.stream(after)
+        self.meter.opened()
         self.meter.phase(State.STREAMING)
         with Reader(stream, self.limits, self.meter) as reader:
             batches = gather(reader, self.stopping, lambda: self._tick(stream))
@@ -144,7 +145,7 @@ class _Total:
         self.transactions = 0
         self.changes = 0
         self.counts: dict[tuple[str, str], int] = {}
-        self.filtered: dict[str, int] = {}
+        self.filtered: dict[tuple[str, str], int] = {}
         self.failed: dict[str, int] = {}
 
     def add(self, batch: Batch, applied: Applied) -> None:
@@ -153,8 +154,8 @@ class _Total:
         self.changes += batch.changes
         for key, number in applied.outcome.counts.items():
             self.counts[key] = self.counts.get(key, 0) + number
-        for mapping, number in applied.filtered.items():
-            self.filtered[mapping] = self.filtered.get(mapping, 0) + number
+        for left_out, number in applied.filtered.items():
+            self.filtered[left_out] = self.filtered.get(left_out, 0) + number
         for held in applied.division.held:
             self.failed[held.error.code] = self.failed.get(held.error.code, 0) + 1
 
@@ -170,7 +171,7 @@ class _Total:
             counts=self.counts,
             seconds=seconds,
         )
-        for mapping, number in self.filtered.items():
-            meter.filtered(mapping, number)
+        for (mapping, reason), number in self.filtered.items():
+            meter.filtered(mapping, reason, number)
         for code, number in self.failed.items():
             meter.failed(code, number)

@@ -63,6 +63,7 @@ class Repairs:
         self._identify = identify
         self._applier = applier
         self._progressed = progressed
+        self.carried_out = 0  # commands so far
 
     def run_commands(self, checkpoint: Checkpoint, *, only: str | None = None) -> Checkpoint:
         """Carry out every pending command (of the verb ``only``); the checkpoint after them.
@@ -79,6 +80,7 @@ class Repairs:
                 self._sink.finish_command(command.id, ok=False, result={"error": _words(error)})
             else:
                 self._sink.finish_command(command.id, ok=True, result=result)
+        self.carried_out += len(commands)
         if commands:
             self._lanes.reload(self._sink.lanes())
         return checkpoint

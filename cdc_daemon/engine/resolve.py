@@ -94,7 +94,7 @@ class Resolver:
             for one in group:
                 row = rows.get(identities[one.sequence])
                 if row is None:
-                    mapped.drop(one.compiled.layout.mapping, 1)  # gone: its delete follows
+                    mapped.drop(one.compiled.layout.mapping, 1, "gone")  # its delete follows
                 else:
                     found += self._whole_row(one, row, rejected)
         return found

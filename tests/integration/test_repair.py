@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from cdc_daemon.engine.status import State
 from tests.support.erp import Erp
 from tests.support.waiting import until
 
@@ -57,6 +58,36 @@ def test_a_key_that_nothing_frees_fails_again_and_what_is_elsewhere_applies(erp:
         found = retried(erp, "--all")
         assert [len(found[fate]) for fate in ("applied", "failed", "waiting")] == [0, 1, 1]
         assert erp.target.query("SELECT name FROM material") == [("first",)]
+
+
+def test_what_is_parked_is_counted_as_it_comes_and_goes(erp: Erp) -> None:
+    """Also where a change joins a lane that is blocked already."""
+    mapping = "erp.t_material.material"
+    with erp.worker() as meter:
+        erp.commit("INSERT INTO t_material VALUES (1, 'A', NULL, 'PCS', 1, NULL)")
+        until(lambda: meter.status().parked[mapping] == 1, what="one is parked")
+        assert meter.status().state is State.DEGRADED
+        first = meter.status().parked_since
+        for price in (2, 3):
+            erp.commit(f"UPDATE t_material SET fprice = {price}")
+        until(lambda: meter.status().parked[mapping] == 3, what="three are parked")
+        assert meter.status().parked_since == first
+        numbers = [str(n) for (n,) in erp.target.query("SELECT id FROM cdc.failure")]
+        assert erp.ask("failures", "skip", *numbers, "--reason", "r", "--yes").exit_code == 0
+        until(lambda: meter.status().parked[mapping] == 0, what="none is parked")
+        assert meter.status().parked_since is None
+
+
+def test_the_slot_is_looked_at(erp: Erp) -> None:
+    with erp.worker() as meter:
+        slot = until(lambda: meter.status().slot, what="the slot was looked at")
+        assert slot is not None
+        assert (slot.active, slot.status, slot.safe_bytes) == (True, "reserved", None)
+        assert slot.retained_bytes is not None
+        assert meter.status().lag_bytes is not None
+        erp.insert_materials(1, 3)
+        erp.caught_up()
+        assert meter.status().events["insert"] == 3
 
 
 COMMANDS = {

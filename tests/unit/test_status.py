@@ -1,5 +1,6 @@
 """What a worker counts and reports."""
 
+import datetime as dt
 import os
 import threading
 import time
@@ -10,6 +11,7 @@ from cdc_daemon.engine import meter as meter_module
 from cdc_daemon.engine.meter import Meter, report
 from cdc_daemon.engine.status import LATENCY_BUCKETS, State, WorkerStatus
 from cdc_daemon.model.changes import Batch, Begin
+from cdc_daemon.model.ports import SlotState
 from tests.support.waiting import until
 
 
@@ -40,10 +42,15 @@ def test_a_status_survives_the_way_through_json(meter: Meter) -> None:
         counts={("erp.public.t_order", "insert"): 3},
         seconds=0.02,
     )
-    meter.filtered("where", 2)
+    meter.filtered("erp.public.t_order", "where", 2)
+    meter.parked({"erp.public.t_order": 1}, dt.datetime(2026, 1, 1, tzinfo=dt.UTC))
+    meter.slot(
+        SlotState(active=True, status="reserved", retained_bytes=9, safe_bytes=None, behind_bytes=7)
+    )
     meter.failed("required")
     meter.retrying("geht nicht: 没有")
     status = meter.status()
+    assert status.lag_bytes == 7
     line = status.to_json()
     assert "\n" not in line
     assert WorkerStatus.from_json(line) == status
@@ -117,6 +124,17 @@ def test_parked_rows_degrade(meter: Meter) -> None:
     meter.parked({})
     assert meter.status().state is State.STREAMING
     assert meter.status().parked == {"erp.public.t_order": 0}
+
+
+def test_an_opening_after_a_loss_is_a_reconnect_and_the_first_one_is_none(meter: Meter) -> None:
+    meter.lost()  # nothing was open yet
+    meter.opened()
+    assert (meter.status().connected, meter.status().reconnects) == (True, 0)
+    meter.lost()
+    meter.lost()
+    assert meter.status().connected is False
+    meter.opened()
+    assert (meter.status().connected, meter.status().reconnects) == (True, 1)
 
 
 def test_without_transactions_a_pipeline_is_idle_and_without_progress_stalled(

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from cdc_daemon.model.errors import ConfigurationError, Problem
+from cdc_daemon.model.ports import SlotState
 from cdc_daemon.model.position import Checkpoint, Phase, SourceIdentity
 from cdc_daemon.sources.postgres.catalog import read_tables
 from cdc_daemon.sources.postgres.connection import Connection, Server
@@ -25,6 +26,15 @@ _SLOT: Final = """
 SELECT plugin::text, slot_type, database::text, temporary, active_pid, wal_status,
        confirmed_flush_lsn::text, COALESCE(pg_catalog.to_jsonb(s) ->> 'invalidation_reason', '')
 FROM pg_catalog.pg_replication_slots s WHERE slot_name = %s
+"""
+_STATE: Final = """
+SELECT s.active, COALESCE(s.wal_status, 'lost'),
+       pg_catalog.pg_wal_lsn_diff(log.position, s.restart_lsn)::bigint, s.safe_wal_size,
+       pg_catalog.pg_wal_lsn_diff(log.position, %s::pg_lsn)::bigint
+FROM pg_catalog.pg_replication_slots s,
+     (SELECT CASE WHEN pg_catalog.pg_is_in_recovery() THEN pg_catalog.pg_last_wal_replay_lsn()
+                  ELSE pg_catalog.pg_current_wal_lsn() END AS position) log
+WHERE s.slot_name = %s
 """
 
 
@@ -139,6 +149,21 @@ def read_slot(connection: Connection, name: str) -> Slot | None:
         wal_status=row[5] or "lost",
         confirmed=parse_lsn(row[6]) if row[6] else 0,
         invalidation=row[7],
+    )
+
+
+def slot_state(connection: Connection, name: str, position: str) -> SlotState | None:
+    """What the slot keeps, and how far the server's log is past that position."""
+    row = connection.execute(_STATE, (position, name)).fetchone()
+    if row is None:
+        return None
+    active, status, retained, safe, behind = row
+    return SlotState(
+        active=active,
+        status=status,
+        retained_bytes=retained,
+        safe_bytes=safe,
+        behind_bytes=None if behind is None else max(0, behind),
     )
 
 

@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from cdc_daemon.model.changes import Relation, Row
 from cdc_daemon.model.effects import Key
 from cdc_daemon.model.errors import ConfigurationError, PreflightRefusal, Problem
-from cdc_daemon.model.ports import Table
+from cdc_daemon.model.ports import SlotState, Table
 from cdc_daemon.model.position import Checkpoint, SourceIdentity
 from cdc_daemon.sources.postgres import catalog, preflight, requirements
 from cdc_daemon.sources.postgres.connection import Connection, Server
@@ -71,6 +71,11 @@ class PostgresSource:
         """Whether the publication is still the one of ``identity``; cheap, every few seconds."""
         with self._server.errors("checking the publication"):
             return preflight.recheck(self._server, self._sql(), self._asked(), identity)
+
+    def slot_state(self, position: str) -> SlotState | None:
+        """What the server keeps for the slot, and how far its log is past that position."""
+        with self._server.errors("looking at the slot"):
+            return preflight.slot_state(self._sql(), self.slot, position)
 
     def identify(self) -> SourceIdentity:
         with self._server.errors("identifying the source"):
