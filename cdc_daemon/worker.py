@@ -334,7 +334,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         signal.signal(number, lambda *_: stopping.ask())
     threading.Thread(target=_listen, args=(stopping, meter), daemon=True).start()
     reporting = threading.Event()
-    reporter = threading.Thread(target=report, args=(meter, given.status_fd, reporting))
+    reporter = threading.Thread(
+        target=report, args=(meter, given.status_fd, reporting), daemon=True
+    )
     reporter.start()
     try:
         return Worker(configuration, given.pipeline, meter, stopping).run()

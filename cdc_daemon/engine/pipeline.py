@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
 
 from cdc_daemon.engine.applying import Applied, Applier
 from cdc_daemon.engine.meter import Meter
@@ -19,6 +20,8 @@ from cdc_daemon.model.changes import Batch
 from cdc_daemon.model.errors import LateFailure
 from cdc_daemon.model.failpoint import failpoint
 from cdc_daemon.model.ports import Sink, Source, Stream, UnitOfWork
+
+LONG_COMMIT = 3600.0  # seconds that constraints and commit of a huge transaction may take
 
 
 class Pipeline:
@@ -75,7 +78,7 @@ class Pipeline:
         began = time.monotonic()
         total = _Total()
         try:
-            with self.sink.begin() as unit:
+            with ExitStack() as ending, self.sink.begin() as unit:
                 while True:
                     self.meter.applying(batch.begins)
                     total.add(batch, self._apply(batch, unit, stream, final=batch.complete))
@@ -84,6 +87,8 @@ class Pipeline:
                     self.meter.progressed()
                     failpoint("between_pieces")
                     batch = next(following)
+                if total.pieces > 1:
+                    ending.enter_context(self.meter.patience(LONG_COMMIT))
                 failpoint("before_checkpoint")
                 unit.save_checkpoint(
                     batch.position,
@@ -142,6 +147,7 @@ class _Total:
     """What the pieces of one unit of work come to, for checkpoint and meter."""
 
     def __init__(self) -> None:
+        self.pieces = 0
         self.transactions = 0
         self.changes = 0
         self.counts: dict[tuple[str, str], int] = {}
@@ -150,6 +156,7 @@ class _Total:
 
     def add(self, batch: Batch, applied: Applied) -> None:
         """Take in one applied piece."""
+        self.pieces += 1
         self.transactions += batch.transactions
         self.changes += batch.changes
         for key, number in applied.outcome.counts.items():
