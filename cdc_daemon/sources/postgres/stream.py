@@ -72,6 +72,8 @@ class PostgresStream:
         self._unread_since = time.monotonic()
         self._connection = self._open(slot, after)
         self._pgconn = self._connection.pgconn
+        info = self._connection.info
+        self._address = (info.hostaddr or info.host, info.port)
         self._poll = select.poll()
         self._poll.register(self._pgconn.socket, select.POLLIN)
 
@@ -259,7 +261,7 @@ class PostgresStream:
 
     def _leave_if_shutting_down(self) -> None:
         """A server that shuts down waits until we confirm all or are gone: be gone."""
-        if self._server.shutting_down():
+        if self._server.shutting_down(*self._address):
             self.close()
             raise Unreachable(f"{self._server.where}: the server is shutting down")
 
