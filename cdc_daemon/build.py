@@ -201,6 +201,8 @@ def _assemble(
             lanes=lanes,
             compile_relation=compile_once,
             relations=source.relations,
+            identify=source.identify,
+            progressed=meter.progressed,
             applier=make_applier,
         ),
         copying=Copying(

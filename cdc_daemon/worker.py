@@ -25,11 +25,13 @@ import tenacity
 
 from cdc_daemon import build
 from cdc_daemon.config.configuration import Configuration
+from cdc_daemon.config.schema import SettingsConfig
 from cdc_daemon.engine.meter import Meter, report
 from cdc_daemon.engine.pipeline import Pipeline
 from cdc_daemon.engine.reading import Stopping
 from cdc_daemon.engine.snapshot import take_snapshot
 from cdc_daemon.engine.status import State
+from cdc_daemon.model.entities import connected
 from cdc_daemon.model.errors import (
     EXIT_FAILED,
     EXIT_OK,
@@ -39,22 +41,35 @@ from cdc_daemon.model.errors import (
     PreflightRefusal,
     disposition_of,
 )
+from cdc_daemon.model.ports import Source
 from cdc_daemon.model.position import Checkpoint, Phase
 from cdc_daemon.telemetry import configure, get_logger
 
 log = get_logger(__name__)
 
 HEARTBEAT = 5.0  # seconds; the checkpoint row's seen_at may be at most 10 s old
+SUPERVISORS: Mapping[str, object] = {
+    name: SettingsConfig.model_fields[name].default
+    for name in ("metrics_listen", "max_restarts", "restart_window_seconds")
+}
+"""Settings that a worker never looks at, as they stand in every document."""
+
 ORPHAN_GRACE = 5.0  # seconds beyond the drain time before a worker ends itself
 RECHECK = 10.0  # seconds between looks at the publication
 
 
 def document(configuration: Configuration, name: str) -> dict[str, object]:
-    """What one pipeline's worker is started with; it holds secrets and goes through a pipe only."""
+    """What one pipeline's worker is started with; it holds secrets and goes through a pipe only.
+
+    Nothing in it that the pipeline does not need, so that another document means other work.
+    """
+    mappings = configuration.mappings_of(name)
     own = replace(
         configuration,
         sources={name: configuration.sources[name]},
-        mappings=configuration.mappings_of(name),
+        mappings=mappings,
+        entities=connected(configuration.entities, {mapping.to for mapping in mappings}),
+        settings=configuration.settings.model_copy(update=SUPERVISORS),
     )
     return {"configuration": base64.b64encode(pickle.dumps(own)).decode()}
 
@@ -73,6 +88,10 @@ def same_work(one: Mapping[str, object], other: Mapping[str, object]) -> bool:
     return replace(first, **unplaced) == replace(second, **unplaced)  # type: ignore[arg-type]
 
 
+class SnapshotBegun(Exception):
+    """The checkpoint says ``snapshotting`` by now: leave the stream and begin a new session."""
+
+
 class Worker:
     """Runs one pipeline until asked to stop or until it must not go on."""
 
@@ -84,7 +103,7 @@ class Worker:
         self._meter = meter
         self._stopping = stopping
         self._parts: build.Parts | None = None
-        self._held_lanes = -1
+        self._seen_queue: tuple[int, ...] = ()
         self._rechecked = 0.0
         self._checkpoint: Checkpoint | None = None
 
@@ -138,8 +157,10 @@ class Worker:
         before = self._meter.status().commits
         try:
             self._stream()
+        except SnapshotBegun:
+            log.info("snapshot asked for", pipeline=self._name)
         except CdcError as error:
-            self._meter.connected = False
+            self._meter.lost()
             if _may_retry(error) and self._meter.status().commits > before:
                 self._meter.retrying(error)
                 log.warning("interrupted", pipeline=self._name, error=str(error))
@@ -147,7 +168,12 @@ class Worker:
             raise
 
     def _sleep(self, seconds: float) -> None:
-        self._stopping.wait(seconds)
+        """Wait, and attest that this is meant: the longest wait may be an hour."""
+        until = time.monotonic() + seconds
+        while (left := until - time.monotonic()) > 0:
+            self._meter.turned()
+            if self._stopping.wait(min(left, HEARTBEAT)):
+                return
 
     def _note_retry(self, state: tenacity.RetryCallState) -> None:
         error = state.outcome.exception() if state.outcome else None
@@ -169,7 +195,6 @@ class Worker:
         checkpoint = self._hold(parts)
         position = self._position(parts, checkpoint)
         self._watch_parked(parts)
-        self._meter.connected = True
         log.info("streaming", pipeline=self._name, position=position, epoch=self._meter.epoch)
         Pipeline(
             name=self._name,
@@ -196,18 +221,25 @@ class Worker:
         else:
             self._checkpoint = parts.sink.recover()
         self._meter.epoch = self._checkpoint.epoch
+        self._checkpoint = parts.repairs.run_commands(self._checkpoint, only="snapshot")
         _refuse(parts.source.check(self._checkpoint))
         self._note_identity(parts)
         parts.lanes.reload(parts.sink.lanes())
         return self._checkpoint
 
     def _note_identity(self, parts: build.Parts) -> None:
-        """A checked new timeline, or fewer mapped tables, is what the next start compares with."""
+        """A checked new timeline, or fewer mapped tables, is what the next start compares with.
+
+        What is stored is itself compared: something may have happened since the check.
+        """
         assert self._checkpoint is not None
-        if self._checkpoint.phase is Phase.STREAMING:
-            identity = parts.source.identify()
-            if identity != self._checkpoint.identity:
-                self._checkpoint = parts.sink.save_identity(identity)
+        known = self._checkpoint.identity
+        if self._checkpoint.phase is not Phase.STREAMING or known is None:
+            return
+        identity = parts.source.identify()
+        if identity != known:
+            _refuse(parts.source.compare(known, identity))
+            self._checkpoint = parts.sink.save_identity(identity)
 
     def _position(self, parts: build.Parts, checkpoint: Checkpoint) -> str:
         """Where to stream from, after the first copy where there was none."""
@@ -215,7 +247,7 @@ class Worker:
             assert checkpoint.position is not None
             return checkpoint.position
         log.info("snapshot begins", pipeline=self._name)
-        self._meter.connected = True
+        self._meter.opened()
         position, identity = take_snapshot(
             parts.source,
             parts.sink,
@@ -226,7 +258,12 @@ class Worker:
             again=checkpoint.phase is Phase.SNAPSHOTTING,
         )
         self._checkpoint = replace(
-            checkpoint, phase=Phase.STREAMING, position=position, identity=identity
+            checkpoint,
+            phase=Phase.STREAMING,
+            position=position,
+            identity=identity,
+            slot=parts.copying.slot,
+            generation=checkpoint.generation + 1,
         )
         log.info("snapshot done", pipeline=self._name, position=position)
         return position
@@ -234,18 +271,27 @@ class Worker:
     def _between(self) -> None:
         """Once a second between units: commands, the failure queue's size, the publication."""
         assert self._parts is not None
-        if self._parts.repairs.run_commands():
-            self._held_lanes = -1
+        assert self._checkpoint is not None
+        after = self._parts.repairs.run_commands(self._checkpoint)
+        if after.phase is not self._checkpoint.phase:
+            raise SnapshotBegun
         self._watch_parked(self._parts)
         if time.monotonic() - self._rechecked >= RECHECK:
             self._rechecked = time.monotonic()
-            identity = self._checkpoint.identity if self._checkpoint else None
-            _refuse(self._parts.source.recheck(identity) if identity else [])
+            self._watch_source(self._parts.source, self._checkpoint)
+
+    def _watch_source(self, source: Source, checkpoint: Checkpoint) -> None:
+        """The publication must not change; what the slot keeps is to be seen."""
+        _refuse(source.recheck(checkpoint.identity) if checkpoint.identity else [])
+        position = self._meter.position or checkpoint.position
+        self._meter.slot(source.slot_state(position) if position else None)
 
     def _watch_parked(self, parts: build.Parts) -> None:
-        if len(parts.lanes) != self._held_lanes:
-            self._held_lanes = len(parts.lanes)
-            self._meter.parked(parts.sink.parked())
+        """Ask for the failure queue's size when something may have changed it."""
+        signs = (len(parts.lanes), self._meter.failed_rows, parts.repairs.carried_out)
+        if signs != self._seen_queue:
+            self._seen_queue = signs
+            self._meter.parked(parts.sink.parked(), parts.sink.parked_since())
 
     def _beat(self) -> None:
         """Attest that this holder lives, also while a unit of work takes long."""
@@ -288,7 +334,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         signal.signal(number, lambda *_: stopping.ask())
     threading.Thread(target=_listen, args=(stopping, meter), daemon=True).start()
     reporting = threading.Event()
-    reporter = threading.Thread(target=report, args=(meter, given.status_fd, reporting))
+    reporter = threading.Thread(
+        target=report, args=(meter, given.status_fd, reporting), daemon=True
+    )
     reporter.start()
     try:
         return Worker(configuration, given.pipeline, meter, stopping).run()

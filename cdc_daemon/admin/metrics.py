@@ -34,7 +34,7 @@ from cdc_daemon.engine.status import (
 
 MOST_REASONS = 50
 COMMON_FAILURES = ("required", "too_long", "missing_reference", "duplicate_entity_key")
-COMMON_FILTERS = ("where",)
+WAL_STATUSES = ("reserved", "extended", "unreserved", "lost")
 
 
 class Single(NamedTuple):
@@ -71,6 +71,26 @@ GAUGES = (
         "cdc_source_last_applied_commit_timestamp_seconds",
         "Source commit time of the last applied transaction.",
         lambda v: v.status.commit_time,
+    ),
+    Single(
+        "cdc_slot_active",
+        "Whether the source's slot is read by somebody.",
+        lambda v: v.status.slot.active if v.status.slot else None,
+    ),
+    Single(
+        "cdc_slot_retained_wal_bytes",
+        "Log that the source keeps for the slot.",
+        lambda v: v.status.slot.retained_bytes if v.status.slot else None,
+    ),
+    Single(
+        "cdc_slot_safe_wal_bytes",
+        "Log that can still be written before the slot is lost; absent without a bound.",
+        lambda v: v.status.slot.safe_bytes if v.status.slot else None,
+    ),
+    Single(
+        "cdc_failure_queue_oldest_timestamp_seconds",
+        "When the oldest change of the failure queue was parked.",
+        lambda v: v.status.parked_since,
     ),
     Single(
         "cdc_checkpoint_timestamp_seconds",
@@ -156,6 +176,8 @@ class PipelineCollector(Collector):
         for name, text, value in COUNTERS:
             yield _single(CounterMetricFamily(name, text, labels=["source"]), value, views)
         statuses = [view.status for view in views]
+        yield _wal_status(statuses)
+        yield _events(statuses)
         yield _rows_applied(statuses)
         yield _rows_filtered(statuses)
         yield _rows_failed(statuses)
@@ -195,6 +217,29 @@ def _single(
     return metric
 
 
+def _wal_status(statuses: list[WorkerStatus]) -> Metric:
+    metric = GaugeMetricFamily(
+        "cdc_slot_wal_status",
+        "1 for what the server says of the slot's log.",
+        labels=["source", "status"],
+    )
+    for status in statuses:
+        if status.slot is not None:
+            for word in WAL_STATUSES:
+                metric.add_metric([status.pipeline, word], float(word == status.slot.status))
+    return metric
+
+
+def _events(statuses: list[WorkerStatus]) -> Metric:
+    metric = CounterMetricFamily(
+        "cdc_source_events_total", "Changes received of mapped tables.", labels=["source", "op"]
+    )
+    for status in statuses:
+        for op, number in status.events.items():
+            metric.add_metric([status.pipeline, op], number)
+    return metric
+
+
 def _rows_applied(statuses: list[WorkerStatus]) -> Metric:
     metric = CounterMetricFamily(
         "cdc_rows_applied_total",
@@ -209,11 +254,13 @@ def _rows_applied(statuses: list[WorkerStatus]) -> Metric:
 
 def _rows_filtered(statuses: list[WorkerStatus]) -> Metric:
     metric = CounterMetricFamily(
-        "cdc_rows_filtered_total", "Rows that mappings left out.", labels=["source", "reason"]
+        "cdc_rows_filtered_total",
+        "Changes that mappings left out.",
+        labels=["source", "mapping", "reason"],
     )
     for status in statuses:
-        for reason, rows in _bounded(COMMON_FILTERS, status.filtered).items():
-            metric.add_metric([status.pipeline, reason], rows)
+        for (mapping, reason), rows in status.filtered.items():
+            metric.add_metric([status.pipeline, mapping, reason], rows)
     return metric
 
 

@@ -30,7 +30,7 @@ from cdc_daemon.telemetry import get_logger
 
 log = get_logger(__name__)
 
-READY_STATES = frozenset({State.STREAMING, State.IDLE})
+READY_STATES = frozenset({State.STREAMING, State.IDLE, State.DEGRADED})
 MOST_REQUESTS = 16  # at a time
 MOST_FIELDS = 10  # in a query
 SLOWEST_CLIENT = 10.0  # seconds for a request to arrive
@@ -106,7 +106,10 @@ def health(board: Board) -> Answer:
 
 
 def readiness(board: Board, query: dict[str, list[str]]) -> Answer:
-    """Whether all pipelines (or ``source``) stream and their lag is within ``lag``."""
+    """Whether all pipelines (or ``source``) stream and their lag is within ``lag``.
+
+    Parked changes hold nobody back but their own keys, so they are told and make nothing unready.
+    """
     most = _duration(query["lag"][0]) if "lag" in query else None
     if "lag" in query and most is None:
         return Answer(HTTPStatus.BAD_REQUEST, {"error": "lag must look like 500ms, 60s, 5m or 1h"})
@@ -124,7 +127,7 @@ def readiness(board: Board, query: dict[str, list[str]]) -> Answer:
                 view.status.pipeline: {
                     "state": view.status.state.value,
                     "lag_seconds": view.status.lag_seconds,
-                    "reason": reasons[view.status.pipeline],
+                    "reason": reasons[view.status.pipeline] or _remark(view),
                 }
                 for view in views
             },
@@ -142,6 +145,12 @@ def _unready(view: PipelineView, most: float | None) -> str | None:
     if most is not None and (status.lag_seconds is None or status.lag_seconds > most):
         return "lag is not known" if status.lag_seconds is None else "lag is too large"
     return None
+
+
+def _remark(view: PipelineView) -> str | None:
+    """What is to be said of a pipeline that is ready."""
+    rows = view.status.parked_rows
+    return f"changes are parked: {rows}" if rows else None
 
 
 def _duration(text: str) -> float | None:

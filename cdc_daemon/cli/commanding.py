@@ -1,25 +1,29 @@
 """One command to one pipeline: through its worker, or, where none runs, by taking the epoch.
 
 The command always goes through ``cdc.command``, so that who did what is kept; whoever holds the
-epoch carries out what is pending, by the same code.
+epoch carries out what is pending, by the same code. What could not be carried out here is
+withdrawn, so that no worker does later what its sender was told had failed.
 """
 
 from __future__ import annotations
 
 import os
 import pwd
+import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from cdc_daemon.cli.output import words
 from cdc_daemon.model.errors import CdcError, Fenced, PreflightRefusal, Retryable
-from cdc_daemon.model.ports import Command, Control
+from cdc_daemon.model.ports import Command, Control, Sink
 
 if TYPE_CHECKING:
     from cdc_daemon.config.configuration import Configuration
 
 EVERY = 0.1  # seconds between looks
+HEARTBEAT = 5.0  # seconds; a holder that is not seen for 30 is taken over
 
 
 def command(
@@ -44,7 +48,8 @@ def command(
         if found.state != "pending":
             return _result(found)
         if not control.holder_alive(pipeline):
-            fenced = _carry_out(configuration, pipeline)
+            with _withdrawn_on_failure(control, number):
+                fenced = _carry_out(configuration, pipeline)
             if fenced is None:
                 return _result(control.command(number))
         if time.monotonic() >= deadline:
@@ -64,6 +69,18 @@ def actor() -> str:
         return str(os.getuid())
 
 
+@contextmanager
+def _withdrawn_on_failure(control: Control, number: int) -> Iterator[None]:
+    """Take the command back when an error leaves the block, also where the user gave up."""
+    try:
+        yield
+    except BaseException as error:
+        reason = str(error) if isinstance(error, CdcError) else type(error).__name__
+        with suppress(CdcError):  # the first error is the one to be told
+            control.withdraw(number, reason)
+        raise
+
+
 def _carry_out(configuration: Configuration, pipeline: str) -> Fenced | None:
     """Hold the pipeline for as long as its pending commands take; who else holds it, if so."""
     from cdc_daemon import build
@@ -75,14 +92,34 @@ def _carry_out(configuration: Configuration, pipeline: str) -> Fenced | None:
         problems = parts.sink.check()
         if problems:
             raise PreflightRefusal(problems)
-        parts.sink.acquire()
+        checkpoint = parts.sink.acquire()
         words(f"no worker runs pipeline {pipeline}: doing it here")
-        parts.repairs.run_commands()
+        with _attested(parts.sink):
+            parts.repairs.run_commands(checkpoint)
     except Fenced as error:
         return error
     finally:
         parts.close()
     return None
+
+
+@contextmanager
+def _attested(sink: Sink) -> Iterator[None]:
+    """Attest that this holder lives for as long as the block takes."""
+    done = threading.Event()
+
+    def beat() -> None:
+        while not done.wait(HEARTBEAT):
+            with suppress(CdcError):  # the work meets the same error and reports it
+                sink.heartbeat()
+
+    heart = threading.Thread(target=beat, name="heartbeat", daemon=True)
+    heart.start()
+    try:
+        yield
+    finally:
+        done.set()
+        heart.join()
 
 
 def _result(found: Command) -> dict[str, object]:

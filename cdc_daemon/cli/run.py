@@ -11,7 +11,7 @@ from cdc_daemon.cli.given import Given, pass_given, shared_options
 
 if TYPE_CHECKING:
     from cdc_daemon.config.configuration import Configuration
-    from cdc_daemon.daemon import Document, Limits
+    from cdc_daemon.daemon import Document, Limits, Reloaded
 
 
 @click.command(
@@ -27,17 +27,39 @@ def run(given: Given, names: tuple[str, ...]) -> int:
     """Run the daemon: one process per pipeline, until TERM."""
     from cdc_daemon import telemetry
     from cdc_daemon.daemon import Supervisor
+    from cdc_daemon.worker import same_work
 
     configuration = given.load_with_warnings()
     settings = configuration.settings
     telemetry.configure(settings.log_level, settings.log_format)
     supervisor = Supervisor(
         documents(configuration, names),
-        reload=lambda: documents(given.load_with_warnings(), names),
+        reload=lambda: reloaded(given.load_with_warnings(), names, settings.metrics_listen),
         limits=limits(configuration),
         admin_address=(settings.metrics_host, settings.metrics_port),
+        same=same_work,
     )
     return supervisor.run()
+
+
+def reloaded(configuration: Configuration, names: Sequence[str], listens: str) -> Reloaded:
+    """What a changed configuration says; logs go by it from here on.
+
+    ``listens``: the address that the daemon listens at, for that it cannot change.
+    """
+    from cdc_daemon import telemetry
+    from cdc_daemon.daemon import Reloaded
+
+    found = Reloaded(documents=documents(configuration, names), limits=limits(configuration))
+    settings = configuration.settings
+    telemetry.configure(settings.log_level, settings.log_format)
+    if settings.metrics_listen != listens:
+        telemetry.get_logger(__name__).warning(
+            "another address takes effect with a restart",
+            setting="daemon.metrics_listen",
+            in_use=listens,
+        )
+    return found
 
 
 def documents(configuration: Configuration, names: Sequence[str]) -> dict[str, Document]:

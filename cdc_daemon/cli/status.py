@@ -19,7 +19,6 @@ from cdc_daemon.cli.given import Given, output_option, pass_given, shared_option
 from cdc_daemon.cli.output import ago, print_json, print_table
 from cdc_daemon.cli.problems import Found
 from cdc_daemon.model.errors import EXIT_DIFFERENCE, EXIT_OK
-from cdc_daemon.model.ports import Control
 from cdc_daemon.model.position import Checkpoint, Phase
 
 if TYPE_CHECKING:
@@ -28,7 +27,6 @@ if TYPE_CHECKING:
 WORSE = ("degraded", "stalled", "blocked", "stopped")
 """States that somebody should look at, the worst last."""
 
-MOST_COUNTED = 10_000
 _HEAD = (
     "PIPELINE",
     "STATE",
@@ -74,7 +72,7 @@ class Standing:
 @pass_given
 def status(given: Given, fail_on: str | None) -> int:
     """Show where every pipeline stands."""
-    configuration = given.load()
+    configuration = given.load_for_control()
     live = ask_daemon(configuration.settings.metrics_host, configuration.settings.metrics_port)
     found = Found()
     standings = [standing(name, None, live.get(name), None, None) for name in configuration.sources]
@@ -97,13 +95,14 @@ def stand(configuration: Configuration, live: Mapping[str, Mapping[str, Any]]) -
     control = build.make_control(configuration)
     try:
         checkpoints = {found.pipeline: found for found in control.checkpoints()}
+        parked = control.parked()
         return [
             standing(
                 name,
                 checkpoints.get(name),
                 live.get(name),
                 control.holder_alive(name),
-                _parked(control, name),
+                parked.get(name, 0),
             )
             for name in configuration.sources
         ]
@@ -167,10 +166,6 @@ def _state(checkpoint: Checkpoint, *, held: bool, parked: bool) -> str:
     if checkpoint.phase is not Phase.STREAMING:
         return "starting" if checkpoint.phase is Phase.NEW else "snapshotting"
     return "degraded" if parked else "streaming"
-
-
-def _parked(control: Control, pipeline: str) -> int:
-    return len(control.failures(pipeline=pipeline, limit=MOST_COUNTED))
 
 
 def at_least(standing: Standing, level: str) -> bool:

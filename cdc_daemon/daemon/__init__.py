@@ -2,6 +2,6 @@
 
 from cdc_daemon.daemon.pipeline import Document
 from cdc_daemon.daemon.restarts import Limits
-from cdc_daemon.daemon.supervisor import Reload, Supervisor
+from cdc_daemon.daemon.supervisor import Reload, Reloaded, Supervisor
 
-__all__ = ["Document", "Limits", "Reload", "Supervisor"]
+__all__ = ["Document", "Limits", "Reload", "Reloaded", "Supervisor"]

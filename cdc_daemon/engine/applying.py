@@ -65,7 +65,7 @@ class Applied:
 
     outcome: Outcome
     division: Division
-    filtered: Mapping[str, int] = field(default_factory=dict)
+    filtered: Mapping[tuple[str, str], int] = field(default_factory=dict)
 
 
 class Applier:

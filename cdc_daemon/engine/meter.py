@@ -1,11 +1,12 @@
 """What the engine counts, once per batch and never per row, and how it is reported.
 
-Every field of a :class:`Meter` has one writing thread (``received``, ``log_read``, ``reconnected``:
-the reader; the rest: the applier), so it needs no lock; a third thread may take a snapshot.
+Every field of a :class:`Meter` has one writing thread (``received``, ``log_read``: the reader; the
+rest: the applier), so it needs no lock; a third thread may take a snapshot.
 """
 
 from __future__ import annotations
 
+import datetime as dt
 import itertools
 import os
 import threading
@@ -17,6 +18,8 @@ from pathlib import Path
 
 from cdc_daemon.engine.status import (
     APPLY_BUCKETS,
+    EVENTS,
+    FILTERS,
     IDLE_AFTER,
     LATENCY_BUCKETS,
     OPERATIONS,
@@ -26,6 +29,7 @@ from cdc_daemon.engine.status import (
     WorkerStatus,
 )
 from cdc_daemon.model.changes import Batch, Begin
+from cdc_daemon.model.ports import SlotState
 
 
 class Meter:
@@ -38,18 +42,21 @@ class Meter:
         self.changed = threading.Event()  # set when the state changed: report at once
         self.connected = False
         self.epoch = 0
-        self.lag_bytes: int | None = None  # set by who knows the log's end
         self.queue_bytes: Callable[[], int] = lambda: 0  # replaced by the queue's owner
         self.queue_capacity = 0
         self._entities = dict(entities or {})
         self._phase = State.STARTING
         self._started = time.time()
         self._reconnects = 0
+        self._lost = False
+        self._slot: SlotState | None = None
         self._read = 0  # the reader's share of progress
         self._event_time: float | None = None
         self._received = [0, 0]  # transactions, changes
+        self._events = dict.fromkeys(EVENTS, 0)
         self._done = 0  # the applier's share of progress
-        self._progress_at = time.monotonic()
+        self._loops = 0
+        self._read_at = self._done_at = self._in_hand_at = time.monotonic()
         self._patience = 0.0
         self._position: str | None = None
         self._commit_time: float | None = None
@@ -62,9 +69,10 @@ class Meter:
             for mapping, entity in self._entities.items()
             for op in OPERATIONS
         }
-        self._filtered: dict[str, int] = {}
+        self._filtered = {(mapping, reason): 0 for mapping in self._entities for reason in FILTERS}
         self._failed: dict[str, int] = {}
         self._parked: dict[str, int] = dict.fromkeys(self._entities, 0)
+        self._parked_since: float | None = None
         self._retries = 0
         self._retrying = False
         self._snapshot = (0, 0)
@@ -78,17 +86,15 @@ class Meter:
         """The log was read; also for an empty batch, which attests that the source is there."""
         self._received[0] += batch.transactions
         self._received[1] += batch.changes
+        for run in batch.runs:
+            self._events[run.operation.value] += len(run)
         self.log_read()
 
     def log_read(self) -> None:
         """The source answered, with or without changes."""
         self._read += 1
         self._event_time = time.time()
-        self._progress_at = time.monotonic()
-
-    def reconnected(self) -> None:
-        """The stream was opened again after a loss."""
-        self._reconnects += 1
+        self._read_at = time.monotonic()
 
     # --- said by the applier ------------------------------------------------------------------
 
@@ -97,9 +103,23 @@ class Meter:
         self._phase = state
         self.changed.set()
 
+    def opened(self) -> None:
+        """The log can be read: at first, or again after a loss."""
+        self._reconnects += self._lost
+        self._lost, self.connected = False, True
+
+    def lost(self) -> None:
+        """What was open broke off."""
+        self._lost, self.connected = self._lost or self.connected, False
+
+    def slot(self, state: SlotState | None) -> None:
+        """What the source keeps of its log for us, and how far we are behind; None: unknown."""
+        self._slot = state
+
     def applying(self, begins: Sequence[Begin]) -> None:
         """A batch is in hand; until ``committed``, its first transaction defines the lag."""
         if begins and self._oldest is None:
+            self._in_hand_at = time.monotonic()
             self._oldest = begins[0][2] / 1e6
 
     def committed(
@@ -151,19 +171,25 @@ class Meter:
     def progressed(self) -> None:
         """Something was finished: a piece of a snapshot, a chunk of a large transaction."""
         self._done += 1
-        self._progress_at = time.monotonic()
+        self._done_at = time.monotonic()
 
-    def filtered(self, reason: str, rows: int) -> None:
-        """Rows that a mapping left out (reason: ``where`` ...)."""
-        self._filtered[reason] = self._filtered.get(reason, 0) + rows
+    def turned(self) -> None:
+        """The applier's loop lives, whether or not there was anything to do."""
+        self._loops += 1
+
+    def filtered(self, mapping: str, reason: str, rows: int) -> None:
+        """Changes that a mapping left out (reason: ``where``, ``ignore``, ``gone``)."""
+        key = (mapping, reason)
+        self._filtered[key] = self._filtered.get(key, 0) + rows
 
     def failed(self, error_class: str, rows: int = 1) -> None:
         """Rows that could not be applied."""
         self._failed[error_class] = self._failed.get(error_class, 0) + rows
 
-    def parked(self, rows: Mapping[str, int]) -> None:
+    def parked(self, rows: Mapping[str, int], oldest: dt.datetime | None = None) -> None:
         """What the failure queue holds now, by mapping; mappings not named hold none."""
         self._parked = {**dict.fromkeys(self._entities, 0), **rows}
+        self._parked_since = oldest.timestamp() if oldest is not None else None
 
     def retrying(self, error: BaseException | str) -> None:
         """An attempt failed and will be repeated; the state is blocked until the next commit."""
@@ -192,6 +218,16 @@ class Meter:
             self.progressed()
             self._patience = 0.0
 
+    @property
+    def failed_rows(self) -> int:
+        """How many rows could not be applied."""
+        return sum(self._failed.values())
+
+    @property
+    def position(self) -> str | None:
+        """The last checkpoint of this worker."""
+        return self._position
+
     # --- read by the reporter -----------------------------------------------------------------
 
     def status(self) -> WorkerStatus:
@@ -213,7 +249,9 @@ class Meter:
             event_time=self._event_time,
             checkpoint_time=self._checkpoint_time,
             lag_seconds=self._lag(now),
-            lag_bytes=self.lag_bytes,
+            lag_bytes=self._slot.behind_bytes if self._slot else None,
+            slot=self._slot,
+            events=self._events.copy(),
             received_transactions=self._received[0],
             received_changes=self._received[1],
             applied_transactions=transactions,
@@ -223,12 +261,13 @@ class Meter:
             filtered=self._filtered.copy(),
             failed=self._failed.copy(),
             parked=self._parked.copy(),
+            parked_since=self._parked_since,
             retries=self._retries,
             queue_bytes=self.queue_bytes(),
             queue_capacity=self.queue_capacity,
             progress=progress,
-            progress_time=now - (tick - self._progress_at),
-            turns=progress + self._retries,
+            progress_time=now - (tick - max(self._read_at, self._done_at)),
+            turns=self._done + self._retries + self._loops,
             patience=self._patience,
             snapshot_tables_remaining=self._snapshot[0],
             snapshot_rows=self._snapshot[1],
@@ -244,7 +283,7 @@ class Meter:
             return self._phase
         if self._retrying:
             return State.BLOCKED
-        if tick - self._progress_at > STALLED_AFTER + self._patience:
+        if tick - self._moved_at() > STALLED_AFTER + self._patience:
             return State.STALLED
         if self._phase is State.SNAPSHOTTING:
             return State.SNAPSHOTTING
@@ -252,6 +291,12 @@ class Meter:
             return State.DEGRADED
         quiet = self._oldest is None and tick - self._committed_at > IDLE_AFTER
         return State.IDLE if quiet else State.STREAMING
+
+    def _moved_at(self) -> float:
+        """When what there is to do last moved: the work in hand, else the reading of the log."""
+        if self._oldest is not None:
+            return max(self._done_at, self._in_hand_at)
+        return max(self._done_at, self._read_at)
 
     def _lag(self, now: float) -> float | None:
         """Seconds since the commit of the oldest transaction known and not yet applied.

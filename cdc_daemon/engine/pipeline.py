@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
 
 from cdc_daemon.engine.applying import Applied, Applier
 from cdc_daemon.engine.meter import Meter
@@ -19,6 +20,8 @@ from cdc_daemon.model.changes import Batch
 from cdc_daemon.model.errors import LateFailure
 from cdc_daemon.model.failpoint import failpoint
 from cdc_daemon.model.ports import Sink, Source, Stream, UnitOfWork
+
+LONG_COMMIT = 3600.0  # seconds that constraints and commit of a huge transaction may take
 
 
 class Pipeline:
@@ -56,6 +59,7 @@ class Pipeline:
     def stream(self, after: str) -> None:
         """Apply what the log says after that position, until asked to stop."""
         stream = self.source.stream(after)
+        self.meter.opened()
         self.meter.phase(State.STREAMING)
         with Reader(stream, self.limits, self.meter) as reader:
             batches = gather(reader, self.stopping, lambda: self._tick(stream))
@@ -74,7 +78,7 @@ class Pipeline:
         began = time.monotonic()
         total = _Total()
         try:
-            with self.sink.begin() as unit:
+            with ExitStack() as ending, self.sink.begin() as unit:
                 while True:
                     self.meter.applying(batch.begins)
                     total.add(batch, self._apply(batch, unit, stream, final=batch.complete))
@@ -83,6 +87,8 @@ class Pipeline:
                     self.meter.progressed()
                     failpoint("between_pieces")
                     batch = next(following)
+                if total.pieces > 1:
+                    ending.enter_context(self.meter.patience(LONG_COMMIT))
                 failpoint("before_checkpoint")
                 unit.save_checkpoint(
                     batch.position,
@@ -141,20 +147,22 @@ class _Total:
     """What the pieces of one unit of work come to, for checkpoint and meter."""
 
     def __init__(self) -> None:
+        self.pieces = 0
         self.transactions = 0
         self.changes = 0
         self.counts: dict[tuple[str, str], int] = {}
-        self.filtered: dict[str, int] = {}
+        self.filtered: dict[tuple[str, str], int] = {}
         self.failed: dict[str, int] = {}
 
     def add(self, batch: Batch, applied: Applied) -> None:
         """Take in one applied piece."""
+        self.pieces += 1
         self.transactions += batch.transactions
         self.changes += batch.changes
         for key, number in applied.outcome.counts.items():
             self.counts[key] = self.counts.get(key, 0) + number
-        for mapping, number in applied.filtered.items():
-            self.filtered[mapping] = self.filtered.get(mapping, 0) + number
+        for left_out, number in applied.filtered.items():
+            self.filtered[left_out] = self.filtered.get(left_out, 0) + number
         for held in applied.division.held:
             self.failed[held.error.code] = self.failed.get(held.error.code, 0) + 1
 
@@ -170,7 +178,7 @@ class _Total:
             counts=self.counts,
             seconds=seconds,
         )
-        for mapping, number in self.filtered.items():
-            meter.filtered(mapping, number)
+        for (mapping, reason), number in self.filtered.items():
+            meter.filtered(mapping, reason, number)
         for code, number in self.failed.items():
             meter.failed(code, number)

@@ -72,6 +72,7 @@ class Reader:
         Never mixes the end of finished transactions with the beginning of one that is still open.
         Raises what ended the reader, after everything before it was taken.
         """
+        self._meter.turned()
         with self._changed:
             self._changed.wait_for(lambda: self._queue or self._failure, timeout)
             if not self._queue:
@@ -99,12 +100,16 @@ class Reader:
         )
 
     def _run(self) -> None:
+        heard = 0
         try:
             while not self._stopping:
                 batch = self._stream.read(READ_TIMEOUT)
                 if batch is not None:
                     self._meter.received(batch)
                     self._put(batch)
+                elif self._stream.heard != heard:
+                    self._meter.log_read()
+                heard = self._stream.heard
         except BaseException as error:  # noqa: BLE001 - raised again in the applier's thread
             with self._changed:
                 self._failure = error

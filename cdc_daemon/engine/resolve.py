@@ -111,7 +111,7 @@ class Resolver:
                 if row is not None:
                     found += self._whole_row(one, row, rejected)
                     continue
-                mapped.drop(one.compiled.layout.mapping, 1)  # gone: its delete follows
+                mapped.drop(one.compiled.layout.mapping, 1, "gone")  # its delete follows
                 if one.source.old_rows is not None and one.compiled.deletes:
                     found.append(_left_behind(one))
         return found

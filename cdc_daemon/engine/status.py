@@ -12,7 +12,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from cdc_daemon.model.ports import SlotState
+
 OPERATIONS = ("insert", "update", "delete", "noop")
+EVENTS = ("insert", "update", "delete", "truncate")
+FILTERS = ("where", "ignore", "gone")
 APPLY_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0)
 LATENCY_BUCKETS = (0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 15.0, 60.0, 600.0)
 IDLE_AFTER = 5.0  # seconds without a transaction
@@ -44,11 +48,13 @@ class Histogram:
 class WorkerStatus:
     """One pipeline at one moment. Times are seconds since 1970, counters since the worker began.
 
-    ``applied``: rows by (mapping, entity, operation); ``filtered`` by reason; ``failed`` by error
-    class; ``parked``: rows now in the failure queue, by mapping. ``progress`` grows with each
-    commit, idle checkpoint or log read; ``turns`` also with each failed attempt, so it shows that
-    the loop is alive while a server is away. ``patience``: seconds that the current step may take
-    without a turn (a sweep over a large table).
+    ``applied``: rows by (mapping, entity, operation); ``filtered`` by (mapping, reason);
+    ``failed`` by error class; ``parked``: rows now in the failure queue, by mapping. ``progress``
+    grows with each commit, idle checkpoint or log read; ``turns`` with each turn of the applier's
+    loop, each piece that it finishes and each failed attempt, but not with the reading of the log:
+    it shows that the loop is alive, also while a server is away or has nothing to say.
+    ``patience``: seconds that the current step may take without a turn (a sweep over a large
+    table).
     """
 
     pipeline: str
@@ -65,15 +71,18 @@ class WorkerStatus:
     checkpoint_time: float | None = None
     lag_seconds: float | None = None
     lag_bytes: int | None = None
+    slot: SlotState | None = None
+    events: Mapping[str, int] = field(default_factory=dict)  # changes received, by operation
     received_transactions: int = 0
     received_changes: int = 0
     applied_transactions: int = 0
     applied_changes: int = 0
     commits: int = 0
     applied: Mapping[tuple[str, str, str], int] = field(default_factory=dict)
-    filtered: Mapping[str, int] = field(default_factory=dict)
+    filtered: Mapping[tuple[str, str], int] = field(default_factory=dict)
     failed: Mapping[str, int] = field(default_factory=dict)
     parked: Mapping[str, int] = field(default_factory=dict)
+    parked_since: float | None = None  # when the oldest of them was parked
     retries: int = 0
     queue_bytes: int = 0
     queue_capacity: int = 0
@@ -95,10 +104,14 @@ class WorkerStatus:
         return sum(self.parked.values())
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-ready; ``applied`` as a list of [mapping, entity, operation, rows]."""
+        """JSON-ready; ``applied`` as a list of [mapping, entity, operation, rows], ``filtered`` as
+        one of [mapping, reason, rows].
+        """
         plain = {found.name: getattr(self, found.name) for found in dataclasses.fields(self)}
         plain["state"] = self.state.value
         plain["applied"] = [[*key, rows] for key, rows in self.applied.items()]
+        plain["filtered"] = [[*key, rows] for key, rows in self.filtered.items()]
+        plain["slot"] = dataclasses.asdict(self.slot) if self.slot else None
         for name in ("apply_duration", "end_to_end_latency"):
             plain[name] = {"counts": plain[name].counts, "total": plain[name].total}
         return plain
@@ -114,6 +127,8 @@ class WorkerStatus:
             plain = json.loads(line)
             plain["state"] = State(plain["state"])
             plain["applied"] = {(m, e, op): rows for m, e, op, rows in plain["applied"]}
+            plain["filtered"] = {(m, reason): rows for m, reason, rows in plain["filtered"]}
+            plain["slot"] = SlotState(**plain["slot"]) if plain["slot"] else None
             for name in ("apply_duration", "end_to_end_latency"):
                 found = plain[name]
                 plain[name] = Histogram(tuple(found["counts"]), found["total"])

@@ -27,17 +27,18 @@ class Unresolved:
 
 @dataclass(slots=True)
 class Mapped:
-    """What became of a batch; ``filtered``: changes that a ``where`` or ``ignore`` left out."""
+    """What became of a batch; ``filtered``: changes left out, by mapping and reason."""
 
     runs: list[EntityRun] = field(default_factory=list)
     rejected: list[Rejected] = field(default_factory=list)
     unresolved: list[Unresolved] = field(default_factory=list)
-    filtered: dict[str, int] = field(default_factory=dict)
+    filtered: dict[tuple[str, str], int] = field(default_factory=dict)
 
-    def drop(self, mapping: str, number: int) -> None:
-        """Count changes that were left out on purpose."""
+    def drop(self, mapping: str, number: int, reason: str = "where") -> None:
+        """Count changes that were left out on purpose; reason: ``where``, ``ignore``, ``gone``."""
         if number:
-            self.filtered[mapping] = self.filtered.get(mapping, 0) + number
+            key = (mapping, reason)
+            self.filtered[key] = self.filtered.get(key, 0) + number
 
 
 class Mapper:
@@ -240,7 +241,7 @@ def _deletes(compiled: CompiledMapping, run: Run, mapped: Mapped) -> None:
     """Deletes ignore ``where``: a row that was never written is a counted no-op."""
     layout = compiled.layout
     if not compiled.deletes:
-        mapped.drop(layout.mapping, len(run))
+        mapped.drop(layout.mapping, len(run), "ignore")
         return
     found = EntityRun(
         layout=layout,
@@ -256,7 +257,7 @@ def _deletes(compiled: CompiledMapping, run: Run, mapped: Mapped) -> None:
 
 def _truncate(compiled: CompiledMapping, run: Run, mapped: Mapped) -> None:
     if not compiled.deletes:
-        mapped.drop(compiled.layout.mapping, 1)
+        mapped.drop(compiled.layout.mapping, 1, "ignore")
         return
     mapped.runs.append(
         EntityRun(

@@ -7,6 +7,7 @@ them is written (sinks).
 from __future__ import annotations
 
 import enum
+from collections.abc import Collection
 from dataclasses import dataclass
 
 
@@ -116,3 +117,21 @@ def reference_order(entities: dict[str, Entity]) -> list[list[str]]:
         if name not in index:
             visit(name)
     return groups
+
+
+def connected(entities: dict[str, Entity], names: Collection[str]) -> dict[str, Entity]:
+    """These entities, what they refer to, what refers to them, and so on, in the given order."""
+    near: dict[str, set[str]] = {name: set() for name in entities}
+    for name, entity in entities.items():
+        for parent in entity.references:
+            if parent in near:
+                near[name].add(parent)
+                near[parent].add(name)
+    found: set[str] = set()
+    todo = [name for name in names if name in near]
+    while todo:
+        name = todo.pop()
+        if name not in found:
+            found.add(name)
+            todo.extend(near[name])
+    return {name: entity for name, entity in entities.items() if name in found}

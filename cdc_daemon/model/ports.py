@@ -32,8 +32,27 @@ class Table:
     identity: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SlotState:
+    """What a source keeps of its log for us. Bytes; None: not known, or without a bound.
+
+    ``status``: the server's word (reserved, extended, unreserved, lost); ``safe_bytes``: log that
+    may still be written before the slot is lost; ``behind_bytes``: log behind the checkpoint.
+    """
+
+    active: bool
+    status: str
+    retained_bytes: int | None
+    safe_bytes: int | None
+    behind_bytes: int | None
+
+
 class Stream(Protocol):
     """An open position in the log. One reader thread owns it; ``acknowledge`` may come from any."""
+
+    @property
+    def heard(self) -> int:
+        """How often the source has said anything; grows every few seconds while it is there."""
 
     def read(self, timeout: float) -> Batch | None:
         """What the log says next, or None when nothing came within ``timeout`` seconds.
@@ -82,6 +101,9 @@ class Source(Protocol):
     def identify(self) -> SourceIdentity:
         """Which server and publication this is, now."""
 
+    def compare(self, then: SourceIdentity, now: SourceIdentity) -> list[Problem]:
+        """What happened between two identities that would lose changes; asks nobody."""
+
     def relations(self) -> list[Relation]:
         """Every table asked for as the catalogue describes it now."""
 
@@ -93,6 +115,9 @@ class Source(Protocol):
 
     def recheck(self, identity: SourceIdentity) -> list[Problem]:
         """What changed since the checkpoint that would lose changes; cheap, asked while running."""
+
+    def slot_state(self, position: str) -> SlotState | None:
+        """What the source keeps for us, and how far its log is past that position, if anything."""
 
     def reread(self, relation: Relation, keys: Sequence[Key]) -> dict[Key, Row]:
         """The rows with these identities as they are now, full width; gone ones are left out."""
@@ -232,6 +257,9 @@ class Sink(Protocol):
     def parked(self) -> dict[str, int]:
         """How many changes stand in the failure queue, by mapping."""
 
+    def parked_since(self) -> dt.datetime | None:
+        """When the oldest change of the failure queue was parked; None: it is empty."""
+
     def failures(self, ids: Sequence[int] | None = None) -> list[Failure]:
         """Parked changes of the pipeline in source order; of these ids only where given."""
 
@@ -271,6 +299,15 @@ class Control(Protocol):
 
     def command(self, number: int) -> Command:
         """A command with its state and result."""
+
+    def withdraw(self, number: int, reason: str) -> bool:
+        """Let a command that still waits fail; whether it still waited."""
+
+    def parked(self) -> dict[str, int]:
+        """How many changes stand in the failure queue, by pipeline where there are any."""
+
+    def copied(self) -> dict[str, dict[str, int]]:
+        """Rows that the present generation's snapshot has committed, by pipeline and mapping."""
 
     def close(self) -> None:
         """Close the connection."""

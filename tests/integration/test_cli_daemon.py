@@ -138,6 +138,11 @@ def test_run_streams_tells_its_state_and_reloads(site: Site) -> None:
     write_configuration(site.path.parent, good)
     os.kill(site.daemon.pid, signal.SIGHUP)
     until(lambda: "configuration reloaded" in site.log)
+    write_configuration(site.path.parent, good.replace("daemon: {", "daemon: {max_restarts: 3, "))
+    os.kill(site.daemon.pid, signal.SIGHUP)
+    until(lambda: site.log.count("configuration reloaded") == 2)
+    assert site.log.count("worker started") == 1, "nothing changed for the pipeline"
+    write_configuration(site.path.parent, good)
     assert site.stop() == 0
     assert site.json("status")[0]["held"] is False
 

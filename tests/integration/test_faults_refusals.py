@@ -12,6 +12,12 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from cdc_daemon.config.load import load
+from cdc_daemon.engine.meter import Meter
+from cdc_daemon.engine.reading import Stopping
+from cdc_daemon.model.position import SourceIdentity
+from cdc_daemon.sources.postgres.source import PostgresSource
+from cdc_daemon.worker import Worker
 from tests.conftest import DatabaseFactory, PostgresFactory
 from tests.support.erp import PUBLICATION, TABLES, Erp
 from tests.support.waiting import until
@@ -38,6 +44,23 @@ def refused(erp: Erp, *words: str) -> None:
     assert "Traceback" not in daemon.log
 
 
+def cured(erp: Erp) -> None:
+    """The cure that the refusal names is one: the rows are the source's again, and it goes on."""
+    done = erp.ask("snapshot", "start", "--yes")
+    assert done.exit_code == 0, done.output
+    assert erp.checkpoint()["phase"] == "snapshotting"
+    with erp.streaming() as daemon:
+        erp.caught_up(daemon)
+        erp.same_content()
+        erp.commit("DELETE FROM t_material WHERE fid = 3", "UPDATE t_material SET fname = 'new'")
+        erp.insert_materials(200_000, 2)
+        erp.caught_up(daemon)
+        assert daemon.stop() == 0, daemon.log
+    erp.same_content()
+    assert erp.parked() == []
+    assert erp.ask("verify").exit_code == 0
+
+
 def kept(erp: Erp) -> list[object]:
     """What a refused start must leave alone: rows, position, counters, and the slot."""
     found = erp.checkpoint()
@@ -60,6 +83,7 @@ def test_the_slot_was_dropped(erp: Erp) -> None:
     erp.source.execute(f"SELECT pg_drop_replication_slot('{erp.slot}')")
     erp.insert_materials(4, 1)
     refused(erp, "the slot is gone", CURE)
+    cured(erp)
 
 
 def test_the_slot_is_dropped_under_the_daemons_eyes(erp: Erp) -> None:
@@ -89,10 +113,12 @@ def test_the_slot_was_advanced(erp: Erp) -> None:
     """FAULT 18, HAZARD P6: the server would go on from the slot's position without a word."""
     streamed(erp)
     erp.insert_materials(4, 1)
+    erp.commit("DELETE FROM t_material WHERE fid = 1")
     erp.source.execute(
         f"SELECT pg_replication_slot_advance('{erp.slot}', pg_current_wal_insert_lsn())"
     )
     refused(erp, "the slot was advanced", CURE)
+    cured(erp)
 
 
 def test_the_slot_lost_its_log(
@@ -111,6 +137,7 @@ def test_the_slot_lost_its_log(
 
     until(lost, what="the slot is lost")
     refused(erp, "the server has removed the log", CURE)
+    cured(erp)
 
 
 def test_somebody_else_reads_the_slot(erp: Erp) -> None:
@@ -155,6 +182,7 @@ def test_the_source_was_restored_to_an_earlier_state(
         shutil.chown(path, owner.st_uid, owner.st_gid)
     server.start()
     refused(erp, "is ahead of the server's log", "restored to an earlier state", CURE)
+    cured(erp)
 
 
 def test_another_server_answers(
@@ -171,6 +199,7 @@ def test_another_server_answers(
     other.configure()
     other.source.execute(f"SELECT pg_create_logical_replication_slot('{erp.slot}', 'pgoutput')")
     refused(other, "is not the one that the checkpoint belongs to", CURE)
+    cured(other)
 
 
 # --- the publication ------------------------------------------------------------------------------
@@ -208,6 +237,30 @@ def test_a_gap_in_the_publication_while_the_daemon_was_away(erp: Erp, name: str)
     erp.insert_materials(4, 1)
     erp.source.execute(back)
     refused(erp, words, CURE)
+    cured(erp)
+
+
+def test_a_gap_between_the_check_and_the_noting_of_the_identity(
+    erp: Erp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """G2: what is noted for the next start must not bless what this one did not see."""
+    streamed(erp)
+    before = erp.checkpoint()
+    identify = PostgresSource.identify
+
+    def late(source: PostgresSource) -> SourceIdentity:
+        erp.source.execute("ALTER PUBLICATION cdc_erp DROP TABLE t_material")
+        erp.insert_materials(4, 1)
+        erp.source.execute("ALTER PUBLICATION cdc_erp ADD TABLE t_material")
+        return identify(source)
+
+    monkeypatch.setattr(PostgresSource, "identify", late)
+    configuration = load([erp.configuration], environ={})
+    assert Worker(configuration, "erp", Meter("erp"), Stopping(5.0)).run() == 78
+    after = erp.checkpoint()
+    assert {n: after[n] for n in ("publication", "position")} == {
+        n: before[n] for n in ("publication", "position")
+    }
 
 
 def test_no_publication(erp: Erp) -> None:

@@ -11,6 +11,7 @@ import pytest
 from cdc_daemon.model.changes import UNCHANGED, Replica
 from cdc_daemon.model.errors import PreflightRefusal, Stop, Unreachable
 from cdc_daemon.model.ports import Table
+from cdc_daemon.sources.postgres import stream as stream_module
 from cdc_daemon.sources.postgres.lsn import parse_lsn
 from cdc_daemon.sources.postgres.source import PostgresSource
 from cdc_daemon.sources.postgres.stream import PostgresStream
@@ -358,6 +359,57 @@ def test_idle_positions_are_rare_unless_asked_for(database: Database) -> None:
     source.close()
 
 
+def test_an_idle_source_is_asked_for_a_word(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Silence is not health: it answers every few seconds, and asks for nothing in return."""
+    monkeypatch.setattr(stream_module, "_ASK", 0.3)
+    source = make_source(database, T, feedback_interval=0.1)
+    position, _ = copy(source)
+    with streaming(source, position) as stream:
+        seen = {stream.heard}
+        deadline = time.monotonic() + 3
+        while time.monotonic() < deadline:
+            stream.read(0.1)
+            seen.add(stream.heard)
+        assert 3 <= len(seen) <= 15
+    source.close()
+
+
+def test_a_server_that_asks_for_a_reply_gets_a_position_to_be_saved_at_once(
+    postgres_factory: PostgresFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It asks after half of wal_sender_timeout; the feedback that goes first must not hide that."""
+    monkeypatch.setattr(stream_module, "_IDLE", 3600.0)
+    database = private(postgres_factory, wal_sender_timeout="2s")
+    source = make_source(database, T, feedback_interval=3600)
+    position, _ = copy(source)
+    with streaming(source, position) as stream:
+        database.execute("SELECT pg_logical_emit_message(true, 'p', 'x')")
+        read_until(stream, bool)
+        database.execute("SELECT pg_logical_emit_message(true, 'p', 'y')")
+        batches = read_until(stream, bool)
+    assert [batch.urgent for batch in batches] == [True]
+    source.close()
+
+
+def test_requests_with_data_in_between_are_no_storm(database: Database) -> None:
+    """A storm at one position is how a shutdown looks; a busy server may ask as often."""
+    source = make_source(database, T)
+    position, _ = copy(source)
+    with streaming(source, position) as stream:
+        for _ in range(20):
+            stream._decoder.messages += 1
+            stream._decoder.keepalives += 1
+            stream._decoder.reply_requests += 1
+            stream._watch_requests()
+        assert stream._storm == 20
+        stream._decoder.messages += 1
+        stream._watch_requests()
+        assert stream._storm == 0
+    source.close()
+
+
 def test_a_held_transaction_keeps_the_position(database: Database) -> None:
     """P5: no idle position while a transaction is not handed over."""
     source = make_source(database, T)
@@ -492,6 +544,30 @@ def test_a_slot_in_use_is_to_be_tried_again(database: Database) -> None:
     streams[0].close()
     source.close()
     other.close()
+
+
+def test_a_slot_that_another_reader_moved_on_is_refused_once_it_is_open(database: Database) -> None:
+    """P6: while he reads, a check cannot tell how far he will bring it; afterwards it must."""
+    source, other = make_source(database, T), make_source(database, T, feedback_interval=0.1)
+    position, _ = copy(source)
+    database.execute("INSERT INTO t VALUES (1, 'x', 1)")
+    with streaming(other, position) as stream:
+        stream.acknowledge(last_position(read_changes(stream, 1)))
+        until(lambda: _confirms(stream, database, other, parse_lsn(position) + 1))
+    moved = confirmed(database, source)
+    until(lambda: not _active(database, source))
+    with pytest.raises(PreflightRefusal, match="the slot was advanced"):
+        source.stream(position)
+    assert confirmed(database, source) == moved
+    source.close()
+    other.close()
+
+
+def _active(database: Database, source: PostgresSource) -> bool:
+    ((found,),) = database.query(
+        "SELECT active FROM pg_replication_slots WHERE slot_name = %s", source.slot
+    )
+    return bool(found)
 
 
 def test_a_dropped_slot_is_refused(database: Database) -> None:

@@ -187,7 +187,7 @@ class Erp:
             yield daemon
 
     @contextmanager
-    def worker(self) -> Iterator[None]:
+    def worker(self) -> Iterator[Meter]:
         """The pipeline's worker inside this process, streaming: for tests of what comes after."""
         configuration = load([self.configuration], environ={})
         meter, stopping = Meter("erp", mapping_names(configuration.mappings)), Stopping(5.0)
@@ -197,7 +197,7 @@ class Erp:
         thread.start()
         try:
             until(lambda: meter.status().position, what="it streams")
-            yield
+            yield meter
         finally:
             stopping.ask()
             thread.join(60)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from cdc_daemon import telemetry
-from cdc_daemon.daemon import Limits, Supervisor
+from cdc_daemon.daemon import Limits, Reloaded, Supervisor
 from cdc_daemon.model.errors import ConfigurationError
 
 
@@ -19,15 +19,15 @@ def main(path: Path) -> int:
     telemetry.configure("debug")
     settings = json.loads(path.read_text())
 
-    def reload() -> dict[str, Any]:
+    def reload() -> Reloaded:
         try:
-            documents: dict[str, Any] = json.loads(path.read_text())["documents"]
+            found: dict[str, Any] = json.loads(path.read_text())
         except ValueError as exc:
             raise ConfigurationError(f"{path.name}: {exc}") from exc
-        return documents
+        return Reloaded(documents=found["documents"], limits=Limits(**found["limits"]))
 
     supervisor = Supervisor(
-        reload(),
+        reload().documents,
         reload=reload,
         limits=Limits(**settings["limits"]),
         admin_address=("127.0.0.1", 0),

@@ -15,6 +15,7 @@ from cdc_daemon.admin.server import AdminServer
 from cdc_daemon.engine.meter import Meter
 from cdc_daemon.engine.status import State, WorkerStatus
 from cdc_daemon.model.errors import ConfigurationError
+from cdc_daemon.model.ports import SlotState
 
 
 class Site:
@@ -125,14 +126,44 @@ def test_without_pipelines_nothing_is_ready(site: Site, path: str) -> None:
 
 
 @pytest.mark.parametrize("state", list(State))
-def test_ready_is_streaming_or_idle(site: Site, state: State) -> None:
+def test_ready_is_who_streams_also_with_changes_parked(site: Site, state: State) -> None:
     site.show("erp", state=state)
     site.show("hr", state=State.IDLE)
-    ready = state in {State.STREAMING, State.IDLE}
+    ready = state in {State.STREAMING, State.IDLE, State.DEGRADED}
     code, _, body = site.ask("/readyz")
     assert code == (200 if ready else 503)
     assert json.loads(body)["sources"]["erp"]["state"] == state.value
     assert site.ask("/readyz?source=hr")[0] == 200
+
+
+def test_parked_changes_are_told_by_who_is_ready(site: Site) -> None:
+    site.show(state=State.DEGRADED, parked={"erp.public.t_order": 2})
+    code, _, body = site.ask("/readyz")
+    assert code == 200
+    assert json.loads(body)["sources"]["erp"]["reason"] == "changes are parked: 2"
+
+
+def test_the_slot_and_the_failure_queue_are_on_the_page(site: Site) -> None:
+    slot = SlotState(
+        active=True, status="extended", retained_bytes=900, safe_bytes=None, behind_bytes=7
+    )
+    site.show(
+        slot=slot,
+        lag_bytes=7,
+        parked_since=1_700_000_000.0,
+        events={"insert": 3, "truncate": 0},
+        filtered={("m", "ignore"): 4},
+    )
+    assert site.samples("cdc_slot_active") == {("erp",): 1}
+    assert site.samples("cdc_slot_retained_wal_bytes") == {("erp",): 900}
+    assert site.samples("cdc_slot_safe_wal_bytes") == {}
+    assert site.samples("cdc_slot_wal_status")["erp", "extended"] == 1
+    assert sum(site.samples("cdc_slot_wal_status").values()) == 1
+    assert site.samples("cdc_source_lag_bytes") == {("erp",): 7}
+    assert site.samples("cdc_source_events_total")["insert", "erp"] == 3
+    assert site.samples("cdc_rows_filtered_total") == {("m", "ignore", "erp"): 4}
+    oldest = site.samples("cdc_failure_queue_oldest_timestamp_seconds")
+    assert oldest == {("erp",): 1_700_000_000}
 
 
 def test_a_pipeline_without_worker_is_not_ready(site: Site) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from cdc_daemon.cli import commanding
 from cdc_daemon.config.configuration import Configuration
-from cdc_daemon.model.errors import CdcError, Fenced, Retryable
+from cdc_daemon.model.errors import CdcError, Fenced, Retryable, Unreachable
 from cdc_daemon.model.ports import Command, Control, Failure
 from cdc_daemon.model.position import Checkpoint
 
@@ -21,6 +21,7 @@ class FakeControl:
         self, *, alive: bool = True, answer: Command | None = None, looks: int = 2
     ) -> None:
         self.submitted: list[Command] = []
+        self.withdrawn: list[tuple[int, str]] = []
         self._alive = alive
         self._answer = answer
         self._looks = looks
@@ -37,6 +38,16 @@ class FakeControl:
 
     def holder_alive(self, pipeline: str) -> bool:
         return self._alive
+
+    def withdraw(self, number: int, reason: str) -> bool:
+        self.withdrawn.append((number, reason))
+        return True
+
+    def parked(self) -> dict[str, int]:
+        return {}
+
+    def copied(self) -> dict[str, dict[str, int]]:
+        return {}
 
     def checkpoints(self) -> list[Checkpoint]:
         return []
@@ -130,6 +141,19 @@ def test_who_is_fenced_waits_for_the_holder_and_names_it_at_the_end(
     assert run(FakeControl(alive=False, answer=DONE, looks=4)) == {"applied": [1]}
     with pytest.raises(Retryable, match="held by erp-1:77"):
         run(FakeControl(alive=False), timeout=0.05)
+
+
+def test_what_cannot_be_carried_out_here_is_withdrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else the next worker would do what the user was told had failed."""
+
+    def refuse(*_: object) -> None:
+        raise Unreachable("the source does not answer")
+
+    monkeypatch.setattr(commanding, "_carry_out", refuse)
+    control = FakeControl(alive=False)
+    with pytest.raises(Unreachable, match="does not answer"):
+        run(control)
+    assert control.withdrawn == [(5, "the source does not answer")]
 
 
 def test_a_pipeline_that_is_not_configured_is_refused() -> None:

@@ -393,6 +393,7 @@ def test_keepalives_move_the_end_and_count_reply_requests() -> None:
     decoder = make_decoder()
     read_all(decoder, [keepalive(0x90), keepalive(0x80, reply=True)])
     assert (decoder.server_end, decoder.reply_requests) == (0x90, 1)
+    assert (decoder.messages, decoder.keepalives) == (2, 2)
 
 
 # --- both decoders agree; nothing but DecodeError ------------------------------------------------

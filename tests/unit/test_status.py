@@ -1,5 +1,6 @@
 """What a worker counts and reports."""
 
+import datetime as dt
 import os
 import threading
 import time
@@ -10,6 +11,8 @@ from cdc_daemon.engine import meter as meter_module
 from cdc_daemon.engine.meter import Meter, report
 from cdc_daemon.engine.status import LATENCY_BUCKETS, State, WorkerStatus
 from cdc_daemon.model.changes import Batch, Begin
+from cdc_daemon.model.ports import SlotState
+from tests.support.waiting import until
 
 
 def _micros(age: float = 0.0) -> int:
@@ -39,10 +42,15 @@ def test_a_status_survives_the_way_through_json(meter: Meter) -> None:
         counts={("erp.public.t_order", "insert"): 3},
         seconds=0.02,
     )
-    meter.filtered("where", 2)
+    meter.filtered("erp.public.t_order", "where", 2)
+    meter.parked({"erp.public.t_order": 1}, dt.datetime(2026, 1, 1, tzinfo=dt.UTC))
+    meter.slot(
+        SlotState(active=True, status="reserved", retained_bytes=9, safe_bytes=None, behind_bytes=7)
+    )
     meter.failed("required")
     meter.retrying("geht nicht: 没有")
     status = meter.status()
+    assert status.lag_bytes == 7
     line = status.to_json()
     assert "\n" not in line
     assert WorkerStatus.from_json(line) == status
@@ -72,19 +80,33 @@ def test_commits_add_up(meter: Meter) -> None:
     assert status.position == "0/2"
 
 
-def test_progress_grows_with_commits_checkpoints_and_reads_and_turns_also_with_retries(
-    meter: Meter,
-) -> None:
-    seen = [meter.status()]
-    for step in (meter.log_read, lambda: meter.checkpointed("0/3"), meter.progressed):
+def test_progress_is_of_the_log_and_turns_are_of_the_appliers_loop(meter: Meter) -> None:
+    """A reader that hears the source does not hide an applier that hangs, nor the reverse."""
+    steps = [
+        (meter.log_read, 1, 0),
+        (lambda: meter.checkpointed("0/3"), 1, 1),
+        (meter.progressed, 1, 1),
+        (meter.turned, 0, 1),
+        (lambda: meter.retrying("connection refused"), 0, 1),
+    ]
+    for step, progress, turns in steps:
+        before = meter.status()
         step()
-        seen.append(meter.status())
-        assert seen[-1].progress == seen[-2].progress + 1
-        assert seen[-1].turns == seen[-2].turns + 1
-    meter.retrying("connection refused")
-    after = meter.status()
-    assert after.progress == seen[-1].progress
-    assert after.turns == seen[-1].turns + 1
+        after = meter.status()
+        assert after.progress == before.progress + progress
+        assert after.turns == before.turns + turns
+
+
+def test_work_in_hand_that_does_not_move_is_stalled_though_the_log_is_read(
+    meter: Meter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    meter.applying(_begins(0.1))
+    monkeypatch.setattr(meter_module, "STALLED_AFTER", 0.05)
+    until(lambda: meter.status().state is State.STALLED)
+    meter.log_read()
+    assert meter.status().state is State.STALLED
+    meter.progressed()
+    assert meter.status().state is State.STREAMING
 
 
 def test_a_failed_attempt_blocks_until_the_next_checkpoint(meter: Meter) -> None:
@@ -102,6 +124,17 @@ def test_parked_rows_degrade(meter: Meter) -> None:
     meter.parked({})
     assert meter.status().state is State.STREAMING
     assert meter.status().parked == {"erp.public.t_order": 0}
+
+
+def test_an_opening_after_a_loss_is_a_reconnect_and_the_first_one_is_none(meter: Meter) -> None:
+    meter.lost()  # nothing was open yet
+    meter.opened()
+    assert (meter.status().connected, meter.status().reconnects) == (True, 0)
+    meter.lost()
+    meter.lost()
+    assert meter.status().connected is False
+    meter.opened()
+    assert (meter.status().connected, meter.status().reconnects) == (True, 1)
 
 
 def test_without_transactions_a_pipeline_is_idle_and_without_progress_stalled(

@@ -24,6 +24,18 @@ _ALIVE = """
          WHERE c.pipeline = %(pipeline)s
            AND c.seen_at > clock_timestamp() - make_interval(secs => %(stale)s))"""
 
+_PARKED = """
+    SELECT pipeline, count(*) FROM cdc.failure WHERE state = 'parked' GROUP BY pipeline"""
+_COPIED = """
+    SELECT b.pipeline, b.mapping, sum(b.rows)::bigint
+      FROM cdc.backfill_chunk b JOIN cdc.checkpoint c USING (pipeline, generation)
+     GROUP BY b.pipeline, b.mapping ORDER BY b.pipeline, b.mapping"""
+_WITHDRAW = """
+    UPDATE cdc.command
+       SET state = 'failed', finished_at = clock_timestamp(),
+           result = jsonb_build_object('error', %(reason)s::text)
+     WHERE id = %(id)s AND state = 'pending'"""
+
 
 class PostgresControl:
     """The control database seen from outside the worker. Connects at first use; one thread."""
@@ -79,6 +91,25 @@ class PostgresControl:
             found = commands.get(connection, number)
         if found is None:
             raise Stop(f"There is no command {number}.")
+        return found
+
+    def withdraw(self, number: int, reason: str) -> bool:
+        """Let a command that still waits fail; whether it still waited."""
+        with self._connection() as connection:
+            done = connection.execute(_WITHDRAW, {"id": number, "reason": reason})
+            return done.rowcount > 0
+
+    def parked(self) -> dict[str, int]:
+        """How many changes stand in the failure queue, by pipeline where there are any."""
+        with self._connection() as connection:
+            return dict(connection.execute(_PARKED).fetchall())
+
+    def copied(self) -> dict[str, dict[str, int]]:
+        """Rows that the present generation's snapshot has committed, by pipeline and mapping."""
+        found: dict[str, dict[str, int]] = {}
+        with self._connection() as connection:
+            for pipeline, mapping, rows in connection.execute(_COPIED):
+                found.setdefault(pipeline, {})[mapping] = rows
         return found
 
     def close(self) -> None:

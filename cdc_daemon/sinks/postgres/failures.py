@@ -6,6 +6,7 @@ Rows are never deleted here: what was replayed or skipped keeps its payload, who
 from __future__ import annotations
 
 import base64
+import datetime as dt
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -52,6 +53,9 @@ _LANES = """
 _PARKED = """
     SELECT mapping, count(*) FROM cdc.failure WHERE pipeline = %s AND state = 'parked'
      GROUP BY mapping"""
+_OLDEST = """
+    SELECT parked_at FROM cdc.failure WHERE pipeline = %s AND state = 'parked'
+     ORDER BY id LIMIT 1"""
 _LIST = """
     SELECT id, pipeline, mapping, entity, source_table, operation, position, sequence, commit_time,
            parked_at, error_code, error_message, attempts, state, payload, mapping_version, lanes
@@ -110,6 +114,12 @@ def lanes(connection: Connection, pipeline: str) -> dict[bytes, str]:
 def parked(connection: Connection, pipeline: str) -> dict[str, int]:
     """How many changes are parked, by mapping."""
     return dict(connection.execute(_PARKED, (pipeline,)).fetchall())
+
+
+def parked_since(connection: Connection, pipeline: str) -> dt.datetime | None:
+    """When the oldest parked change was parked."""
+    row = connection.execute(_OLDEST, (pipeline,)).fetchone()
+    return row[0] if row else None
 
 
 def select(

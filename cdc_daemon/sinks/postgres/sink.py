@@ -6,6 +6,7 @@ unit is busy. Only the heartbeat may come from another thread.
 
 from __future__ import annotations
 
+import datetime as dt
 import os
 import socket
 import threading
@@ -176,6 +177,11 @@ class PostgresSink:
         """How many changes stand in the failure queue, by mapping."""
         with self._connection() as connection:
             return failures.parked(connection, self._lease.pipeline)
+
+    def parked_since(self) -> dt.datetime | None:
+        """When the oldest change of the failure queue was parked; None: it is empty."""
+        with self._connection() as connection:
+            return failures.parked_since(connection, self._lease.pipeline)
 
     def failures(self, ids: Sequence[int] | None = None) -> list[Failure]:
         """Parked changes of the pipeline in source order; of these ids only where given."""

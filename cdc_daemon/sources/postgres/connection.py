@@ -51,6 +51,8 @@ _DEFAULTS: Final = {
 }
 
 _RETRY = re.compile(r"08...|57P0.|57014|53...|40...|55006|25006|58030")
+_SPEAKABLE = re.compile(r"(08|28|3D|42|53|55|57|58)...")
+"""Classes whose messages name objects, settings and processes only; 22 and 23 quote values."""
 _GONE = {
     "42704": "it was dropped",
     "55000": "the server no longer serves it",
@@ -164,12 +166,18 @@ class Server:
         port = int((get("port") or "5432").split(",")[0])
         return refusal(host, port, user=self.user, database=self.database)
 
-    def shutting_down(self) -> bool:
-        """Whether new connections are told that the server is going down, or nobody listens."""
+    def shutting_down(self, host: str, port: int) -> bool:
+        """Whether new connections there are told that the server is going down, or are refused.
+
+        A server that does not answer in time says nothing: it may only be busy.
+        """
         try:
-            return self.refusal() == CANNOT_CONNECT_NOW
-        except OSError:
+            found = refusal(host, port, user=self.user, database=self.database)
+        except (ConnectionRefusedError, FileNotFoundError):  # the latter: a Unix socket that went
             return True
+        except OSError:
+            return False
+        return found == CANNOT_CONNECT_NOW
 
     @contextmanager
     def errors(self, doing: str) -> Iterator[None]:
@@ -180,9 +188,9 @@ class Server:
             raise self.translate(exc, doing) from exc
 
     def translate(self, exc: psycopg.Error, doing: str) -> CdcError:
-        """An error of an open connection in our words, without DETAIL."""
+        """An error of an open connection in our words, without DETAIL and without values."""
         state = exc.sqlstate
-        said = exc.diag.message_primary or self._clean(str(exc)).split("\n", 1)[0]
+        said = self._said(exc)
         message = f"{doing}: {said}" + (f" (SQLSTATE {state})" if state else "")
         if state is None and (
             isinstance(exc, psycopg.OperationalError) or type(exc) is psycopg.DatabaseError
@@ -191,9 +199,17 @@ class Server:
         if state is not None and _RETRY.fullmatch(state):
             return Unreachable(f"{self.where}: {message}")
         if state in _GONE:
-            cure = f"{_GONE[state]}; take a new snapshot once it is back"
+            cure = f"{_GONE[state]}; if that stays so: cdc-daemon snapshot start"
             return PreflightRefusal([Problem(what=message, where=self.where, cure=cure)])
         if state is not None and _DENIED.fullmatch(state):
             cure = f"grant {self.user or 'the user'} what is missing"
             return ConfigurationError([Problem(what=message, where=self.where, cure=cure)])
         return Stop(f"{self.where}: {message}")
+
+    def _said(self, exc: psycopg.Error) -> str:
+        """What the server or libpq said, where that never quotes a row; else the error's name."""
+        if exc.sqlstate is None:
+            return self._clean(str(exc)).split("\n", 1)[0]
+        if _SPEAKABLE.fullmatch(exc.sqlstate) and exc.diag.message_primary:
+            return self._clean(exc.diag.message_primary)
+        return re.sub(r"\B([A-Z])", r" \1", type(exc).__name__).lower()

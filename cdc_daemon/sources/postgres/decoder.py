@@ -82,12 +82,19 @@ class Decoder:
         self._committed = 0  # ordinal after the last committed change
         self._committed_size = 0
         self.server_end = 0  # how far the server's log was read without anything for us
-        self.reply_requests = 0  # keepalives since the last transaction that asked for a reply
+        self.messages = 0  # how many were read; keepalives are among them
+        self.keepalives = 0
+        self.reply_requests = 0  # keepalives that asked for a reply
 
     @property
     def quiet(self) -> bool:
         """Whether nothing is held back: no open transaction, no change that was not taken."""
         return not self._begin and not self._begins and not self.waiting
+
+    @property
+    def data(self) -> int:
+        """Messages read that were no keepalives."""
+        return self.messages - self.keepalives
 
     @property
     def full(self) -> bool:
@@ -114,8 +121,8 @@ class Decoder:
         """
         pending, key, start, size = self._pending, self._key, self._start, self._size
         shapes, limit = self._shapes, self._piece_bytes
-        found = 1
-        for _ in range(max(1, self._piece_rows - self.waiting)):
+        found, turn = 1, 0
+        for turn in range(max(1, self._piece_rows - self.waiting)):  # noqa: B007 - used behind it
             found, view = get(1)
             if found <= 0:
                 break
@@ -151,6 +158,7 @@ class Decoder:
                 pending, key, start, size = self._pending, self._key, self._start, self._size
                 shapes = self._shapes
         self._pending, self._key, self._start, self._size = pending, key, start, size
+        self.messages += turn + (found > 0)
         return found
 
     def _dispatch(self, message: bytes) -> None:
@@ -159,6 +167,7 @@ class Decoder:
             if message[0] == _KEEPALIVE:
                 end, reply = parse_keepalive(message)
                 self.server_end = max(self.server_end, end)
+                self.keepalives += 1
                 self.reply_requests += reply
             elif message[0] == _DATA:
                 self._other(message, chr(message[HEADER]))

@@ -21,7 +21,7 @@ EPOCH: Final = 946_684_800_000_000  # 2000-01-01, where the protocol's clock beg
 _BEGIN = struct.Struct(">Qqi")  # position of the commit record, commit time, xid
 _COMMIT = struct.Struct(">BQQq")  # flags, commit record, its end, commit time
 _KEEPALIVE = struct.Struct(">QqB")  # end of the log, clock, whether a reply is wanted
-_FEEDBACK = struct.Struct(">cQQQqB")  # 'r', written, flushed, applied, clock, whether to reply
+_FEEDBACK = struct.Struct(">cQQQq?")  # 'r', written, flushed, applied, clock, whether to reply
 
 
 def parse_begin(first: int, message: bytes) -> Begin:
@@ -42,9 +42,12 @@ def parse_keepalive(message: bytes) -> tuple[int, bool]:
     return end, bool(reply)
 
 
-def feedback(*, written: int, flushed: int, now: int) -> bytes:
-    """A standby status update; ``now`` in µs since 1970. It never asks for a reply."""
-    return _FEEDBACK.pack(b"r", written, flushed, flushed, now - EPOCH, 0)
+def feedback(*, written: int, flushed: int, now: int, ask: bool = False) -> bytes:
+    """A standby status update; ``now`` in µs since 1970. ``ask``: the server is to answer at once.
+
+    It answers with a keepalive, which itself asks for nothing.
+    """
+    return _FEEDBACK.pack(b"r", written, flushed, flushed, now - EPOCH, ask)
 
 
 def parse_type(message: bytes) -> tuple[int, str]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from cdc_daemon.model.errors import ConfigurationError, Problem
+from cdc_daemon.model.ports import SlotState
 from cdc_daemon.model.position import Checkpoint, Phase, SourceIdentity
 from cdc_daemon.sources.postgres.catalog import read_tables
 from cdc_daemon.sources.postgres.connection import Connection, Server
@@ -25,6 +26,15 @@ _SLOT: Final = """
 SELECT plugin::text, slot_type, database::text, temporary, active_pid, wal_status,
        confirmed_flush_lsn::text, COALESCE(pg_catalog.to_jsonb(s) ->> 'invalidation_reason', '')
 FROM pg_catalog.pg_replication_slots s WHERE slot_name = %s
+"""
+_STATE: Final = """
+SELECT s.active, COALESCE(s.wal_status, 'lost'),
+       pg_catalog.pg_wal_lsn_diff(log.position, s.restart_lsn)::bigint, s.safe_wal_size,
+       pg_catalog.pg_wal_lsn_diff(log.position, %s::pg_lsn)::bigint
+FROM pg_catalog.pg_replication_slots s,
+     (SELECT CASE WHEN pg_catalog.pg_is_in_recovery() THEN pg_catalog.pg_last_wal_replay_lsn()
+                  ELSE pg_catalog.pg_current_wal_lsn() END AS position) log
+WHERE s.slot_name = %s
 """
 
 
@@ -66,7 +76,7 @@ def check(
     slot = read_slot(connection, asked.slot)
     problems += table_problems(server.where, connection, asked)
     if slot is not None:
-        problems += _slot_problems(server, asked, slot)
+        problems += _slot_problems(server, asked, slot, replaced=_is_replaced(asked, checkpoint))
     if checkpoint is None:
         return problems
     problems += _identity_problems(server, connection, asked, checkpoint, system)
@@ -78,7 +88,18 @@ def recheck(
     server: Server, connection: Connection, asked: Asked, identity: SourceIdentity
 ) -> list[Problem]:
     """Whether the publication has changed since ``identity`` was taken."""
-    return _publication_problems(server, connection, asked, identity)
+    return _publication_problems(server, asked, identity, _fingerprint(connection, asked))
+
+
+def compare_identities(
+    server: Server, asked: Asked, then: SourceIdentity, now: SourceIdentity
+) -> list[Problem]:
+    """Whether ``now`` may take the place of ``then``: only timeline and vanished tables differ."""
+    if (then.system, then.database) != (now.system, now.database):
+        what = "another server or database answers than the checkpoint belongs to"
+        cure = f"correct the connection, or {_RESNAPSHOT}"
+        return [Problem(what=what, where=server.where, cure=cure)]
+    return _publication_problems(server, asked, then, now.publication)
 
 
 def identify(server: Server, connection: Connection, asked: Asked) -> SourceIdentity:
@@ -131,6 +152,42 @@ def read_slot(connection: Connection, name: str) -> Slot | None:
     )
 
 
+def slot_state(connection: Connection, name: str, position: str) -> SlotState | None:
+    """What the slot keeps, and how far the server's log is past that position."""
+    row = connection.execute(_STATE, (position, name)).fetchone()
+    if row is None:
+        return None
+    active, status, retained, safe, behind = row
+    return SlotState(
+        active=active,
+        status=status,
+        retained_bytes=retained,
+        safe_bytes=safe,
+        behind_bytes=None if behind is None else max(0, behind),
+    )
+
+
+def check_opened(server: Server, connection: Connection, asked: Asked, after: str) -> list[Problem]:
+    """Whether a stream that was just opened begins after that position, or silently further on.
+
+    From then on nobody else can move the slot, and we have not yet confirmed anything.
+    """
+    slot = read_slot(connection, asked.slot)
+    return [] if slot is None else _advanced(server, asked, slot, parse_lsn(after))
+
+
+def _advanced(server: Server, asked: Asked, slot: Slot, position: int) -> list[Problem]:
+    """A slot that somebody has moved past the checkpoint."""
+    if slot.confirmed <= position:
+        return []
+    what = (
+        f"the slot was advanced to {format_lsn(slot.confirmed)}, past the checkpoint at "
+        f"{format_lsn(position)}: the changes between are lost"
+    )
+    where = f"{server.where}, slot {asked.slot}"
+    return [Problem(what=what, where=where, cure=_RESNAPSHOT)]
+
+
 def _fingerprint(connection: Connection, asked: Asked) -> str:
     facts = read_tables(connection, asked.tables)
     publication = read_publication(connection, asked.publication)
@@ -158,7 +215,16 @@ def _server_problems(server: Server, connection: Connection) -> list[Problem]:
     return problems
 
 
-def _slot_problems(server: Server, asked: Asked, slot: Slot) -> list[Problem]:
+def _is_replaced(asked: Asked, checkpoint: Checkpoint | None) -> bool:
+    """Whether the copy that comes next drops the slot and creates it anew."""
+    return (
+        checkpoint is not None
+        and checkpoint.phase is Phase.SNAPSHOTTING
+        and checkpoint.slot == asked.slot
+    )
+
+
+def _slot_problems(server: Server, asked: Asked, slot: Slot, *, replaced: bool) -> list[Problem]:
     """A slot of that name that is not ours to use, or of no use any more."""
     where = f"{server.where}, slot {asked.slot}"
     other = "choose another slot name"
@@ -171,10 +237,10 @@ def _slot_problems(server: Server, asked: Asked, slot: Slot) -> list[Problem]:
         problems.append(Problem(what=what, where=where, cure=other))
     elif slot.temporary:
         problems.append(Problem(what="it is temporary", where=where, cure=other))
-    elif slot.wal_status == "lost" or slot.invalidation:
+    elif not replaced and (slot.wal_status == "lost" or slot.invalidation):
         reason = f" ({slot.invalidation})" if slot.invalidation else ""
         what = f"the server has removed the log that it needs{reason}: changes are lost"
-        cure = f"raise max_slot_wal_keep_size, drop the slot, and {_RESNAPSHOT}"
+        cure = f"raise max_slot_wal_keep_size, and {_RESNAPSHOT}"
         problems.append(Problem(what=what, where=where, cure=cure))
     return problems
 
@@ -198,7 +264,7 @@ def _identity_problems(
         cure = f"correct the connection, or {_RESNAPSHOT}"
         return [Problem(what=what, where=server.where, cure=cure)]
     return _timeline_problems(server, checkpoint, identity, system) + _publication_problems(
-        server, connection, asked, identity
+        server, asked, identity, _fingerprint(connection, asked)
     )
 
 
@@ -220,10 +286,9 @@ def _timeline_problems(
 
 
 def _publication_problems(
-    server: Server, connection: Connection, asked: Asked, identity: SourceIdentity
+    server: Server, asked: Asked, identity: SourceIdentity, now: str
 ) -> list[Problem]:
     """The publication, or a table's place in it, is not what it was: a gap without a trace."""
-    now = _fingerprint(connection, asked)
     difference = compare(identity.publication, now, asked.tables)
     where = f"{server.where}, publication {asked.publication}"
     problems = []
@@ -248,8 +313,7 @@ def _position_problems(
     """Slot and checkpoint against each other."""
     where = f"{server.where}, slot {asked.slot}"
     if checkpoint.phase is not Phase.STREAMING:
-        ours = checkpoint.phase is Phase.SNAPSHOTTING and checkpoint.slot == asked.slot
-        if slot is None or ours:
+        if slot is None or _is_replaced(asked, checkpoint):
             return []
         what = "the slot exists, but no checkpoint belongs to it"
         cure = f"if nobody else uses it: SELECT pg_drop_replication_slot('{asked.slot}')"
@@ -260,12 +324,9 @@ def _position_problems(
     if checkpoint.position is None:
         return [Problem(what="the checkpoint has no position", where=where, cure=_RESNAPSHOT)]
     position = parse_lsn(checkpoint.position)
-    if slot.confirmed > position and slot.active_pid is None:  # in use: by now it may be further
-        what = (
-            f"the slot was advanced to {format_lsn(slot.confirmed)}, past the checkpoint at "
-            f"{checkpoint.position}: the changes between are lost"
-        )
-        return [Problem(what=what, where=where, cure=_RESNAPSHOT)]
+    problems = _advanced(server, asked, slot, position)
+    if problems and slot.active_pid is None:  # in use: who opens it looks again when it is his
+        return problems
     if position > system.position:
         what = (
             f"the checkpoint at {checkpoint.position} is ahead of the server's log, which ends at "

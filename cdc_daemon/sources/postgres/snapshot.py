@@ -24,6 +24,7 @@ from cdc_daemon.sources.postgres.copytext import parse_rows
 from cdc_daemon.sources.postgres.lsn import parse_lsn
 
 SLOT_TIMEOUT: Final = 60.0  # seconds that creating a slot may wait for running transactions
+DROP_TIMEOUT: Final = 10.0  # seconds that dropping a slot may wait for its reader to end
 _ACTIVE: Final = psycopg.pq.TransactionStatus.ACTIVE
 _BLOCKERS: Final = """
 SELECT pid, usename::text, application_name,
@@ -200,7 +201,22 @@ def _make_room(server: Server, walsender: Connection, slot: str, *, replace: boo
             what = f"slot {slot} exists, but no checkpoint belongs to it"
             raise PreflightRefusal([Problem(what=what, where=server.where, cure=cure)])
         if found:
-            walsender.execute(sql.SQL("DROP_REPLICATION_SLOT {}").format(sql.Identifier(slot)))
+            _drop_slot(walsender, slot)
+
+
+def _drop_slot(walsender: Connection, slot: str) -> None:
+    """Drop it, once whoever read from it has ended: our own walsender may take a moment."""
+    command = sql.SQL("DROP_REPLICATION_SLOT {}").format(sql.Identifier(slot))
+    deadline = time.monotonic() + DROP_TIMEOUT
+    while True:
+        try:
+            walsender.execute(command)
+        except psycopg.errors.ObjectInUse:
+            if time.monotonic() > deadline:
+                raise
+        else:
+            return
+        time.sleep(0.1)
 
 
 def _create_slot(

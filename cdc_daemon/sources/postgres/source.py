@@ -13,8 +13,8 @@ from contextlib import contextmanager, suppress
 
 from cdc_daemon.model.changes import Relation, Row
 from cdc_daemon.model.effects import Key
-from cdc_daemon.model.errors import ConfigurationError, Problem
-from cdc_daemon.model.ports import Table
+from cdc_daemon.model.errors import ConfigurationError, PreflightRefusal, Problem
+from cdc_daemon.model.ports import SlotState, Table
 from cdc_daemon.model.position import Checkpoint, SourceIdentity
 from cdc_daemon.sources.postgres import catalog, preflight, requirements
 from cdc_daemon.sources.postgres.connection import Connection, Server
@@ -72,9 +72,18 @@ class PostgresSource:
         with self._server.errors("checking the publication"):
             return preflight.recheck(self._server, self._sql(), self._asked(), identity)
 
+    def slot_state(self, position: str) -> SlotState | None:
+        """What the server keeps for the slot, and how far its log is past that position."""
+        with self._server.errors("looking at the slot"):
+            return preflight.slot_state(self._sql(), self.slot, position)
+
     def identify(self) -> SourceIdentity:
         with self._server.errors("identifying the source"):
             return preflight.identify(self._server, self._sql(), self._asked())
+
+    def compare(self, then: SourceIdentity, now: SourceIdentity) -> list[Problem]:
+        """What happened between two identities that would lose changes; asks nobody."""
+        return preflight.compare_identities(self._server, self._asked(), then, now)
 
     def relations(self) -> list[Relation]:
         """The mapped tables as they are now; ConfigurationError for what is not there."""
@@ -133,7 +142,7 @@ class PostgresSource:
             piece_bytes=self._piece_bytes,
             max_value_bytes=self._max_value_bytes,
         )
-        return PostgresStream(
+        stream = PostgresStream(
             self._server,
             decoder,
             slot=self.slot,
@@ -141,6 +150,18 @@ class PostgresSource:
             after=after,
             feedback_interval=self._feedback_interval,
         )
+        try:
+            self._check_opened(after)
+        except BaseException:
+            stream.close()
+            raise
+        return stream
+
+    def _check_opened(self, after: str) -> None:
+        with self._server.errors("checking the slot"):
+            problems = preflight.check_opened(self._server, self._sql(), self._asked(), after)
+        if problems:
+            raise PreflightRefusal(problems)
 
     def reread(self, relation: Relation, keys: Sequence[Key]) -> dict[Key, Row]:
         facts = self._facts.get((relation.schema, relation.table))

@@ -28,6 +28,7 @@ from cdc_daemon.sources.postgres.lsn import format_lsn, parse_lsn
 from cdc_daemon.sources.postgres.messages import feedback
 
 _SOONEST: Final = 0.1  # seconds between two feedbacks, however often the server asks
+_ASK: Final = 5.0  # seconds of silence after which the server is asked for a word
 _IDLE: Final = 1.0  # seconds between two idle positions that nobody asked for
 _LINGER: Final = 0.001  # seconds that a busy stream is given to send more
 _PATIENCE: Final = 0.02  # seconds after which what is complete is handed over in any case
@@ -57,16 +58,22 @@ class PostgresStream:
         self._handed_over = self._acknowledged
         self._lock = threading.Lock()
         self._skipped = False  # the server said that it skips a publication
-        self._flushed = 0  # the position in the last feedback
+        self._flushed = self._acknowledged  # the position in the last feedback
         self._last_feedback = self._next_idle = self._last_probe = 0.0
-        self._requests = 0  # reply requests seen so far without data in between
-        self._storm = 0
+        self._asked_at = time.monotonic()  # when the server was last asked, or last said anything
+        self._heard = 0
+        self._requests = 0  # reply requests seen so far
+        self._data = 0  # other messages seen so far
+        self._storm = 0  # reply requests in a row without data in between
         self._last_request = 0.0
-        self._reply_due = False
+        self._reply_due = False  # feedback is asked for
+        self._urgent = False  # the server waits for us: the next position is to be saved at once
         self._asked = False  # whether a silent TLS connection was just asked
         self._unread_since = time.monotonic()
         self._connection = self._open(slot, after)
         self._pgconn = self._connection.pgconn
+        info = self._connection.info
+        self._address = (info.hostaddr or info.host, info.port)
         self._poll = select.poll()
         self._poll.register(self._pgconn.socket, select.POLLIN)
 
@@ -97,6 +104,11 @@ class PostgresStream:
             self._skipped = True
 
     # --- reading ------------------------------------------------------------------------------
+
+    @property
+    def heard(self) -> int:
+        """Messages read so far; a silent server is asked for one every few seconds."""
+        return self._decoder.messages
 
     def read(self, timeout: float) -> Batch | None:
         """What is complete, or a piece of a large transaction, or an idle position, or None.
@@ -138,6 +150,8 @@ class PostgresStream:
         except psycopg.Error as exc:
             raise self._server.translate(exc, "reading the log") from exc
         self._unread_since = time.monotonic()
+        if self._heard != self._decoder.messages:
+            self._heard, self._asked_at = self._decoder.messages, self._unread_since
         if self._skipped:
             raise self._publication_skipped()
         self._watch_requests()
@@ -174,7 +188,7 @@ class PostgresStream:
     def _hand_over(self, batch: Batch) -> Batch:
         if batch.position is not None:
             self._handed_over = max(self._handed_over, parse_lsn(batch.position))
-            batch.urgent = self._reply_due
+            batch.urgent, self._urgent = self._urgent, False
         return batch
 
     def _idle_batch(self) -> Batch | None:
@@ -186,7 +200,7 @@ class PostgresStream:
         if end <= self._handed_over:
             return None
         now = time.monotonic()
-        if not self._reply_due and now < self._next_idle:
+        if not self._urgent and now < self._next_idle:
             return None
         self._next_idle = now + _IDLE
         return Batch(position=format_lsn(end))
@@ -222,35 +236,39 @@ class PostgresStream:
     def _send_feedback(self, now: float) -> None:
         flushed = self._acknowledged
         written = max(flushed, self._decoder.server_end)
-        message = feedback(written=written, flushed=flushed, now=time.time_ns() // 1000)
+        ask = now - self._asked_at >= _ASK
+        message = feedback(written=written, flushed=flushed, now=time.time_ns() // 1000, ask=ask)
         try:
             self._pgconn.put_copy_data(message)
             self._pgconn.flush()
         except psycopg.Error as exc:
             raise self._server.translate(exc, "sending feedback") from exc
         self._last_feedback, self._flushed, self._reply_due = now, flushed, False
+        if ask:
+            self._asked_at = now
 
     def _watch_requests(self) -> None:
         """Note reply requests; many in a row at one position are how a shutdown looks."""
-        requests = self._decoder.reply_requests
+        requests, data = self._decoder.reply_requests, self._decoder.data
+        if data != self._data:
+            self._data, self._storm = data, 0
         if requests > self._requests:
             now = time.monotonic()
             self._storm = self._storm + 1 if now - self._last_request < 1.0 else 1
             self._last_request = now
-            self._reply_due = True
-        elif requests < self._requests:
-            self._storm = 0
+            self._reply_due = self._urgent = True
         self._requests = requests
 
     def _leave_if_shutting_down(self) -> None:
         """A server that shuts down waits until we confirm all or are gone: be gone."""
-        if self._server.shutting_down():
+        if self._server.shutting_down(*self._address):
             self.close()
             raise Unreachable(f"{self._server.where}: the server is shutting down")
 
     def close(self) -> None:
         """Tell the server what was acknowledged and end the connection; never raises."""
         with suppress(Exception):
-            self._send_feedback(time.monotonic())
+            if self._acknowledged > self._flushed:
+                self._send_feedback(time.monotonic())
         with suppress(Exception):
             self._connection.close()

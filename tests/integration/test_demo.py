@@ -1,0 +1,44 @@
+"""The demo leaves nothing behind, whatever ends it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from cdc_daemon.demo.processes import children, die_with, lives
+from tests.support.cli import COMMAND
+from tests.support.waiting import until
+
+
+def offspring(pid: int) -> list[int]:
+    found = children(pid)
+    return found + [grandchild for child in found for grandchild in offspring(child)]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
+def test_a_signal_ends_servers_and_daemon_too(tmp_path: Path, number: signal.Signals) -> None:
+    log = tmp_path / "log"
+    with log.open("wb") as out:
+        demo = subprocess.Popen(
+            [*COMMAND, "demo", "--seconds", "300"],
+            stdout=out,
+            stderr=out,
+            env={**os.environ, "TMPDIR": str(tmp_path), "NO_COLOR": "1"},
+            start_new_session=True,
+            preexec_fn=die_with(os.getpid()),  # noqa: PLW1509 - one libc call, see there
+        )
+
+    def started() -> bool:
+        assert demo.poll() is None, log.read_text()
+        return "Starting the daemon" in log.read_text() and len(children(demo.pid)) == 4
+
+    until(started, seconds=60, what="three servers and the daemon run")
+    running = offspring(demo.pid)
+    demo.send_signal(number)
+    code = demo.wait(60)
+    assert code == (-signal.SIGKILL if number is signal.SIGKILL else 130), log.read_text()
+    until(lambda: not any(map(lives, running)), seconds=60, what="everything has ended")
