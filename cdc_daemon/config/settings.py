@@ -35,7 +35,7 @@ class SettingsConfig(Model):
         description="How long an open unit of work may take to end after TERM.",
     )
     batch_rows: int = Field(
-        default=10_000, ge=1, le=1_000_000, description="Changes that are applied together at most."
+        default=20_000, ge=1, le=1_000_000, description="Changes that are applied together at most."
     )
     batch_bytes: int = Field(
         default=8 * MIB,

@@ -22,7 +22,7 @@ from cdc_daemon.sources.postgres.messages import (
     HEADER,
     KEY_END,
     malformed,
-    parse_begin,
+    parse_begins,
     parse_commit,
     parse_keepalive,
     parse_relation,
@@ -303,7 +303,7 @@ class Decoder:
         runs, self._runs = _cut(self._runs, self._committed)
         batch = Batch(
             runs=runs,
-            begins=[parse_begin(first, message) for first, message in self._begins],
+            begins=parse_begins(self._begins),
             position=format_lsn(end),
             commit_time=time,
             transactions=len(self._begins),
@@ -320,7 +320,7 @@ class Decoder:
         self._decode()
         batch = Batch(
             runs=self._runs,
-            begins=[parse_begin(self._first, self._begin)],
+            begins=parse_begins([(self._first, self._begin)]),
             changes=self._start - self._base,
             size=self._size,
         )

@@ -8,6 +8,7 @@ whole CopyData message.
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 from typing import Final
 
 from cdc_daemon.model.changes import Begin
@@ -18,16 +19,19 @@ from cdc_daemon.sources.postgres.types import Types
 HEADER: Final = 25  # XLogData: 'w', first and last position, send time
 KEY_END: Final = HEADER + 8  # of a row: kind, relation oid, tuple tag, number of columns
 EPOCH: Final = 946_684_800_000_000  # 2000-01-01, where the protocol's clock begins, µs since 1970
-_BEGIN = struct.Struct(">Qqi")  # position of the commit record, commit time, xid
+_BEGINS = struct.Struct(f">{HEADER + 1}xQq4x")  # position of the commit record, commit time
 _COMMIT = struct.Struct(">BQQq")  # flags, commit record, its end, commit time
 _KEEPALIVE = struct.Struct(">QqB")  # end of the log, clock, whether a reply is wanted
 _FEEDBACK = struct.Struct(">cQQQq?")  # 'r', written, flushed, applied, clock, whether to reply
 
 
-def parse_begin(first: int, message: bytes) -> Begin:
-    """A transaction whose first change has that ordinal: commit record's position and time."""
-    mark, time, _ = _BEGIN.unpack_from(message, HEADER + 1)
-    return first, mark, time + EPOCH
+def parse_begins(found: Sequence[tuple[int, bytes]]) -> list[Begin]:
+    """Transactions by the ordinal of their first change and their Begin message, which is of the
+    right length: with the commit record's position and time."""
+    parsed = _BEGINS.iter_unpack(b"".join([message for _, message in found]))
+    return [
+        (first, mark, time + EPOCH) for (first, _), (mark, time) in zip(found, parsed, strict=True)
+    ]
 
 
 def parse_commit(message: bytes) -> tuple[int, int]:

@@ -4,14 +4,8 @@ A *shape* is one layout that row messages of a relation can have: an insert, an 
 key-only or with full old tuple, a delete with key-only or full old tuple. All messages of a shape
 begin with the same eight bytes (kind, relation oid, tuple tag, number of columns), its ``key``.
 
-Two decoders do the work and a third one explains:
-
-* whole groups of messages without NULL go through one regular expression. That is exact: the text
-  format holds no zero byte, so ``t 00 00`` occurs only where a value's length begins, and a group
-  that holds anything else than text values matches too few times;
-* the others go through straight-line code, made by ``compile`` for the columns that are wanted;
-* a message that neither can read, or that is long, goes through :func:`read_strictly`, which knows
-  where it went wrong.
+Generated code does the work (``rowcode.py``); a message that it cannot read, or that is long, goes
+through :func:`read_strictly`, which knows where it went wrong.
 
 Protocol: "Logical Replication Message Formats" of the PostgreSQL documentation (Insert, Update,
 Delete, TupleData), version 1, text values. Messages carry the 25-byte XLogData header in front.
@@ -19,19 +13,14 @@ Delete, TupleData), version 1, text values. Messages carry the 25-byte XLogData 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any
 
 from cdc_daemon.model.changes import UNCHANGED, Operation, Relation, Row, Run, Value
 from cdc_daemon.model.errors import DecodeError, Stop
 from cdc_daemon.sources.postgres.messages import HEADER, KEY_END
-from cdc_daemon.sources.postgres.rowcode import SHORT, compile_each
-
-_GROUP: Final = 4  # from so many messages on, the regular expression pays
-_NARROW: Final = 255  # up to so many columns, the column count holds the zero that ends a value
-_PATIENCE: Final = 63  # groups that are not tried after the expression has failed again and again
+from cdc_daemon.sources.postgres.rowcode import compile_rows
 
 Decoded = tuple[list[Row], list[Row], list[int]]
 """New rows, old rows (either may be empty), and the indexes of new rows that hold UNCHANGED."""
@@ -57,16 +46,10 @@ class Shape:
     max_value_bytes: int
     key: bytes = b""
     pending: list[bytes] = field(default_factory=list)  # collected, not decoded yet
-    _each: Callable[[list[bytes]], Decoded] | None = None  # compiled when first needed
-    _all: Callable[[list[bytes]], Decoded | None] | None = None
-    _groups: bool = True  # whether one expression can read a group of these
-    _misses: int = 0
-    _rest: int = 0
+    _rows: Callable[[list[bytes]], Decoded] | None = None  # compiled when first needed
 
     def __post_init__(self) -> None:
         self.key = self._kind + self.oid + (self.old or b"N") + self._count
-        some = bool(self.wanted if self.new else self.old_columns)
-        self._groups = some and self.width <= _NARROW and self.max_value_bytes >= SHORT
 
     @property
     def _kind(self) -> bytes:
@@ -85,33 +68,21 @@ class Shape:
         return self.identity if self.old == b"K" else self.wanted
 
     @property
-    def fills(self) -> bool:
-        """Whether a value that the new tuple leaves out stands in the old one."""
-        return self.old == b"O" and self.new
+    def filled(self) -> frozenset[int]:
+        """The positions whose value stands in the old tuple where the new one leaves it out."""
+        if not self.new or not self.old:
+            return frozenset()
+        return frozenset(range(self.width) if self.old == b"O" else self.identity)
 
     def decode(self, messages: list[bytes]) -> Decoded:
         """Rows of messages that all begin with ``key``. Raises DecodeError, or Stop for a value
         longer than ``max_value_bytes``."""
-        if self._groups and len(messages) >= _GROUP and (found := self._together(messages)):
-            return found
-        if self._each is None:
-            self._each = compile_each(self, self._append)
+        if self._rows is None:
+            self._rows = compile_rows(self, self._append)
         try:
-            return self._each(messages)
+            return self._rows(messages)
         except IndexError:
             return self._strictly(messages)
-
-    def _together(self, messages: list[bytes]) -> Decoded | None:
-        """The rows of a group of text values only; where that fails often, it is seldom tried."""
-        if self._rest:
-            self._rest -= 1
-            return None
-        if self._all is None:
-            self._all = _compile_all(self)
-        found = self._all(messages)
-        self._misses = 0 if found else min(2 * self._misses + 1, _PATIENCE)
-        self._rest = self._misses
-        return found
 
     def decode_pending(self) -> Decoded:
         """Decode what was collected."""
@@ -167,8 +138,9 @@ def append_strictly(shape: Shape, message: bytes, decoded: Decoded) -> None:
                 raise DecodeError("new tuple expected", kind=kind, offset=offset)
             offset += 3
         new, offset = read_strictly(message, offset, shape.width, kind)
-        if shape.fills:
-            new = [old[i] if value is UNCHANGED else value for i, value in enumerate(new)]
+        if shape.filled:
+            known = shape.filled
+            new = [old[i] if v is UNCHANGED and i in known else v for i, v in enumerate(new)]
         row = tuple([new[i] for i in shape.wanted])
         if UNCHANGED in row:
             partial.append(len(news))
@@ -217,56 +189,3 @@ def _check_sizes(shape: Shape, rows: Sequence[Row]) -> None:
                     f"max_value_bytes ({shape.max_value_bytes})",
                     hint="raise max_value_bytes or leave the column out of the mapping",
                 )
-
-
-# --- a whole group at once: one regular expression ---------------------------------------------
-
-_TEXT = rb"t\0\0..([^\0]*)"
-_SKIPPED = rb"t\0\0..[^\0]*"
-_END = b"\0"  # between the messages of a group, so that a value cannot run into the next
-
-
-def _compile_all(shape: Shape) -> Callable[[list[bytes]], Decoded | None]:
-    """One expression over a joined group; None when the group is not made of text values only.
-
-    The last value of each message is measured against its length, which finds cut messages.
-    """
-    old, new = shape.old_columns, shape.wanted if shape.new else ()
-    tuples = []
-    if shape.old == b"K":
-        tuples.append(_pattern(shape.width, old, nulls=True, last=False))
-    elif shape.old:
-        tuples.append(_pattern(shape.width, old, nulls=False, last=not shape.new))
-    if shape.new:
-        tuples.append(_pattern(shape.width, new, nulls=False, last=True))
-    between = re.escape(b"N" + shape.width.to_bytes(2, "big"))
-    pattern = rb"(?s)w.{24}" + re.escape(shape.key) + between.join(tuples) + _END
-    findall: Callable[[bytes], list[tuple[bytes, ...]]] = re.compile(pattern).findall
-    groups = pattern.count(b"([^")
-    split, end = len(old), len(old) + len(new)
-    tail = 0 if shape.new or shape.old == b"O" else shape.width - 1 - max(old)
-
-    def decode(messages: list[bytes]) -> Decoded | None:
-        found = findall(_END.join(messages) + _END)
-        if len(found) != len(messages):
-            return None
-        if groups == 1:
-            found = list(zip(found, strict=True))  # type: ignore[arg-type]
-        for message, row in zip(messages, found, strict=True):
-            length = len(row[-1])
-            if message[-1 - length - tail] != length & 255:
-                return None
-        if not old and groups == end:
-            return found, [], []  # type: ignore[return-value]
-        news = [row[split:end] for row in found] if new else []
-        olds = [row[:split] for row in found] if old else []
-        return news, olds, []  # type: ignore[return-value]
-
-    return decode
-
-
-def _pattern(width: int, taken: Sequence[int], *, nulls: bool, last: bool) -> bytes:
-    """The columns of one tuple; ``nulls``: those not taken are NULL; ``last``: capture the last."""
-    captured = {*taken, width - 1} if last else set(taken)
-    other = b"n" if nulls else _SKIPPED
-    return b"".join(_TEXT if i in captured else other for i in range(width))
