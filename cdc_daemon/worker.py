@@ -57,6 +57,7 @@ SUPERVISORS: Mapping[str, object] = {
 
 ORPHAN_GRACE = 5.0  # seconds beyond the drain time before a worker ends itself
 GARBAGE = 200_000  # containers made and not freed between two searches for cycles
+SWITCH = 0.0005  # seconds that one of two busy threads waits for the other
 RECHECK = 10.0  # seconds between looks at the publication
 
 
@@ -341,7 +342,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     reporter.start()
     try:
-        _collect_seldom()
+        _share_the_interpreter()
         return Worker(configuration, given.pipeline, meter, stopping).run()
     finally:
         reporting.set()
@@ -349,10 +350,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         reporter.join(5.0)
 
 
-def _collect_seldom() -> None:
-    """Rows are tuples without cycles: looking for some among them cost a third of decoding."""
+def _share_the_interpreter() -> None:
+    """Rows are tuples without cycles: looking for some among them cost a third of decoding. And the
+    applier, which keeps the control database busy, must not wait long for a reader that decodes."""
     gc.freeze()
     gc.set_threshold(GARBAGE)
+    sys.setswitchinterval(SWITCH)
 
 
 def _listen(stopping: Stopping, meter: Meter) -> None:

@@ -2,7 +2,8 @@
 
 The reader owns the stream: it reads, and while the queue is full it keeps the connection alive. The
 applier takes everything that is there, so a batch grows while the applier is busy and a trickle is
-applied at once: no timer.
+applied at once. Only behind a full piece, when more follows at once, it waits for a batch worth its
+unit of work: with a backlog, large units cost less and nobody waits for the first row.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from cdc_daemon.model.errors import Retryable
 from cdc_daemon.model.ports import Stream
 
 READ_TIMEOUT = 0.5  # seconds until the reader looks whether it shall stop
+GATHER_TIMEOUT = 0.2  # seconds that a busy log is given to fill a batch
 OFFER_TIMEOUT = 0.5  # seconds between keep-alives while the queue is full
 
 
@@ -80,10 +82,19 @@ class Reader:
                     raise self._failure
                 return None
             batch = self._pop()
-            while self._queue and self._fits(batch, self._queue[0]):
+            deadline = time.monotonic() + GATHER_TIMEOUT
+            while self._follows(batch, deadline) and self._fits(batch, self._queue[0]):
                 batch.append(self._pop())
             self._changed.notify_all()
             return batch
+
+    def _follows(self, batch: Batch, deadline: float) -> bool:
+        """Whether something stands in the queue; behind a full piece it is waited for."""
+        if batch.busy and not self._queue and batch.changes < self._limits.batch_changes:
+            self._changed.notify_all()
+            left = deadline - time.monotonic()
+            self._changed.wait_for(lambda: self._queue or self._failure or self._stopping, left)
+        return bool(self._queue)
 
     def _pop(self) -> Batch:
         batch = self._queue.popleft()

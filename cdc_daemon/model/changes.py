@@ -154,7 +154,8 @@ class Batch:
     when the batch continues an open transaction, that transaction's entry again.
     ``position``: where to go on after this batch, in the source's own text; None while the last
     transaction is still open. ``transactions`` counts commits with changes, ``changes`` changes of
-    mapped relations. ``urgent``: the source waits for an acknowledgement of ``position``.
+    mapped relations. ``urgent``: the source waits for an acknowledgement of ``position``. ``busy``:
+    it was handed over because it was full, so that more follows at once.
     """
 
     runs: list[Run] = field(default_factory=list)
@@ -165,6 +166,7 @@ class Batch:
     changes: int = 0
     size: int = 0  # bytes of log, for the queue's bound
     urgent: bool = False
+    busy: bool = False
 
     @property
     def complete(self) -> bool:
@@ -187,3 +189,4 @@ class Batch:
         self.changes += later.changes
         self.size += later.size
         self.urgent |= later.urgent
+        self.busy = later.busy

@@ -1,5 +1,6 @@
 """The reader thread: what it attests of the source, and what the applier attests of itself."""
 
+import threading
 from collections import deque
 
 from cdc_daemon.engine.meter import Meter
@@ -51,3 +52,35 @@ def test_an_applier_that_waits_for_work_turns() -> None:
         after = meter.status()
     assert after.turns > before.turns
     assert after.progress == before.progress
+
+
+def piece(first: int, number: int, *, busy: bool) -> Batch:
+    """A batch of so many one-row transactions without their rows."""
+    return Batch(position=f"0/{first + number}", changes=number, transactions=number, busy=busy)
+
+
+def test_behind_a_full_piece_more_is_waited_for() -> None:
+    """Until the batch is full, or something comes that was not full."""
+    stream = FakeStream()
+    with Reader(stream, Limits(batch_changes=20), Meter("erp")) as reader:
+        stream.batches.append(piece(0, 8, busy=True))
+        until(lambda: not stream.batches)
+        threading.Timer(0.05, stream.batches.append, [piece(8, 8, busy=True)]).start()
+        taken = reader.take(5.0)
+        assert taken is not None
+        assert taken.changes == 16
+        stream.batches.extend([piece(16, 8, busy=True), piece(24, 3, busy=False)])
+        until(lambda: not stream.batches)
+        taken = reader.take(5.0)
+        assert taken is not None
+        assert (taken.changes, taken.busy, taken.position) == (11, False, "0/27")
+
+
+def test_nobody_waits_for_more_than_there_is() -> None:
+    """A trickle is applied at once, and a burst that ends with a full piece soon."""
+    stream = FakeStream()
+    with Reader(stream, Limits(), Meter("erp")) as reader:
+        stream.batches.append(piece(0, 8, busy=True))
+        taken = reader.take(5.0)
+        assert taken is not None
+        assert taken.changes == 8

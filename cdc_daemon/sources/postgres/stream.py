@@ -123,6 +123,7 @@ class PostgresStream:
             found = self._pump()
             self.keep_alive()
             if decoder.full and (batch := decoder.take()):
+                batch.busy = True
                 return self._hand_over(batch)
             if found > 0 or self._more():
                 continue
