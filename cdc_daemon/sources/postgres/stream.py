@@ -11,7 +11,10 @@ before it. Protocol: "Streaming Replication Protocol" of the PostgreSQL document
 
 from __future__ import annotations
 
+import fcntl
 import select
+import sys
+import termios
 import threading
 import time
 from contextlib import suppress
@@ -31,6 +34,8 @@ _SOONEST: Final = 0.1  # seconds between two feedbacks, however often the server
 _ASK: Final = 5.0  # seconds of silence after which the server is asked for a word
 _IDLE: Final = 1.0  # seconds between two idle positions that nobody asked for
 _LINGER: Final = 0.001  # seconds that a busy stream is given to send more
+_WORTH: Final = 8192  # bytes in the socket that are worth a read; libpq takes 16 KiB at a time
+_FOUR_BYTES: Final = bytes(4)
 _PATIENCE: Final = 0.02  # seconds after which what is complete is handed over in any case
 _BUSY: Final = 32  # changes in hand from which a stream counts as busy
 _STORM: Final = 12  # reply requests in a row without data that look like a shutdown
@@ -114,28 +119,34 @@ class PostgresStream:
         """What is complete, or a piece of a large transaction, or an idle position, or None.
 
         Returns as soon as something is complete and nothing more comes at once. A busy stream is
-        given a millisecond again and again for that, so that its batches are worth their handling.
+        given a millisecond again and again to send more, before the socket is asked, so that both
+        ends handle many messages at a time and batches are worth their handling.
         """
-        begun = since = time.monotonic()
+        begun = time.monotonic()
         decoder = self._decoder
-        seen = 0
+        busy_since, seen = 0.0, 0
         while True:
             found = self._pump()
             self.keep_alive()
             if decoder.full and (batch := decoder.take()):
                 batch.busy = True
                 return self._hand_over(batch)
-            if found > 0 or self._more():
+            if found > 0:
                 continue
-            waiting = decoder.waiting
-            if waiting >= _BUSY and waiting != seen:
-                since = since if seen else time.monotonic()
-                seen = waiting
-                if time.monotonic() - since < _PATIENCE:
+            growing = decoder.waiting >= _BUSY and decoder.waiting > seen
+            if growing and self._unread() < _WORTH:
+                seen, now = decoder.waiting, time.monotonic()
+                busy_since = busy_since or now
+                if now - busy_since < _PATIENCE:
                     time.sleep(_LINGER)
+                    self._more()
                     continue
+            elif self._more():
+                continue
             if batch := decoder.take() or self._idle_batch():
+                batch.busy = growing
                 return self._hand_over(batch)
+            busy_since = 0.0
             remaining = begun + timeout - time.monotonic()
             if remaining <= 0:
                 return None
@@ -166,6 +177,11 @@ class PostgresStream:
                 return False
         self._consume()
         return True
+
+    def _unread(self) -> int:
+        """Bytes that wait in the socket."""
+        found = fcntl.ioctl(self._pgconn.socket, termios.FIONREAD, _FOUR_BYTES)
+        return int.from_bytes(found, sys.byteorder)
 
     def _consume(self) -> None:
         """Take in what the socket has. Only ever after libpq was drained."""
