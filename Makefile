@@ -16,7 +16,7 @@ $(STAMP): .ci/requirements.lock .ci/make-venv pyproject.toml
 	@PYTHON="$(PYTHON)" .ci/make-venv
 	@touch $@
 
-demo: venv ## two private databases, the real daemon, a workload, and the proof (DEMO_ARGS="--seconds 30")
+demo: venv ## private servers, the real daemon, a workload, and the proof (DEMO_ARGS="--seconds 30")
 	@$(BIN)/cdc-daemon demo $(DEMO_ARGS)
 
 servers: ## PostgreSQL 15 from Debian, for the tests that need an older server

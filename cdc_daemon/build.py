@@ -182,6 +182,8 @@ def _assemble(
             rank=rank,
             linked=linked_entities(configuration),
             stop_on_error=configuration.sources[name].on_error == "stop",
+            progressed=meter.progressed,
+            patience=meter.patience,
         )
 
     lanes = Lanes()

@@ -1,4 +1,4 @@
-"""``demo``: two private source databases, the real daemon, a workload, and the proof."""
+"""``demo``: private servers, the real daemon, a workload, and the proof."""
 
 from __future__ import annotations
 

@@ -50,6 +50,9 @@ from cdc_daemon.model.ports import Reread, UnitOfWork
 
 TimeOf = Callable[[int], int]
 
+LONG_STEP = 3600.0
+"""Seconds that one step over many rows may take: a truncate, constraints, a commit, a sweep."""
+
 
 class _BrokenReferences(Exception):
     """Set-based work left references broken; ``reasons`` by lane."""
@@ -72,7 +75,8 @@ class Applier:
     """Applies the batches of one pipeline.
 
     ``rank``: an entity's place in reference order. ``linked``: entities that refer to others or are
-    referred to.
+    referred to. ``progressed`` is called for each change that is replayed alone; ``patience`` is
+    held while one step may take so many seconds.
     """
 
     def __init__(
@@ -85,6 +89,8 @@ class Applier:
         rank: Mapping[str, int],
         linked: Set[str],
         stop_on_error: bool = False,
+        progressed: Callable[[], None] = lambda: None,
+        patience: Callable[[float], AbstractContextManager[None]] = lambda _: nullcontext(),
     ) -> None:
         self._mapper = mapper
         self._resolver = resolver
@@ -93,6 +99,8 @@ class Applier:
         self._rank = rank
         self._linked = linked
         self._stop_on_error = stop_on_error
+        self._progressed = progressed
+        self._patience = patience
         self._condemned: dict[bytes, DataError] = {}
         self._suspects: list[Step] = []
 
@@ -178,7 +186,7 @@ class Applier:
         steps: list[Step] = []
         try:
             steps = fold(division.ready, self._rank, time_of)
-            with _undone_together(unit, steps):
+            with _undone_together(unit, steps), self._as_long_as_it_takes(steps):
                 outcome = unit.apply(steps)
                 if outcome.missing:
                     steps += self._missing(unit, outcome, division, time_of, final=final)
@@ -245,6 +253,7 @@ class Applier:
                 carried.append(run)
                 if run.operation is Operation.TRUNCATE:
                     closed = _undone(run, division, closed)
+            self._progressed()
         renamed = {step.layout.entity.name for step in done if isinstance(step, Rename)}
         carried.sort(key=lambda run: run.sequences[0])
         if again := rewritten(carried, renamed):
@@ -258,13 +267,18 @@ class Applier:
         for row in run.rows:
             check_required(run.layout, row)
         steps = fold([run], self._rank, time_of)
-        with unit.savepoint():
+        with unit.savepoint(), self._as_long_as_it_takes(steps):
             outcome = unit.apply(steps)
             if outcome.missing:
                 steps += self._missing(unit, outcome, Division([run]), time_of, final=final)
         for (mapping, kind), number in outcome.counts.items():
             total.count(mapping, kind, number)
         return steps
+
+    def _as_long_as_it_takes(self, steps: Sequence[Step]) -> AbstractContextManager[None]:
+        """Patience where a step touches a whole table."""
+        whole = any(isinstance(step, Truncate) for step in steps)
+        return self._patience(LONG_STEP) if whole else nullcontext()
 
     def _missing(
         self,

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 
-from cdc_daemon.engine.applying import Applied, Applier
+from cdc_daemon.engine.applying import LONG_STEP, Applied, Applier
 from cdc_daemon.engine.meter import Meter
 from cdc_daemon.engine.payload import parked
 from cdc_daemon.engine.reading import Limits, Reader, Stopping, gather
@@ -20,8 +20,6 @@ from cdc_daemon.model.changes import Batch
 from cdc_daemon.model.errors import LateFailure
 from cdc_daemon.model.failpoint import failpoint
 from cdc_daemon.model.ports import Sink, Source, Stream, UnitOfWork
-
-LONG_COMMIT = 3600.0  # seconds that constraints and commit of a huge transaction may take
 
 
 class Pipeline:
@@ -88,7 +86,7 @@ class Pipeline:
                     failpoint("between_pieces")
                     batch = next(following)
                 if total.pieces > 1:
-                    ending.enter_context(self.meter.patience(LONG_COMMIT))
+                    ending.enter_context(self.meter.patience(LONG_STEP))
                 failpoint("before_checkpoint")
                 unit.save_checkpoint(
                     batch.position,

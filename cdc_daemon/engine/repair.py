@@ -19,7 +19,14 @@ from cdc_daemon.engine.payload import run_of
 from cdc_daemon.mapping.compile import CompiledMapping
 from cdc_daemon.mapping.mapper import Mapper
 from cdc_daemon.model.changes import Batch, Relation
-from cdc_daemon.model.errors import CdcError, DataError, Disposition, Stop, disposition_of
+from cdc_daemon.model.errors import (
+    CdcError,
+    DataError,
+    Disposition,
+    Fenced,
+    Stop,
+    disposition_of,
+)
 from cdc_daemon.model.ports import Command, Failure, Sink
 from cdc_daemon.model.position import Checkpoint, Phase, SourceIdentity
 
@@ -75,7 +82,7 @@ class Repairs:
             try:
                 checkpoint, result = self._run(command, checkpoint)
             except Exception as error:
-                if disposition_of(error) is Disposition.RETRY:
+                if isinstance(error, Fenced) or disposition_of(error) is Disposition.RETRY:
                     raise
                 self._sink.finish_command(command.id, ok=False, result={"error": _words(error)})
             else:

@@ -10,10 +10,10 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Generator, Iterator, Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 
-from cdc_daemon.engine.applying import Applier
+from cdc_daemon.engine.applying import LONG_STEP, Applier
 from cdc_daemon.engine.meter import Meter
 from cdc_daemon.engine.payload import parked
 from cdc_daemon.engine.reading import DrainExpired, Stopping
@@ -26,6 +26,7 @@ from cdc_daemon.model.ports import Sink, Snapshot, Source, Table
 from cdc_daemon.model.position import SourceIdentity
 
 QUEUE_PIECES = 8  # pieces of a table read ahead
+SLOT_SECONDS = 600.0  # that a slot may wait for the source's transactions
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +59,9 @@ def take_snapshot(
     sink.begin_generation(copying.slot, before)
     applier.reload(sink.lanes())
     failpoint("generation_begun")
-    with source.snapshot(copying.slot, replace=again) as snapshot:
+    with ExitStack() as opened:
+        with meter.patience(SLOT_SECONDS):
+            snapshot = opened.enter_context(source.snapshot(copying.slot, replace=again))
         failpoint("slot_created")
         rows = 0
         for n, group in enumerate(copying.groups):
@@ -67,7 +70,7 @@ def take_snapshot(
             rows += _copy_group(snapshot, sink, applier, meter, stopping, copying, group)
         failpoint("handoff")
         _same_publication(before, source.identify())
-        with meter.patience(3600.0), sink.begin() as unit:
+        with meter.patience(LONG_STEP), sink.begin() as unit:
             unit.finish_snapshot(copying.layouts, before, snapshot.position)
         meter.snapshot_progress(tables_remaining=0, rows=rows)
         meter.checkpointed(snapshot.position)
@@ -105,7 +108,11 @@ def _copy_once(
 ) -> int:
     outcome = Outcome()
     last = Batch(begins=[(0, 0, 0)])
-    with closing(prefetch(snapshot.read(group))) as batches, sink.begin() as unit:
+    with (
+        closing(prefetch(snapshot.read(group))) as batches,
+        ExitStack() as ending,
+        sink.begin() as unit,
+    ):
         for batch in _with_end(batches):
             if stopping.asked:
                 raise DrainExpired
@@ -134,6 +141,7 @@ def _copy_once(
             meter.progressed()
             failpoint("snapshot_chunk")
         rows = _rows(outcome)
+        ending.enter_context(meter.patience(LONG_STEP))
         unit.save_snapshot(rows)
     applier.settle()
     meter.applied(outcome.counts)

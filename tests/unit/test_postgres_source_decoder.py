@@ -139,6 +139,12 @@ def test_unchanged_value_with_key_change() -> None:
     assert batch.runs[0].old_rows == [(b"1",)]
 
 
+def test_an_identity_that_is_left_out_stands_in_the_key_tuple() -> None:
+    """A long key is stored out of line: the new tuple leaves it out, the key tuple holds it."""
+    (run,) = one([update((UNCHANGED, b"x", b"y"), key=(b"1", None, None))]).runs
+    assert (run.new_rows, run.old_rows, run.partial) == ([(b"1", b"x", b"y")], [(b"1",)], False)
+
+
 def test_full_identity_fills_unchanged_values_from_the_old_row() -> None:
     messages = [update((b"1", UNCHANGED, b"z"), old=(b"1", b"long", b"y"))]
     (run,) = one(messages, replica="f").runs

@@ -121,7 +121,7 @@ class PostgresSnapshot:
         first = self._sequence
         self._sequence += len(rows)
         run = Run(relation=relation, operation=Operation.INSERT, new_rows=rows, sequence=first)
-        begin = (first, parse_lsn(self._position), self._begun)
+        begin = (0, parse_lsn(self._position), self._begun)  # the copy is one transaction
         return Batch(runs=[run], begins=[begin], changes=len(rows), size=size)
 
 
