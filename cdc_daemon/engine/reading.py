@@ -20,6 +20,7 @@ from cdc_daemon.model.errors import Retryable
 from cdc_daemon.model.ports import Stream
 
 READ_TIMEOUT = 0.5  # seconds until the reader looks whether it shall stop
+LULL = 0.01  # seconds without a word after which a busy log is busy no longer
 GATHER_TIMEOUT = 0.2  # seconds that a busy log is given to fill a batch
 OFFER_TIMEOUT = 0.5  # seconds between keep-alives while the queue is full
 
@@ -52,6 +53,7 @@ class Reader:
         self._bytes = 0
         self._changed = threading.Condition()
         self._stopping = False
+        self._busy = False  # whether more is to come at once
         self._failure: BaseException | None = None
         self._thread = threading.Thread(target=self._run, name="reader", daemon=True)
 
@@ -93,7 +95,7 @@ class Reader:
         if batch.busy and not self._queue and batch.changes < self._limits.batch_changes:
             self._changed.notify_all()
             left = deadline - time.monotonic()
-            self._changed.wait_for(lambda: self._queue or self._failure or self._stopping, left)
+            self._changed.wait_for(lambda: self._queue or self._failure or not self._busy, left)
         return bool(self._queue)
 
     def _pop(self) -> Batch:
@@ -114,17 +116,24 @@ class Reader:
         heard = 0
         try:
             while not self._stopping:
-                batch = self._stream.read(READ_TIMEOUT)
+                batch = self._stream.read(LULL if self._busy else READ_TIMEOUT)
                 if batch is not None:
                     self._meter.received(batch)
                     self._put(batch)
-                elif self._stream.heard != heard:
-                    self._meter.log_read()
+                else:
+                    self._fell_silent()
+                    if self._stream.heard != heard:
+                        self._meter.log_read()
                 heard = self._stream.heard
         except BaseException as error:  # noqa: BLE001 - raised again in the applier's thread
             with self._changed:
                 self._failure = error
                 self._changed.notify_all()
+
+    def _fell_silent(self) -> None:
+        with self._changed:
+            self._busy = False
+            self._changed.notify_all()
 
     def _put(self, batch: Batch) -> None:
         while not self._offer(batch):
@@ -136,6 +145,7 @@ class Reader:
             if free and not self._stopping:
                 self._queue.append(batch)
                 self._bytes += batch.size
+                self._busy = batch.busy
                 self._changed.notify_all()
             return free
 

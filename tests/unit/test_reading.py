@@ -15,8 +15,11 @@ class FakeStream:
     def __init__(self) -> None:
         self.heard = 0
         self.batches: deque[Batch] = deque()
+        self.pending = threading.Event()  # set: what is to be said comes at once
+        self.pending.set()
 
     def read(self, timeout: float) -> Batch | None:
+        self.pending.wait(5.0)
         return self.batches.popleft() if self.batches else None
 
     def keep_alive(self) -> None:
@@ -63,14 +66,16 @@ def test_behind_a_full_piece_more_is_waited_for() -> None:
     """Until the batch is full, or something comes that was not full."""
     stream = FakeStream()
     with Reader(stream, Limits(batch_changes=20), Meter("erp")) as reader:
+        stream.pending.clear()
         stream.batches.append(piece(0, 8, busy=True))
-        until(lambda: not stream.batches)
-        threading.Timer(0.05, stream.batches.append, [piece(8, 8, busy=True)]).start()
+        stream.batches.append(piece(8, 8, busy=True))
+        threading.Timer(0.05, stream.pending.set).start()
         taken = reader.take(5.0)
         assert taken is not None
         assert taken.changes == 16
+        stream.pending.clear()
         stream.batches.extend([piece(16, 8, busy=True), piece(24, 3, busy=False)])
-        until(lambda: not stream.batches)
+        stream.pending.set()
         taken = reader.take(5.0)
         assert taken is not None
         assert (taken.changes, taken.busy, taken.position) == (11, False, "0/27")
