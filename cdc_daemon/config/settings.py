@@ -44,7 +44,7 @@ class SettingsConfig(Model):
         description="Bytes of log that are applied together at most.",
     )
     queue_bytes: int = Field(
-        default=32 * MIB,
+        default=16 * MIB,
         ge=1024,
         le=4096 * MIB,
         description="Bytes of log that may wait between reading and applying.",
