@@ -57,7 +57,7 @@ SUPERVISORS: Mapping[str, object] = {
 
 ORPHAN_GRACE = 5.0  # seconds beyond the drain time before a worker ends itself
 GARBAGE = 200_000  # containers made and not freed between two searches for cycles
-SWITCH = 0.0005  # seconds that one of two busy threads waits for the other
+SWITCH = 0.001  # seconds that one of two busy threads waits for the other
 RECHECK = 10.0  # seconds between looks at the publication
 
 

@@ -36,6 +36,7 @@ from cdc_daemon.sources.postgres.types import Types
 _BEGIN_LENGTH = HEADER + 21
 _COMMIT_LENGTH = HEADER + 26
 _BEGIN, _COMMIT = b"BC"
+_NONE = memoryview(b"")  # no message
 _DATA, _KEEPALIVE = b"wk"
 _NO_KEY = b"no shape."  # longer than any key, so that no message begins like it
 _IGNORED = "OM"  # origins and logical messages change no row
@@ -75,10 +76,10 @@ class Decoder:
         self._runs: list[Run] = []
         self._base = 0  # ordinal of the first change that was not taken yet
         self._size = 0
-        self._begin = b""  # the open transaction's Begin message
+        self._begin = _NONE  # the open transaction's Begin message
         self._first = 0  # ordinal of its first change
-        self._begins: list[tuple[int, bytes]] = []  # of committed transactions with changes
-        self._commit = b""  # the last Commit message since the last batch
+        self._begins: list[tuple[int, memoryview]] = []  # of committed transactions with changes
+        self._commit = _NONE  # the last Commit message since the last batch
         self._committed = 0  # ordinal after the last committed change
         self._committed_size = 0
         self.server_end = 0  # how far the server's log was read without anything for us
@@ -120,31 +121,29 @@ class Decoder:
         more may be there. Raises DecodeError for what does not follow the protocol.
         """
         pending, key, start, size = self._pending, self._key, self._start, self._size
+        begin, first, committed = self._begin, self._first, self._committed
         shapes, limit = self._shapes, self._piece_bytes
         found, turn = 1, 0
         for turn in range(max(1, self._piece_rows - self.waiting)):  # noqa: B007 - used behind it
             found, view = get(1)
-            if found <= 0:
+            if found == _BEGIN_LENGTH and view[HEADER] == _BEGIN:
+                first = start + len(pending)
+                if begin or first != committed:
+                    raise DecodeError("begin inside a transaction", kind="B", offset=HEADER)
+                begin = view
+            elif found == _COMMIT_LENGTH and view[HEADER] == _COMMIT and begin:
+                committed, self._committed_size = start + len(pending), size
+                if committed > first:
+                    self._begins.append((first, begin))
+                begin, self._commit = _NONE, view
+            elif found <= 0:
                 break
-            message = view.tobytes()
-            head = message[HEADER:KEY_END]
-            if head == key:
+            elif (head := (message := view.tobytes())[HEADER:KEY_END]) == key:
                 pending.append(message)
                 size += found
                 if size >= limit:
                     break
-            elif found == _BEGIN_LENGTH and head[0] == _BEGIN:
-                first = start + len(pending)
-                if self._begin or first != self._committed:
-                    raise DecodeError("begin inside a transaction", kind="B", offset=HEADER)
-                self._begin, self._first = message, first
-            elif found == _COMMIT_LENGTH and head[0] == _COMMIT and self._begin:
-                self._committed = start + len(pending)
-                self._committed_size = size
-                if self._committed > self._first:
-                    self._begins.append((self._first, self._begin))
-                self._begin, self._commit = b"", message
-            elif head in shapes and self._begin:
+            elif head in shapes and begin:
                 shape = shapes[head]
                 ordinal = start + len(pending)
                 pending, key = shape.pending, head
@@ -154,15 +153,17 @@ class Decoder:
                 size += found
             else:
                 self._pending, self._key, self._start, self._size = pending, key, start, size
-                self._dispatch(message)
+                self._begin = begin
+                shapes = self._dispatch(message)
                 pending, key, start, size = self._pending, self._key, self._start, self._size
-                shapes = self._shapes
         self._pending, self._key, self._start, self._size = pending, key, start, size
+        self._begin, self._first, self._committed = begin, first, committed
         self.messages += turn + (found > 0)
         return found
 
-    def _dispatch(self, message: bytes) -> None:
-        """Everything that is rare. What a parser trips over becomes a DecodeError."""
+    def _dispatch(self, message: bytes) -> dict[bytes, Shape]:
+        """Everything that is rare; the shapes as they are now. What a parser trips over becomes a
+        DecodeError."""
         try:
             if message[0] == _KEEPALIVE:
                 end, reply = parse_keepalive(message)
@@ -175,6 +176,7 @@ class Decoder:
                 raise DecodeError("unknown copy message", kind=chr(message[0]), offset=0)
         except (IndexError, struct.error, ValueError) as exc:
             raise malformed(message) from exc
+        return self._shapes
 
     def _other(self, message: bytes, kind: str) -> None:
         if kind == "R":
@@ -294,7 +296,7 @@ class Decoder:
         """Note how far transactions without changes have brought the log."""
         if self._commit and not self._begins:
             self.server_end = max(self.server_end, parse_commit(self._commit)[0])
-            self._commit = b""
+            self._commit = _NONE
 
     def _take_complete(self) -> Batch:
         """Everything up to the last commit; what is behind it stays."""
@@ -312,7 +314,7 @@ class Decoder:
         )
         self._base = self._committed
         self._size -= self._committed_size
-        self._commit, self._begins, self._committed_size = b"", [], 0
+        self._commit, self._begins, self._committed_size = _NONE, [], 0
         return batch
 
     def _take_piece(self) -> Batch:

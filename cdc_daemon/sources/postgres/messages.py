@@ -25,7 +25,7 @@ _KEEPALIVE = struct.Struct(">QqB")  # end of the log, clock, whether a reply is 
 _FEEDBACK = struct.Struct(">cQQQq?")  # 'r', written, flushed, applied, clock, whether to reply
 
 
-def parse_begins(found: Sequence[tuple[int, bytes]]) -> list[Begin]:
+def parse_begins(found: Sequence[tuple[int, memoryview]]) -> list[Begin]:
     """Transactions by the ordinal of their first change and their Begin message, which is of the
     right length: with the commit record's position and time."""
     parsed = _BEGINS.iter_unpack(b"".join([message for _, message in found]))
@@ -34,7 +34,7 @@ def parse_begins(found: Sequence[tuple[int, bytes]]) -> list[Begin]:
     ]
 
 
-def parse_commit(message: bytes) -> tuple[int, int]:
+def parse_commit(message: memoryview) -> tuple[int, int]:
     """Position after the commit record, and commit time in µs since 1970."""
     _, _, end, time = _COMMIT.unpack_from(message, HEADER + 1)
     return end, time + EPOCH
