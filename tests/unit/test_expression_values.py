@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from cdc_daemon.demo.server import PrivatePostgres
 from cdc_daemon.mapping.expression import Expression, ExpressionError, parse
+from cdc_daemon.mapping.expression.texts import like
 from cdc_daemon.model.errors import DataError
 from tests.support.expressions import NAMES, ROWS, SQL_TYPES, TYPES, expressions
 from tests.support.oracle import Oracle, Refused
@@ -237,3 +238,16 @@ def test_conditions_by_chance(data: st.DataObject, oracle: Oracle) -> None:
 def test_by_chance_for_long(data: st.DataObject, oracle: Oracle) -> None:
     kind = data.draw(st.sampled_from(sorted(NAMES)))
     compared(oracle, data.draw(expressions(kind, 3)), data.draw(ROWS))
+
+
+@pytest.mark.parametrize("pattern", ["\\", "a\\", "%\\", "a%\\", "_%\\", "a_\\", "%a\\", "%_a%b\\"])
+@pytest.mark.parametrize("text", ["", "a", "ab", "xab", "aab", "b"])
+def test_a_pattern_that_ends_with_its_escape(oracle: Oracle, text: str, pattern: str) -> None:
+    """An error where the server reaches its end, and just no match where it does not."""
+    try:
+        expected = oracle.value("SELECT $1::text LIKE $2::text", [text.encode(), pattern.encode()])
+    except Refused:
+        with pytest.raises(DataError):
+            like(text.encode(), pattern.encode())
+    else:
+        assert like(text.encode(), pattern.encode()) == (expected == b"t")

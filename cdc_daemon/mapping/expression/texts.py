@@ -6,11 +6,22 @@ server locales do it; LIKE is matched without regular expressions, in at most pa
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import enum
+from collections.abc import Callable, Sequence
 
 from cdc_daemon.mapping.expression.numbers import failure
 
 MAX_TEXT = 10_000_000  # characters that padding may produce
+
+
+class _End(enum.Enum):
+    """What stands in a LIKE pattern beside characters: ``%``, and an escape with nothing behind."""
+
+    ANY = "any"
+    ESCAPE = "escape"
+
+
+_Token = str | _End | None
 
 
 def upper(text: bytes) -> bytes:
@@ -158,29 +169,74 @@ def ilike(text: bytes, pattern: bytes, escape: bytes = b"\\") -> bool:
 
 def like_matcher(pattern: bytes, escape: bytes = b"\\") -> Callable[[bytes], bool]:
     """A function that matches texts against one pattern. Raises DataError for a bad escape."""
-    segments = _segments(pattern.decode(), escape.decode())
+    tokens = _tokens(pattern.decode(), escape.decode())
+    if tokens and tokens[-1] is _End.ESCAPE:
+        return lambda text: _walk(text.decode(), 0, tokens, 0) is True
+    segments = _segments(tokens)
     if any(None in segment for segment in segments):
         return lambda text: _matches(text.decode(), segments)
     return _plain_matcher(["".join(map(str, segment)).encode() for segment in segments])
 
 
-def _segments(pattern: str, escape: str) -> list[_Segment]:
-    """The pattern split at its ``%`` signs."""
+def _tokens(pattern: str, escape: str) -> list[_Token]:
+    """Characters, None for ``_``, and the marks for ``%`` and an escape that stands at the end."""
     if len(escape) > 1:
         raise failure("the ESCAPE text must be one character or empty")
-    segments: list[list[str | None]] = [[]]
+    tokens: list[_Token] = []
     chars = iter(pattern)
     for char in chars:
         if char == escape:
-            following = next(chars, None)
-            if following is None:
-                raise failure("LIKE pattern must not end with escape character")
-            segments[-1].append(following)
+            tokens.append(next(chars, _End.ESCAPE))
         elif char == "%":
+            tokens.append(_End.ANY)
+        else:
+            tokens.append(None if char == "_" else char)
+    return tokens
+
+
+def _segments(tokens: Sequence[_Token]) -> list[_Segment]:
+    """The pattern split at its ``%`` signs."""
+    segments: list[list[str | None]] = [[]]
+    for token in tokens:
+        if isinstance(token, _End):
             segments.append([])
         else:
-            segments[-1].append(None if char == "_" else char)
+            segments[-1].append(token)
     return [tuple(segment) for segment in segments]
+
+
+def _walk(text: str, i: int, tokens: Sequence[_Token], j: int) -> bool | None:
+    """Match as PostgreSQL does (like_match.c), for a pattern that ends with its escape character:
+    an error only where the text reaches so far. None: no later start can match either."""
+    while i < len(text):
+        token = tokens[j]
+        if token is _End.ESCAPE:
+            raise failure("LIKE pattern must not end with escape character")
+        if token is _End.ANY:
+            return _walk_any(text, i, tokens, j + 1)
+        if token is not None and token != text[i]:
+            return False
+        i, j = i + 1, j + 1
+    return None
+
+
+def _walk_any(text: str, i: int, tokens: Sequence[_Token], j: int) -> bool | None:
+    """Behind a ``%``: every place at which the next character stands."""
+    while tokens[j] in (_End.ANY, None):
+        if tokens[j] is None:
+            if i == len(text):
+                return None
+            i += 1
+        j += 1
+    if tokens[j] is _End.ESCAPE:
+        raise failure("LIKE pattern must not end with escape character")
+    while i < len(text):
+        if text[i] == tokens[j]:
+            matched = _walk(text, i, tokens, j)
+            if matched is not False:
+                return matched
+        i += 1
+    return None
 
 
 def _plain_matcher(parts: list[bytes]) -> Callable[[bytes], bool]:
