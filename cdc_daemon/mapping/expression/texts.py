@@ -22,6 +22,7 @@ class _End(enum.Enum):
 
 
 _Token = str | _End | None
+_UNFINISHED = "LIKE pattern must not end with escape character"
 
 
 def upper(text: bytes) -> bytes:
@@ -159,17 +160,24 @@ _Segment = tuple[str | None, ...]  # characters; None is ``_``
 
 def like(text: bytes, pattern: bytes, escape: bytes = b"\\") -> bool:
     """``text LIKE pattern ESCAPE escape``."""
-    return like_matcher(pattern, escape)(text)
+    return _matcher(_tokens(pattern.decode(), escape.decode()))(text)
 
 
 def ilike(text: bytes, pattern: bytes, escape: bytes = b"\\") -> bool:
     """``text ILIKE pattern ESCAPE escape``."""
-    return like_matcher(lower(pattern), lower(escape))(lower(text))
+    return like(lower(text), lower(pattern), lower(escape))
 
 
 def like_matcher(pattern: bytes, escape: bytes = b"\\") -> Callable[[bytes], bool]:
-    """A function that matches texts against one pattern. Raises DataError for a bad escape."""
+    """A function that matches texts against one pattern. Raises DataError for a bad escape, also
+    at the pattern's end, where the server would find it only with some texts."""
     tokens = _tokens(pattern.decode(), escape.decode())
+    if tokens and tokens[-1] is _End.ESCAPE:
+        raise failure(_UNFINISHED)
+    return _matcher(tokens)
+
+
+def _matcher(tokens: Sequence[_Token]) -> Callable[[bytes], bool]:
     if tokens and tokens[-1] is _End.ESCAPE:
         return lambda text: _walk(text.decode(), 0, tokens, 0) is True
     segments = _segments(tokens)
@@ -211,7 +219,7 @@ def _walk(text: str, i: int, tokens: Sequence[_Token], j: int) -> bool | None:
     while i < len(text):
         token = tokens[j]
         if token is _End.ESCAPE:
-            raise failure("LIKE pattern must not end with escape character")
+            raise failure(_UNFINISHED)
         if token is _End.ANY:
             return _walk_any(text, i, tokens, j + 1)
         if token is not None and token != text[i]:
@@ -229,7 +237,7 @@ def _walk_any(text: str, i: int, tokens: Sequence[_Token], j: int) -> bool | Non
             i += 1
         j += 1
     if tokens[j] is _End.ESCAPE:
-        raise failure("LIKE pattern must not end with escape character")
+        raise failure(_UNFINISHED)
     while i < len(text):
         if text[i] == tokens[j]:
             matched = _walk(text, i, tokens, j)
