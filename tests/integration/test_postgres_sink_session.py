@@ -32,8 +32,9 @@ HOSTILE = {
 
 
 def hostile(database: Database) -> None:
+    """From a connection to another database: this one's next would have the timeout of 1 ms."""
     for name, value in HOSTILE.items():
-        database.execute(f"ALTER DATABASE {database.name} SET {name} = '{value}'")
+        database.server.execute(f"ALTER DATABASE {database.name} SET {name} = '{value}'")
 
 
 @pytest.mark.parametrize("server", ["postgres18", "postgres15"])
@@ -61,7 +62,7 @@ def test_hostile_defaults_change_nothing(
             assert shown == ("on", "UTF8", "read committed")
             unit.save_checkpoint("0/1", commit_time=1, transactions=1, changes=1)
     connection.execute("SELECT pg_sleep(0.05)")
-    database.execute(f"ALTER DATABASE {database.name} RESET ALL")
+    database.server.execute(f"ALTER DATABASE {database.name} RESET ALL")
     assert target.living(ALL)[ALL.key_of(first)] == first
     sink.heartbeat()
     target.close()
