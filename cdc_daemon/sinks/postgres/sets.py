@@ -30,7 +30,7 @@ from cdc_daemon.sinks.postgres.transaction import Transaction
 from cdc_daemon.sinks.postgres.wire import Call, affected
 
 SLICE_ROWS = 1000
-"""Rows in one statement over arrays: planning it costs as much as writing 20 of them."""
+"""Rows in one statement over arrays: enough to make its round trip cheap, few enough to overlap."""
 
 _CAUTION = (4, 64)  # batches over arrays after a first conflict, and at most
 

@@ -8,6 +8,7 @@ left behind counts as not living, for the running copy or its sweep has the word
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 from collections.abc import Iterable, Sequence
 from functools import cached_property
@@ -28,6 +29,7 @@ from cdc_daemon.sinks.postgres.names import (
 from cdc_daemon.sinks.postgres.wire import Statement
 
 _numbers = itertools.count(1)
+_LONGEST = 40  # of a statement's name the server looks at 63 bytes only
 _MOMENT = "timestamptz 'epoch' + {}::bigint * interval '1 microsecond'"
 
 
@@ -54,6 +56,8 @@ class Shape:
 
     def statement(self, purpose: str, sql: str) -> Statement:
         """A prepared statement of this shape."""
+        if len(purpose) > _LONGEST:
+            purpose = hashlib.blake2b(purpose.encode(), digest_size=16).hexdigest()
         return Statement(f"cdc_{self.number}_{purpose}".encode(), sql.encode())
 
     # --- single rows -----------------------------------------------------------------------------
@@ -121,13 +125,15 @@ class Shape:
             where = f"WHERE t.{quote(self.keys[0])} = ANY($1::{self.key_types[0]}[])"
             return self.statement("delete", f"DELETE FROM {self.table} t {where}")
         using, on = self._unnested()
-        return _unnamed(f"DELETE FROM {self.table} t USING {using} WHERE {on}")
+        return self.statement("delete", f"DELETE FROM {self.table} t USING {using} WHERE {on}")
 
     @cached_property
     def delete_owned(self) -> Statement:
         """The same, of rows that their owner's reference names: key parts, source key parts."""
         using, on = self._unnested(owned=True)
-        return _unnamed(f"DELETE FROM {self.table} t USING {using} WHERE {on}")
+        return self.statement(
+            "delete_owned", f"DELETE FROM {self.table} t USING {using} WHERE {on}"
+        )
 
     @cached_property
     def bury(self) -> Statement:
@@ -141,9 +147,10 @@ class Shape:
 
     def _bury(self, *, owned: bool) -> Statement:
         using, on = self._unnested(extra="bigint", owned=owned)
-        return _unnamed(
+        return self.statement(
+            f"bury_{owned}",
             f"UPDATE {self.table} t SET {quote(DELETED_AT)} = {_MOMENT.format('k.x')},"
-            f" {quote(LAST_SYNC)} = now() FROM {using} WHERE {on}{self._living('t')}"
+            f" {quote(LAST_SYNC)} = now() FROM {using} WHERE {on}{self._living('t')}",
         )
 
     @cached_property
@@ -158,7 +165,7 @@ class Shape:
             f"DELETE FROM {self.reference} r USING unnest({arrays}) AS k({', '.join(columns)})"
             f" WHERE {on}"
         )
-        return _unnamed(sql)
+        return self.statement("forget_many", sql)
 
     @cached_property
     def resolve(self) -> Statement:
@@ -212,9 +219,10 @@ class Shape:
         if self.soft_table:
             assigned.append(f"{quote(DELETED_AT)} = NULL")
         guard = f" AND {self._replaceable('t', self._same_source())}" if self.reference else ""
-        return _unnamed(
+        return self.statement(
+            "update",
             f"UPDATE {self.table} t SET {self._set(assigned)} FROM {self._rows()}"
-            f" WHERE {self._same_key()}{guard}"
+            f" WHERE {self._same_key()}{guard}",
         )
 
     @cached_property
@@ -224,10 +232,11 @@ class Shape:
         order = ", ".join(f"s.{self._at[name]}" for name in self.keys)
         again = f" ON CONFLICT ({listed(self.keys)}) DO "
         again += "NOTHING" if self.reference else f"UPDATE SET {self._assignments('EXCLUDED')}"
-        return _unnamed(
+        return self.statement(
+            "insert",
             f"INSERT INTO {self.table} ({listed(self.columns)}) SELECT {selected}"
             f" FROM {self._rows()} WHERE NOT EXISTS (SELECT FROM {self.table} t"
-            f" WHERE {self._same_key()}) ORDER BY {order}{again}"
+            f" WHERE {self._same_key()}) ORDER BY {order}{again}",
         )
 
     @cached_property
@@ -239,20 +248,23 @@ class Shape:
             f"r.{quote(target)} = {key}" for target, key in zip(self.targets, keys, strict=True)
         )
         rows = _unnested_rows([*self._source_kinds, *self._kinds(self.layout.key)])
-        return _unnamed(
+        return self.statement(
+            "refer_many",
             f"INSERT INTO {self.reference} AS r ({listed(self.sources + self.targets)})"
             f" SELECT {', '.join(sources + keys)} FROM {rows} WHERE NOT EXISTS"
             f" (SELECT FROM {self.reference} r WHERE {self._same_source()} AND {named})"
-            f" ORDER BY {', '.join(sources)} {self._refer_again}"
+            f" ORDER BY {', '.join(sources)} {self._refer_again}",
         )
 
     def patch_many(self, present: tuple[int, ...]) -> Statement:
         """Update the present columns of living rows."""
         names = [self.columns[i] for i in present if self.columns[i] not in self.keys]
         values = [f"{quote(name)} = s.{self._at[name]}" for name in names]
-        return _unnamed(
+        mark = "_".join(str(i) for i in present)
+        return self.statement(
+            f"patch_many_{mark}",
             f"UPDATE {self.table} t SET {self._set(values)} FROM {self._rows(present)}"
-            f" WHERE {self._same_key()}{self._living('t')}"
+            f" WHERE {self._same_key()}{self._living('t')}",
         )
 
     # --- parts ----------------------------------------------------------------------------------
@@ -354,8 +366,3 @@ def _unnested_rows(kinds: Sequence[tuple[str, str]]) -> str:
     """Rows out of parameters, as ``s``; unnested in the SELECT list, they are stored nowhere."""
     selected = [f"unnest(${n}::{kind}[]) AS {name}" for n, (name, kind) in enumerate(kinds, 1)]
     return f"(SELECT {', '.join(selected)}) s"
-
-
-def _unnamed(sql: str) -> Statement:
-    """A join with arrays: planned each time, or it might be planned for a table still empty."""
-    return Statement(b"", sql.encode())
