@@ -3,6 +3,9 @@
 import threading
 from collections import deque
 
+import pytest
+
+from cdc_daemon.engine import reading
 from cdc_daemon.engine.meter import Meter
 from cdc_daemon.engine.reading import Limits, Reader, Stopping, gather
 from cdc_daemon.model.changes import Batch
@@ -62,8 +65,9 @@ def piece(first: int, number: int, *, busy: bool) -> Batch:
     return Batch(position=f"0/{first + number}", changes=number, transactions=number, busy=busy)
 
 
-def test_behind_a_full_piece_more_is_waited_for() -> None:
+def test_behind_a_full_piece_more_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     """Until the batch is full, or something comes that was not full."""
+    monkeypatch.setattr(reading, "GATHER_TIMEOUT", 60.0)
     stream = FakeStream()
     with Reader(stream, Limits(batch_changes=20), Meter("erp")) as reader:
         stream.pending.clear()
