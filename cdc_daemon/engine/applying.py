@@ -213,7 +213,8 @@ class Applier:
             unit, Division(rest, held, superseded), time_of, final=final
         )
         division = Division(alone, applied.division.held, superseded)
-        singly, more = self._one_by_one(unit, division, time_of, final=final, before=rest)
+        before = _without(rest, division.held)
+        singly, more = self._one_by_one(unit, division, time_of, final=final, before=before)
         for (mapping, kind), number in applied.outcome.counts.items():
             singly.outcome.count(mapping, kind, number)
         return singly, steps + more
@@ -348,6 +349,18 @@ def _lanes_at_fault(
         for mapping, errors in unit.faults(steps).items()
         for key in errors
     }
+
+
+def _without(runs: Sequence[EntityRun], held: Sequence[Held]) -> list[EntityRun]:
+    """The changes of runs that are not held."""
+    at = {(one.layout.mapping, one.sequence) for one in held}
+    found: list[EntityRun] = []
+    for run in runs:
+        mapping = run.layout.mapping
+        kept = [i for i, sequence in enumerate(run.sequences) if (mapping, sequence) not in at]
+        if kept:
+            found.append(run if len(kept) == len(run) else pick(run, kept))
+    return found
 
 
 def _undone(run: EntityRun, division: Division, closed: dict[bytes, str]) -> dict[bytes, str]:

@@ -349,7 +349,6 @@ def _delete_steps(gone: Mapping[Key, _Gone]) -> list[Step]:
                 keys=[key for key, _ in pairs],
                 times=[what.time for _, what in pairs] if layout.soft else [],
                 owners=owners,
-                source_keys=owners,
             )
         )
     return steps

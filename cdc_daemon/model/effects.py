@@ -132,15 +132,14 @@ class Delete:
 
     ``times``: the commit time of each delete, µs since 1970 (used for ``deleted_at``).
     ``owners`` (one for each key, where the mapping keeps references): the source row that the
-    delete is of; a row that its reference does not name is somebody else's and stays.
-    ``source_keys``: the reference rows that go with them.
+    delete is of; a row that its reference does not name is somebody else's and stays. Their
+    references go with them.
     """
 
     layout: Layout
     keys: list[Key]
     times: list[int]
     owners: list[Key] | None = None
-    source_keys: list[Key] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

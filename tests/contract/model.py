@@ -96,7 +96,7 @@ class Model:
                 self.counts["delete"] += 1
             else:
                 self.counts["noop"] += 1
-        for source in step.source_keys or ():
+        for source in step.owners or ():
             self.references.pop(source, None)
 
     def _bury(self, key: Key, time: int) -> None:

@@ -63,7 +63,7 @@ def steps_for(draw: st.DrawFn, layout: Layout) -> Step:
         shift = draw(st.sampled_from([0, 0, 0, 1000])) if layout.reference else 0
         sources = _sources_of(n + shift for n in numbers) if layout.reference else None
         keys = [key_for(layout, n) for n in numbers]
-        return Delete(layout=layout, keys=keys, times=times, owners=sources, source_keys=sources)
+        return Delete(layout=layout, keys=keys, times=times, owners=sources)
     rows = [row_for(layout, n, draw(values)) for n in numbers]
     if kind == "patch":
         left_out = frozenset({width - 1}) - set(layout.key)

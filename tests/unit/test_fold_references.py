@@ -71,7 +71,7 @@ class Control:
             case Delete():
                 for key in step.keys:
                     self.rows.pop(key, None)
-                for source in step.source_keys or ():
+                for source in step.owners or ():
                     self.references.pop(source, None)
             case Rename():
                 for (old, row), source in zip(step.pairs, step.source_keys or (), strict=True):

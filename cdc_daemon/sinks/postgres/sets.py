@@ -102,8 +102,8 @@ class Sets:
     def delete(self, shape: Shape, step: Delete) -> None:
         """Delete by key, hard or softly, and the references that go along."""
         calls = [delete_call(shape, step)]
-        if step.source_keys:
-            calls.append((shape.forget_many, arrays(step.source_keys)))
+        if step.owners:
+            calls.append((shape.forget_many, arrays(step.owners)))
         gone = affected(self._transaction.calls(calls)[0])
         self._count(shape, "delete", gone)
         self._count(shape, "noop", len(step.keys) - gone)

@@ -89,12 +89,6 @@ class Shape:
         )
         return self.statement("refer", sql)
 
-    @cached_property
-    def forget(self) -> Statement:
-        """Delete one reference by source key."""
-        sql = f"DELETE FROM {self.reference} r WHERE {self._parameters()}"
-        return self.statement("forget", sql)
-
     def patch(self, present: tuple[int, ...]) -> Statement:
         """Update the present columns of one living row; values of ``present``, key among them."""
         names = [self.columns[i] for i in present]

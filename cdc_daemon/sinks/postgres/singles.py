@@ -93,8 +93,8 @@ class Singles:
 
         self.calls.append(delete_call(shape, step))
         self._answers.append(answer)
-        if step.source_keys:
-            self.calls.append((shape.forget_many, arrays(step.source_keys)))
+        if step.owners:
+            self.calls.append((shape.forget_many, arrays(step.owners)))
             self._answers.append(None)
 
     def also(self, calls: Sequence[Call]) -> None:

@@ -26,7 +26,7 @@ Param = bytes | None
 class Statement:
     """A statement with ``$n`` parameters in text form, prepared once per session under its name.
 
-    Without a name it is planned each time, for the values and table sizes of that moment.
+    Without a name it is parsed and planned each time, for the table sizes of that moment.
     """
 
     name: bytes
