@@ -12,14 +12,16 @@ from pathlib import Path
 import click
 
 from benchmarks import report
-from benchmarks.course import SERVER_SETTINGS, Course
-from benchmarks.figures import FIGURES, Figure, Sample, Size, chosen, take
+from benchmarks.course import SERVER_SETTINGS, Servers
+from benchmarks.figures import FIGURES, Figure, Sample, Size, chosen, course_of, take
 from benchmarks.probe import BenchmarkError
 from cdc_daemon.demo.server import PrivatePostgres
 
 RESULTS = Path(__file__).with_name("results.json")
 _NAMES = click.Choice([figure.name for figure in FIGURES])
-_TENTH = Size(rows=100_000, huge_rows=500_000, latency_seconds=2.0, idle_seconds=6.0)
+_TENTH = Size(
+    rows=100_000, huge_rows=500_000, latency_seconds=2.0, idle_seconds=6.0, start_tables=500
+)
 
 
 @click.command()
@@ -79,7 +81,7 @@ def _measure(figures: list[Figure], size: Size, pairs: int) -> tuple[dict[str, l
     ):
         ((version,),) = source.execute("SHOW server_version")
         for pair in range(1, pairs + 1):
-            with Course(source, target) as course:
+            with course_of(Servers(source, target)) as course:
                 for figure, sample in take(course, figures, size, last=pair == pairs):
                     samples[figure.name].append(sample)
                     passed = time.monotonic() - started

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Protocol, Self
 
 from benchmarks.cpu import Cpu, cpu_seconds, peak_mb
-from benchmarks.daemon import Daemon
-from benchmarks.native import Native
 from benchmarks.probe import BenchmarkError, Progress, connect, latencies, watch
 from benchmarks.workload import Backlog, Workload
 from cdc_daemon.demo.server import PrivatePostgres
@@ -20,7 +19,6 @@ SERVER_SETTINGS: dict[str, str | int] = {
     "checkpoint_timeout": "1h",
     "autovacuum": "off",  # tables are vacuumed between the runs instead
 }
-_SOURCE_DB = "erp"
 _WARM_UP_SECONDS = 1.0
 
 
@@ -55,42 +53,64 @@ class Lap:
         return self.progress.rate
 
 
+@dataclass(frozen=True, slots=True)
+class Servers:
+    """Where the log is, and where it is applied."""
+
+    source: PrivatePostgres
+    target: PrivatePostgres
+
+
 class Course:
-    """Fresh databases on two servers, for one pair of every figure.
+    """Fresh databases on two servers, for one pair of every figure: consumers of one database.
 
     Leaving it drops them; after an error they are left to the servers' end, and only what runs
     outside the servers is cleared away.
     """
 
-    def __init__(self, source: PrivatePostgres, target: PrivatePostgres) -> None:
-        self._source = source
-        self.native = Native(source, _SOURCE_DB, target)
-        self.daemon = Daemon(source, _SOURCE_DB, target)
-        self._sides: tuple[Side, ...] = (self.native, self.daemon)
+    def __init__(
+        self, servers: Servers, dbname: str, tables: Sequence[str], sides: Sequence[Side]
+    ) -> None:
+        self.servers, self._dbname = servers, dbname
+        self._tables = tables
+        self.first_start: dict[str, float] = {}  # seconds, with the copy of empty tables
+        self._sides = {side.name: side for side in sides}
         self._open = ExitStack()
+
+    def side(self, name: str) -> Side:
+        """One of its consumers."""
+        return self._sides[name]
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
-            for side in self._sides:
+            for side in self._sides.values():
                 stack.callback(side.close)
-            self._source.create_database(_SOURCE_DB)
-            self.workload = Workload(self._source.dsn(_SOURCE_DB))
+            self.servers.source.create_database(self._dbname)
+            self.workload = Workload(self.servers.source.dsn(self._dbname))
             stack.callback(self.workload.close)
-            self.workload.create()
-            for side in self._sides:
+            self.workload.create(self._tables)
+            for side in self._sides.values():
                 side.prepare()
-                self.settle(side)  # the first copy may show this one
-                self.settle(side)  # but only the stream can show what came after it
-                side.stop()
+                self.first_start[side.name] = self.start_seconds(side)
             self._open = stack.pop_all()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self._open.close()
         if kind is None:
-            for side in self._sides:
+            for side in self._sides.values():
                 side.drop()
-            self._source.drop_database(_SOURCE_DB)
+            self.servers.source.drop_database(self._dbname)
+
+    def start_seconds(self, side: Side) -> float:
+        """Start a side that is at rest, and stop it: seconds until it follows the log."""
+        started = time.perf_counter()
+        side.start()
+        self.settle(side)  # a first copy may show this one
+        self.settle(side)  # but only the stream can show what came after it
+        passed = time.perf_counter() - started
+        side.stop()
+        return passed
 
     def lap(self, side: Side, backlog: Backlog, patience: float = 120.0) -> Lap:
         """Start one side, measure how it works off the backlog, and stop it."""
@@ -122,7 +142,7 @@ class Course:
             self.workload.singles,
             self.workload.singles + warm_up + number,
         )
-        source = self._source.dsn(_SOURCE_DB)
+        source = self.servers.source.dsn(self._dbname)
         with self.running(side):
             self.settle(side)
             found = latencies(source, side.dsn, after=after, rate=rate, number=warm_up + number)
@@ -150,13 +170,13 @@ class Course:
     def _tidy(self, side: Side) -> None:
         """The same state before each lap: rows visible to all, nothing left to write back."""
         with connect(side.dsn) as connection:
-            connection.execute("VACUUM (ANALYZE) item, single, marker")
+            connection.execute("VACUUM (ANALYZE)")
             connection.execute("CHECKPOINT")
-        self._source.execute("CHECKPOINT")
+        self.servers.source.execute("CHECKPOINT")
 
     def _cpu(self, side: Side) -> Cpu:
         slot = "SELECT active_pid FROM pg_replication_slots WHERE slot_name = %s AND active"
-        senders = [pid for (pid,) in self._source.execute(slot, (side.slot,))]
+        senders = [pid for (pid,) in self.servers.source.execute(slot, (side.slot,))]
         if not senders:
             raise BenchmarkError(f"nobody reads the slot {side.slot}")
         return Cpu(

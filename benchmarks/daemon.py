@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sysconfig
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -21,6 +21,8 @@ from cdc_daemon.demo.server import PrivatePostgres
 
 PROGRAM: Sequence[str] = (str(Path(sysconfig.get_path("scripts"), "cdc-daemon")),)
 PIPELINE = "erp"
+MAPPED: Mapping[str, str] = {"item": "id", "item_ref": "code", "single": "id"}
+"""Tables that are read, each with the column that is its entity's key."""
 _DRAIN_SECONDS = 60.0
 _PEOPLE = (
     "SELECT pid FROM pg_stat_activity WHERE datname = %s AND backend_type = 'client backend'"
@@ -44,12 +46,20 @@ def run_arguments(config: Path) -> list[str]:
 class Daemon:
     """The daemon's process tree between `start` and `stop`, and its control database."""
 
-    name = "daemon"
-    slot = f"cdc_{PIPELINE}"
-
-    def __init__(self, source: PrivatePostgres, dbname: str, target: PrivatePostgres) -> None:
+    def __init__(
+        self,
+        source: PrivatePostgres,
+        dbname: str,
+        target: PrivatePostgres,
+        *,
+        name: str = "daemon",
+        tables: Mapping[str, str] = MAPPED,
+    ) -> None:
+        self.name = name
+        self.slot = f"cdc_{name}"
+        self._tables = tables
         self._source_dsn = source.dsn(dbname)
-        self._target, self._target_db = target, "control"
+        self._target, self._target_db = target, f"control_{name}"
         self.dsn = target.dsn(self._target_db)
         self._folder = Path(tempfile.mkdtemp(prefix="cdc-bench-"))
         self._config = self._folder / "cdc-daemon.yaml"
@@ -63,9 +73,9 @@ class Daemon:
         return self._process.pid
 
     def prepare(self) -> None:
-        """Make what the daemon needs, and start it: it copies the empty tables and streams."""
+        """Make the control database, the configuration, and with `apply` all tables."""
         self._target.create_database(self._target_db)
-        document = configuration(self._source_dsn, self.dsn)
+        document = configuration(self._source_dsn, self.dsn, self._tables, self.slot)
         self._config.write_text(json.dumps(document, indent=2), encoding="utf-8")  # JSON is YAML
         done = subprocess.run(
             [*PROGRAM, *apply_arguments(self._config, self._source_dsn, self.dsn)],
@@ -76,7 +86,6 @@ class Daemon:
         if done.returncode != 0:
             message = f"cdc-daemon apply ended with {done.returncode}:\n{done.stdout}{done.stderr}"
             raise BenchmarkError(message)
-        self.start()
 
     def start(self) -> None:
         """Start the supervisor."""
@@ -140,24 +149,29 @@ class Daemon:
         return "\n".join(text.splitlines()[-lines:])
 
 
-def configuration(source_dsn: str, target_dsn: str) -> dict[str, object]:
-    """The configuration file: every source table as an entity of the same name and columns."""
-    entities: dict[str, object] = {}
-    mappings: list[dict[str, object]] = []
+def configuration(
+    source_dsn: str,
+    target_dsn: str,
+    tables: Mapping[str, str] = MAPPED,
+    slot: str = f"cdc_{PIPELINE}",
+) -> dict[str, object]:
+    """The configuration file: every table as an entity of the same name and columns.
+
+    ``tables``: name → the column that is the entity's key; the marker is always there.
+    """
     attributes = {column.name: column.attribute for column in COLUMNS}
     marker = {"id": "integer", "number": {"type": "bigint", "required": True}}
-    for table, key, shape in (
-        ("item", "id", attributes),
-        ("item_ref", "code", attributes),
-        ("single", "id", attributes),
-        ("marker", "id", marker),
-    ):
+    entities: dict[str, object] = {}
+    mappings: list[dict[str, object]] = []
+    for table, key in [*tables.items(), ("marker", "id")]:
+        shape = marker if table == "marker" else attributes
         entities[table] = {"key": [key], "attributes": shape}
         fields = {name: name for name in shape if name != key}
         origin = f"{PIPELINE}.public.{table}"
         mappings.append({"from": origin, "to": table, "key": {key: key}, "fields": fields})
+    source = {"kind": "postgres", "dsn": source_dsn, "slot": slot, "publication": slot}
     return {
-        "sources": {PIPELINE: {"kind": "postgres", "dsn": source_dsn}},
+        "sources": {PIPELINE: source},
         "target": {"url": target_dsn},
         "entities": entities,
         "mappings": mappings,

@@ -7,13 +7,16 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
-from benchmarks.course import Course, Lap, Side
+from benchmarks.course import Course, Lap, Servers, Side
 from benchmarks.cpu import Cpu, cpu_seconds, family
+from benchmarks.daemon import Daemon
+from benchmarks.native import Native
 from benchmarks.probe import BenchmarkError
-from benchmarks.workload import Backlog
+from benchmarks.workload import TABLES, Backlog, many_tables
 
 LATENCY_RATE = 200.0
 _REPEATS = (1, 2, 4, 8)
+_SOURCE_DB, _TABLES_DB = "erp", "erp_tables"
 _IDLE_AFTER_SECONDS = 3.0
 
 
@@ -25,6 +28,8 @@ class Size:
     huge_rows: int = 5_000_000
     latency_seconds: float = 20.0
     idle_seconds: float = 60.0
+    tables: int = 500
+    start_tables: int = 5000
 
     @property
     def one_row_transactions(self) -> int:
@@ -47,6 +52,13 @@ Step = Callable[[Course, Size, Mapping[str, Sample]], Samples]
 """Takes figures on a course, knowing what was taken on it before."""
 
 
+def course_of(servers: Servers) -> Course:
+    """The course of most figures: native replication and the daemon on the same tables."""
+    source, target = servers.source, servers.target
+    sides = (Native(source, _SOURCE_DB, target), Daemon(source, _SOURCE_DB, target))
+    return Course(servers, _SOURCE_DB, TABLES, sides)
+
+
 def pg_insert(course: Course, size: Size, _: Mapping[str, Sample]) -> Samples:
     """Insert rows in transactions of 1,000; the worker's peak memory while at it."""
     laps = _valid(lambda n: _race(course, course.workload.insert(n)), size.rows)
@@ -58,7 +70,9 @@ def pg_insert(course: Course, size: Size, _: Mapping[str, Sample]) -> Samples:
 
 def pg_insert_ref(course: Course, size: Size, seen: Mapping[str, Sample]) -> Samples:
     """The same into an entity keyed by a code, with references; beside our own pg.insert."""
-    laps = _valid(lambda n: _race(course, course.workload.insert_ref(n), course.daemon), size.rows)
+    laps = _valid(
+        lambda n: _race(course, course.workload.insert_ref(n), course.side("daemon")), size.rows
+    )
     lap, plain = laps["daemon"], seen["pg.insert"]
     sample = Sample(daemon=lap.rate, baseline=plain.daemon, cpu=lap.cpu, baseline_cpu=plain.cpu)
     return {"pg.insert_ref": sample}
@@ -92,8 +106,8 @@ def pg_one_row_tx(course: Course, size: Size, _: Mapping[str, Sample]) -> Sample
 
 def latency(course: Course, size: Size, _: Mapping[str, Sample]) -> Samples:
     """From "COMMIT returned" to "row seen", at 200 transactions a second."""
-    native = course.latencies(course.native, LATENCY_RATE, size.latency_seconds)
-    daemon = course.latencies(course.daemon, LATENCY_RATE, size.latency_seconds)
+    native = course.latencies(course.side("native"), LATENCY_RATE, size.latency_seconds)
+    daemon = course.latencies(course.side("daemon"), LATENCY_RATE, size.latency_seconds)
     return {
         f"latency.p{percent}_ms": Sample(
             daemon=_percentile(daemon, percent), baseline=_percentile(native, percent)
@@ -104,15 +118,17 @@ def latency(course: Course, size: Size, _: Mapping[str, Sample]) -> Samples:
 
 def idle(course: Course, size: Size, _: Mapping[str, Sample]) -> Samples:
     """CPU of the daemon's processes while nothing happens, in percent of one core."""
-    with course.running(course.daemon):
-        course.settle(course.daemon)
+    daemon = course.side("daemon")
+    assert isinstance(daemon, Daemon)
+    with course.running(daemon):
+        course.settle(daemon)
         time.sleep(_IDLE_AFTER_SECONDS)
-        pids = family(course.daemon.pid)
+        pids = family(daemon.pid)
         started, before = time.perf_counter(), cpu_seconds(pids)
         time.sleep(size.idle_seconds)
         used = cpu_seconds(pids) - before
         percent = 100 * used / (time.perf_counter() - started)
-        if family(course.daemon.pid) != pids:
+        if family(daemon.pid) != pids:
             raise BenchmarkError("the daemon was not left in peace: its processes changed")
     return {"idle.cpu_percent": Sample(daemon=percent)}
 
@@ -121,9 +137,40 @@ def memory_huge_tx(course: Course, size: Size, _: Mapping[str, Sample]) -> Sampl
     """The worker's peak memory through one huge transaction."""
     rows = size.huge_rows
     lap = course.lap(
-        course.daemon, course.workload.insert(rows, per_transaction=rows), patience=1800
+        course.side("daemon"), course.workload.insert(rows, per_transaction=rows), patience=1800
     )
     return {"memory.huge_tx_mb": Sample(daemon=lap.peak_mb)}
+
+
+def tables_500(course: Course, size: Size, _: Mapping[str, Sample]) -> Samples:
+    """Insert into 500 tables, each transaction of 1,000 rows into the next; beside one table."""
+    number = size.tables
+    names = ["item", *many_tables(number)]
+    source, target = course.servers.source, course.servers.target
+    one = Daemon(source, _TABLES_DB, target, name="one", tables={"item": "id"})
+    many = Daemon(source, _TABLES_DB, target, name="many", tables=dict.fromkeys(names[1:], "id"))
+    with Course(course.servers, _TABLES_DB, names, [one, many]) as tables:
+        work = tables.workload
+        first = _valid(lambda n: _race(tables, work.insert(n), one), size.rows)["one"]
+        spread = _valid(lambda n: _race(tables, work.insert_spread(n, number), many), size.rows)[
+            "many"
+        ]
+    sample = Sample(daemon=spread.rate, baseline=first.rate, cpu=spread.cpu, baseline_cpu=first.cpu)
+    return {"tables.500": sample}
+
+
+def tables_5000_start(course: Course, size: Size, _: Mapping[str, Sample]) -> Samples:
+    """Seconds from `cdc-daemon run` until 5,000 tables are followed; also with their first copy."""
+    names = many_tables(size.start_tables)
+    source, target = course.servers.source, course.servers.target
+    daemon = Daemon(source, _TABLES_DB, target, name="many", tables=dict.fromkeys(names, "id"))
+    with Course(course.servers, _TABLES_DB, names, [daemon]) as tables:
+        again = tables.start_seconds(daemon)
+        first = tables.first_start[daemon.name]
+    return {
+        "tables.5000_start_s": Sample(daemon=again),
+        "tables.5000_first_start_s": Sample(daemon=first),
+    }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,6 +199,9 @@ FIGURES = (
     Figure(name="latency.p99_ms", unit="ms", step=latency, at_most=60),
     Figure(name="idle.cpu_percent", unit="% of a core", step=idle, at_most=1, once=True),
     Figure(name="memory.huge_tx_mb", unit="MB", step=memory_huge_tx, at_most=250, once=True),
+    Figure(name="tables.500", unit="rows/s", step=tables_500, at_least=0.95),
+    Figure(name="tables.5000_start_s", unit="s", step=tables_5000_start, at_most=30, once=True),
+    Figure(name="tables.5000_first_start_s", unit="s", step=tables_5000_start, once=True),
 )
 """All figures, in the order in which they are taken on a course."""
 
@@ -175,7 +225,8 @@ def take(
 
 def _race(course: Course, backlog: Backlog, *sides: Side) -> dict[str, Lap]:
     return {
-        side.name: course.lap(side, backlog) for side in sides or (course.native, course.daemon)
+        side.name: course.lap(side, backlog)
+        for side in sides or (course.side("native"), course.side("daemon"))
     }
 
 

@@ -6,6 +6,7 @@ a target shows how far it is. Not in here: who reads the log (`native`, `daemon`
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import psycopg
@@ -94,15 +95,16 @@ class Workload:
         self._changes = 0
         self._first, self._last = 1, 0  # the ids that stand in item
         self._refs = 0
+        self._spread = 0
         self.singles = 0
 
     def close(self) -> None:
         """Close the connection."""
         self._connection.close()
 
-    def create(self) -> None:
+    def create(self, tables: Sequence[str] = TABLES) -> None:
         """Make the tables, all empty but the marker."""
-        for table in TABLES:
+        for table in tables:
             self._run(TABLE_DDL.format(table))
         self._run(f"{MARKER_DDL}; INSERT INTO marker VALUES (1, 0)")
         self._run("SET synchronous_commit = off")
@@ -116,6 +118,16 @@ class Workload:
         """New rows of the table whose entity is keyed by a code."""
         first, self._refs = self._refs + 1, self._refs + rows
         return self._marked(_insert("item_ref"), first, self._refs)
+
+    def insert_spread(self, rows: int, tables: int) -> Backlog:
+        """New rows of so many tables (`many_tables`), each transaction in the next one."""
+        first, self._spread = self._spread + 1, self._spread + rows
+        place = f"low / {TRANSACTION_ROWS} % {tables}"
+        body = (
+            f"EXECUTE 'INSERT INTO ' || (ARRAY[{_quoted(many_tables(tables))}])[{place} + 1]"
+            f" || {_literal(_selected())} USING low::bigint, high"
+        )
+        return self._marked(body, first, self._spread)
 
     def missing(self, rows: int) -> int:
         """How many rows fewer than that item has."""
@@ -160,9 +172,26 @@ def _values(row: str, version: int) -> list[str]:
     return [column.value.format(i=row, v=version) for column in COLUMNS]
 
 
+def many_tables(number: int) -> list[str]:
+    """Names of so many tables."""
+    return [f"item_{ordinal:04}" for ordinal in range(number)]
+
+
 def _insert(table: str) -> str:
+    return f"INSERT INTO {table}{_selected('low::bigint', 'high')}"
+
+
+def _selected(low: str = "$1", high: str = "$2") -> str:
     values = ", ".join(_values("i", 1))
-    return f"INSERT INTO {table} SELECT {values} FROM generate_series(low::bigint, high) AS i"
+    return f" SELECT {values} FROM generate_series({low}, {high}) AS i"
+
+
+def _quoted(names: Sequence[str]) -> str:
+    return ", ".join(map(_literal, names))
+
+
+def _literal(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
 
 
 def _update() -> str:
