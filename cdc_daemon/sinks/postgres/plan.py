@@ -18,16 +18,15 @@ from cdc_daemon.model.errors import ConfigurationError, Problem, Stop
 from cdc_daemon.sinks.postgres import ledger
 from cdc_daemon.sinks.postgres.checkpoint import version_problem
 from cdc_daemon.sinks.postgres.errors import translate
+from cdc_daemon.sinks.postgres.live import LiveTable, Place, live_tables, rights
 from cdc_daemon.sinks.postgres.names import LEDGER, qualified, quote, reference_columns
 from cdc_daemon.sinks.postgres.session import Connection, connect
 from cdc_daemon.sinks.postgres.tables import (
-    LiveTable,
     add_column,
     add_foreign_key,
     add_index,
     create_table,
     differences,
-    live_table,
     misfits,
     reserved_names,
     wanted_columns,
@@ -107,36 +106,50 @@ def check_target(
     version = version_problem(connection)
     if version is not None:
         return [version]
+    places = _places(entities, layouts, schema)
+    lives = live_tables(connection, places)
     found: list[Problem] = []
-    tables: list[tuple[str, str]] = []
     for layout in layouts:
         if layout.reference is not None:
-            live = live_table(connection, LEDGER, layout.reference.name)
+            live = lives.get((LEDGER, layout.reference.name))
             found += _reference_differences(layout, live) if live is not None else []
-            tables.append((LEDGER, layout.reference.name))
     for entity in entities.values():
-        live = live_table(connection, schema, entity.name)
+        live = lives.get((schema, entity.name))
         found += differences(entity, live, schema) if live is not None else []
-        tables.append((schema, entity.name))
-    tables += [(LEDGER, name) for name in ledger.TABLES]
-    for home, name in tables:
-        found += _usable(connection, home, name)
-    return found
+    return [*found, *_unusable(connection, places, lives)]
 
 
-def _usable(connection: Connection, schema: str, name: str) -> list[Problem]:
-    """Whether a table is there and may be read and written."""
-    where = f"{schema}.{name}"
-    if live_table(connection, schema, name) is None:
-        return [Problem(what="the table does not exist", where=where, cure=_APPLY)]
-    if not _scalar(connection, "SELECT has_schema_privilege(%s, 'USAGE')", schema):
-        return [Problem(what="no right to use its schema", where=where, cure=_APPLY)]
-    rights = ("SELECT",) if name == "meta" else _RIGHTS
-    question = "SELECT has_table_privilege(%s, %s)"
-    lacking = [r for r in rights if not _scalar(connection, question, qualified(schema, name), r)]
-    if not lacking:
-        return []
-    return [Problem(what=f"no right to {', '.join(lacking)}", where=where, cure=_APPLY)]
+def _places(entities: Mapping[str, Entity], layouts: Sequence[Layout], schema: str) -> list[Place]:
+    """Every table that a worker uses."""
+    references = [(LEDGER, layout.reference.name) for layout in layouts if layout.reference]
+    own = [(LEDGER, name) for name in ledger.TABLES]
+    return own + references + [(schema, name) for name in entities]
+
+
+def _unusable(
+    connection: Connection, places: Sequence[Place], lives: Mapping[Place, LiveTable]
+) -> Iterator[Problem]:
+    """Tables that are not there or may not be read and written."""
+    usable = {
+        home: _scalar(connection, "SELECT has_schema_privilege(%s, 'USAGE')", home)
+        for home in {home for home, name in places if (home, name) in lives}
+    }
+    granted = rights(connection, places, _RIGHTS)
+    for home, name in places:
+        where = f"{home}.{name}"
+        lacking = _needed(home, name) - granted.get((home, name), frozenset())
+        if (home, name) not in lives:
+            yield Problem(what="the table does not exist", where=where, cure=_APPLY)
+        elif not usable[home]:
+            yield Problem(what="no right to use its schema", where=where, cure=_APPLY)
+        elif lacking:
+            what = f"no right to {', '.join(sorted(lacking, key=_RIGHTS.index))}"
+            yield Problem(what=what, where=where, cure=_APPLY)
+
+
+def _needed(home: str, name: str) -> frozenset[str]:
+    """What a worker has to be allowed on a table."""
+    return frozenset({"SELECT"} if (home, name) == (LEDGER, "meta") else _RIGHTS)
 
 
 def _plan(
@@ -154,12 +167,11 @@ def _plan(
     if not _scalar(connection, "SELECT to_regnamespace(%s) IS NOT NULL", quote(schema)):
         sql = f"CREATE SCHEMA {quote(schema)}"
         changes.append(Change(description=f"create schema {schema}", sql=sql))
-    lives: dict[str, LiveTable | None] = {}
+    lives = live_tables(connection, _places(entities, layouts, schema))
     for name, entity in entities.items():
-        lives[name] = live_table(connection, schema, name)
-        changes += _entity_changes(connection, entity, lives[name], schema, refusals)
+        changes += _entity_changes(connection, entity, lives.get((schema, name)), schema, refusals)
     changes += _foreign_changes(entities, layouts, lives, schema)
-    changes += _reference_changes(connection, layouts, refusals)
+    changes += _reference_changes(layouts, lives, refusals)
     if worker is not None:
         changes += _rights(connection, entities, layouts, schema, worker, refusals)
     return Plan(changes=tuple(changes), refusals=tuple(refusals))
@@ -222,13 +234,13 @@ def _entity_changes(
 def _foreign_changes(
     entities: Mapping[str, Entity],
     layouts: Sequence[Layout],
-    lives: Mapping[str, LiveTable | None],
+    lives: Mapping[Place, LiveTable],
     schema: str,
 ) -> Iterator[Change]:
     """Foreign keys; and an index on each that hard deletes of its parent would search."""
     deleted = {layout.entity.name for layout in layouts if not layout.soft}
     for name, entity in entities.items():
-        live = lives[name]
+        live = lives.get((schema, name))
         for attribute in entity.attributes:
             parent = entities.get(attribute.references or "")
             if parent is None:
@@ -239,8 +251,8 @@ def _foreign_changes(
                     description=f"let {where} refer to {parent.name}",
                     sql=add_foreign_key(entity, attribute, parent, schema),
                 )
-            indexed = live.indexed if live is not None else frozenset(entity.key[:1])
-            if parent.name in deleted and attribute.name not in indexed | {entity.key[0]}:
+            indexed = {entity.key[0]} | (live.indexed if live is not None else set())
+            if parent.name in deleted and attribute.name not in indexed:
                 yield Change(
                     description=f"index {where}, for deletes of {parent.name}",
                     sql=add_index(entity, attribute, schema),
@@ -248,12 +260,12 @@ def _foreign_changes(
 
 
 def _reference_changes(
-    connection: Connection, layouts: Sequence[Layout], refusals: list[Problem]
+    layouts: Sequence[Layout], lives: Mapping[Place, LiveTable], refusals: list[Problem]
 ) -> Iterator[Change]:
     for layout in layouts:
         if layout.reference is None:
             continue
-        live = live_table(connection, LEDGER, layout.reference.name)
+        live = lives.get((LEDGER, layout.reference.name))
         if live is None:
             description, sql = ledger.create_reference(layout)
             yield Change(description=description, sql=sql)
@@ -292,23 +304,14 @@ def _rights(
         if not _scalar(connection, question, worker, home):
             sql = f"GRANT USAGE ON SCHEMA {quote(home)} TO {role}"
             yield Change(description=f"let {worker} use schema {home}", sql=sql)
-    tables = [(LEDGER, name) for name in ledger.TABLES]
-    tables += [(LEDGER, layout.reference.name) for layout in layouts if layout.reference]
-    tables += [(schema, name) for name in entities]
-    for home, name in tables:
-        rights = ("SELECT",) if (home, name) == (LEDGER, "meta") else _RIGHTS
-        lacking = [right for right in rights if not _has(connection, worker, home, name, right)]
+    places = _places(entities, layouts, schema)
+    granted = rights(connection, places, _RIGHTS, worker)
+    for home, name in places:
+        lacking = _needed(home, name) - granted.get((home, name), frozenset())
         if lacking:
-            sql = f"GRANT {', '.join(lacking)} ON {qualified(home, name)} TO {role}"
+            verbs = ", ".join(sorted(lacking, key=_RIGHTS.index))
+            sql = f"GRANT {verbs} ON {qualified(home, name)} TO {role}"
             yield Change(description=f"grant {worker} its rights on {home}.{name}", sql=sql)
-
-
-def _has(connection: Connection, worker: str, schema: str, name: str, right: str) -> bool:
-    question = (
-        "SELECT has_table_privilege(%s, c.oid, %s) FROM pg_class c"
-        " JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = %s AND c.relname = %s"
-    )
-    return bool(_scalar(connection, question, worker, right, schema, name))
 
 
 def _scalar(connection: Connection, sql: str, *params: object) -> object:

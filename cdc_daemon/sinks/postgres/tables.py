@@ -9,10 +9,10 @@ by bytes.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from cdc_daemon.model.entities import Attribute, Entity
 from cdc_daemon.model.errors import Problem
+from cdc_daemon.sinks.postgres.live import LiveTable
 from cdc_daemon.sinks.postgres.names import (
     DELETED_AT,
     LAST_SYNC,
@@ -23,72 +23,9 @@ from cdc_daemon.sinks.postgres.names import (
     qualified,
     quote,
 )
-from cdc_daemon.sinks.postgres.session import Connection
 
 _APPLY = "run cdc-daemon apply --admin-dsn …"
 _TIMESTAMPTZ = "timestamp with time zone"
-_COLUMNS = """
-    SELECT a.attname, format_type(a.atttypid, a.atttypmod), a.attnotnull,
-           a.atthasdef OR a.attidentity <> ''
-      FROM pg_attribute a
-     WHERE a.attrelid = %s AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum"""
-_KEY = """
-    SELECT a.attname
-      FROM pg_index i, unnest(i.indkey) WITH ORDINALITY AS k(attnum, n), pg_attribute a
-     WHERE i.indrelid = %s AND i.indisprimary AND i.indimmediate AND i.indisvalid
-       AND a.attrelid = i.indrelid AND a.attnum = k.attnum ORDER BY k.n"""
-_FOREIGN = """
-    SELECT a.attname, f.relname FROM pg_constraint c
-      JOIN pg_class f ON f.oid = c.confrelid
-      JOIN pg_attribute a ON a.attrelid = c.conrelid AND a.attnum = c.conkey[1]
-     WHERE c.conrelid = %s AND c.contype = 'f' AND cardinality(c.conkey) = 1
-       AND c.condeferred AND c.confupdtype = 'c'"""
-_INDEXED = """
-    SELECT a.attname FROM pg_index i JOIN pg_attribute a
-        ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0]
-     WHERE i.indrelid = %s AND i.indisvalid AND i.indpred IS NULL"""
-_TABLE = """
-    SELECT c.oid, c.relkind FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-     WHERE n.nspname = %s AND c.relname = %s"""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LiveColumn:
-    """A column as the catalogue has it; ``type`` as ``format_type`` spells it."""
-
-    type: str
-    required: bool
-    default: bool
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LiveTable:
-    """A table as the catalogue has it."""
-
-    kind: str
-    columns: Mapping[str, LiveColumn]
-    key: tuple[str, ...]
-    foreign: frozenset[tuple[str, str]]  # (attribute, table referred to): ours, deferred
-    indexed: frozenset[str]  # columns that lead some index
-
-
-def live_table(connection: Connection, schema: str, name: str) -> LiveTable | None:
-    """The table of that name, or None."""
-    found = connection.execute(_TABLE, (schema, name)).fetchone()
-    if found is None:
-        return None
-    oid, kind = found
-    columns = {
-        column: LiveColumn(type=spelt, required=required, default=default)
-        for column, spelt, required, default in connection.execute(_COLUMNS, (oid,))
-    }
-    return LiveTable(
-        kind=kind if isinstance(kind, str) else bytes(kind).decode(),
-        columns=columns,
-        key=tuple(row[0] for row in connection.execute(_KEY, (oid,))),
-        foreign=frozenset((row[0], row[1]) for row in connection.execute(_FOREIGN, (oid,))),
-        indexed=frozenset(row[0] for row in connection.execute(_INDEXED, (oid,))),
-    )
 
 
 def wanted_columns(entity: Entity) -> dict[str, tuple[str, str]]:
