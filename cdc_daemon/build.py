@@ -81,7 +81,9 @@ class Compiler:
 
     def __init__(self, configuration: Configuration, name: str) -> None:
         self._configuration = configuration
-        self._mappings = configuration.mappings_of(name)
+        self._mappings: dict[tuple[str, str], list[MappingConfig]] = {}
+        for mapping in configuration.mappings_of(name):
+            self._mappings.setdefault((mapping.schema_, mapping.table), []).append(mapping)
         self._layouts: dict[str, Layout] = {}
         self._relations: dict[tuple[str, str], Relation] = {}
 
@@ -92,11 +94,9 @@ class Compiler:
     def __call__(self, relation: Relation) -> list[CompiledMapping]:
         """The mappings of a relation. Raises ConfigurationError."""
         self.learn([relation])
-        others = tuple(self._relations.values())
         found = [
-            compile_mapping(mapping, self._configuration, relation, others)
-            for mapping in self._mappings
-            if (mapping.schema_, mapping.table) == (relation.schema, relation.table)
+            compile_mapping(mapping, self._configuration, relation, self._relations)
+            for mapping in self._mappings.get((relation.schema, relation.table), ())
         ]
         return [_with_known_layout(compiled, self._layouts) for compiled in found]
 

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from operator import itemgetter
+from types import MappingProxyType
 
 from cdc_daemon.config.configuration import Configuration
 from cdc_daemon.config.schema import FieldConfig, MappingConfig
@@ -31,6 +32,9 @@ from cdc_daemon.model.effects import Key, Layout, ReferenceTable
 from cdc_daemon.model.entities import Entity
 from cdc_daemon.model.errors import ConfigurationError, DataError, Problem
 from cdc_daemon.model.ports import Table
+
+Relations = Mapping[tuple[str, str], Relation]
+"""A source's relations by schema and table."""
 
 KEY_TYPES = {"smallint": "smallint", "integer": "integer", "bigint": "bigint", "uuid": "uuid"}
 
@@ -157,10 +161,10 @@ def compile_mapping(
     mapping: MappingConfig,
     configuration: Configuration,
     relation: Relation,
-    others: Iterable[Relation] = (),
+    others: Relations = MappingProxyType({}),
 ) -> CompiledMapping:
     """Compile a mapping against a relation. ``others``: the source's other relations as they are
-    now; what a ``ref`` holds is checked against the table that it points to.
+    now, by schema and table; what a ``ref`` holds is checked against the table that it points to.
 
     Raises ConfigurationError with the place of every field that does not fit the table.
     """
@@ -175,12 +179,12 @@ class _Compilation:
         mapping: MappingConfig,
         configuration: Configuration,
         relation: Relation,
-        others: Iterable[Relation],
+        others: Relations,
     ) -> None:
         self.mapping = mapping
         self.configuration = configuration
         self.relation = relation
-        self.relations = {(one.schema, one.table): one for one in (*others, relation)}
+        self.others = others
         self.entity: Entity = configuration.entities[mapping.to]
         self.nulls = Nulls(
             text=frozenset(t.encode() for t in configuration.sources[mapping.source].nulls.text),
@@ -239,11 +243,16 @@ class _Compilation:
         target = self.configuration.ref_target(self.mapping, attribute)
         if target is None or target.source != self.mapping.source:
             return None
-        relation = self.relations.get((target.schema_, target.table))
+        relation = self._relation(target.schema_, target.table)
         identity = None
         if relation is not None:
             identity = tuple(relation.columns[i] for i in relation.identity)
         return RefTarget(mapping=target.name, table=str(target.from_), identity=identity)
+
+    def _relation(self, schema: str, table: str) -> Relation | None:
+        if (self.relation.schema, self.relation.table) == (schema, table):
+            return self.relation
+        return self.others.get((schema, table))
 
     def _predicate(self) -> tuple[Callable[..., bool] | None, tuple[int, ...]]:
         if not self.mapping.where:

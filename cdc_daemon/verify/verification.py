@@ -87,7 +87,7 @@ def compile_source(configuration: Configuration, source: str) -> dict[str, Compi
             mapping,
             configuration,
             relations[mapping.schema_, mapping.table],
-            tuple(relations.values()),
+            relations,
         )
         for mapping in mappings
     }

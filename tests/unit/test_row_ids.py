@@ -55,7 +55,9 @@ def compiled(
     configuration = load([path], environ={})
     customers = table("t_customer", identity, fid=meant, fcode=ColumnType("text"))
     orders = table("t_order", (0,), fnumber=ColumnType("text"), fcustomer=held)
-    return compile_mapping(configuration.mappings[1], configuration, orders, [customers])
+    return compile_mapping(
+        configuration.mappings[1], configuration, orders, {("public", customers.table): customers}
+    )
 
 
 @pytest.mark.parametrize(
