@@ -43,8 +43,6 @@ def show(given: Given) -> None:
         return
     import sys
 
-    from ruamel.yaml import YAML
+    import yaml
 
-    yaml = YAML()
-    yaml.default_flow_style = False
-    yaml.dump(described, sys.stdout)
+    yaml.safe_dump(described, sys.stdout, allow_unicode=True, sort_keys=False)

@@ -2,7 +2,7 @@
 
 Built from the node graph, so that numbers keep their spelling and every path its line and column.
 What YAML allows and a configuration does not need is refused: duplicate keys, tags, merge keys,
-keys that are no text, huge or deeply nested files, many aliases.
+keys that are no text, huge or deeply nested files, aliases that multiply.
 """
 
 from __future__ import annotations
@@ -12,21 +12,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from ruamel.yaml import YAML
-from ruamel.yaml.composer import Composer
-from ruamel.yaml.error import MarkedYAMLError, YAMLError
-from ruamel.yaml.events import AliasEvent
-from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
-from ruamel.yaml.reader import ReaderError
+from yaml import MappingNode, Node, ScalarNode, SequenceNode, YAMLError
+from yaml.error import MarkedYAMLError
+from yaml.reader import ReaderError
 
+from cdc_daemon.config.nodes import MAX_DEPTH, LimitExceeded, compose
 from cdc_daemon.config.scalars import SpelledFloat, SpelledInt, is_canonical, unquoted
 from cdc_daemon.model.errors import Problem
 
 Path = tuple[str | int, ...]
 
 MAX_BYTES = 5 * 1024 * 1024
-MAX_ALIASES = 100
-MAX_DEPTH = 50
 MAX_NODES = 500_000  # after aliases are written out
 
 _TAG = "tag:yaml.org,2002:"
@@ -69,38 +65,11 @@ class Document:
     broken: bool = False  # it could not be read to its end
 
 
-class _LimitExceeded(Exception):
-    def __init__(self, what: str, mark: Any) -> None:
-        self.what = what
-        self.mark = mark
-        super().__init__(what)
-
-
-class _LimitedComposer(Composer):
-    """Composes nodes, within limits on depth and aliases."""
-
-    _aliases = 0
-    _level = 0
-
-    def compose_node(self, parent: Any, index: Any) -> Any:
-        event = self.parser.peek_event()
-        if isinstance(event, AliasEvent):
-            self._aliases += 1
-            if self._aliases > MAX_ALIASES:
-                raise _LimitExceeded(f"more than {MAX_ALIASES} aliases", event.start_mark)
-        self._level += 1
-        if self._level > MAX_DEPTH:
-            raise _LimitExceeded(f"nested deeper than {MAX_DEPTH} levels", event.start_mark)
-        node = super().compose_node(parent, index)
-        self._level -= 1
-        return node
-
-
 def read_document(content: bytes, file: str) -> Document:
     """Parse a file's bytes. Never raises for what is written in them: ``problems`` tells."""
     document = Document(file)
     with _problems_of(document, content):
-        node = _compose(_decode(content))
+        node = compose(_decode(content))
         if node is not None:
             document.data = _Construction(document).value(node, (), 0)
     return document
@@ -122,13 +91,6 @@ def _decode(content: bytes) -> str:
         raise _NotText("the file is not UTF-8 text", line) from None
 
 
-def _compose(text: str) -> Node | None:
-    yaml = YAML(typ="safe", pure=True)  # in Python, so that nodes have their places
-    yaml.Composer = _LimitedComposer
-    node: Node | None = yaml.compose(text)
-    return node
-
-
 @contextlib.contextmanager
 def _problems_of(document: Document, content: bytes) -> Iterator[None]:
     """Turn what ends the reading of a file into a problem at its place."""
@@ -138,7 +100,7 @@ def _problems_of(document: Document, content: bytes) -> Iterator[None]:
         return
     except _NotText as error:
         what, line = str(error), error.line
-    except _LimitExceeded as error:
+    except LimitExceeded as error:
         what = error.what
         line, column = error.mark.line + 1, error.mark.column + 1
     except MarkedYAMLError as error:
@@ -166,7 +128,7 @@ class _Construction:
     def value(self, node: Node, path: Path, depth: int, key: tuple[int, int] | None = None) -> Any:
         self.count += 1
         if self.count > MAX_NODES or depth > MAX_DEPTH:
-            raise _LimitExceeded("too much is nested through aliases", node.start_mark)
+            raise LimitExceeded("too much is nested through aliases", node.start_mark)
         mark = _mark(node)
         text = str(node.value) if isinstance(node, ScalarNode) else None
         self.document.spots[path] = Spot(self.document.file, mark, key, text)

@@ -29,7 +29,7 @@ from cdc_daemon.model.errors import (
 )
 from tests.support.cli import COMMAND, call, invoke, write_configuration
 
-HEAVY = ("pydantic", "ruamel.yaml", "psycopg", "sqlglot", "rich", "structlog", "prometheus_client")
+HEAVY = ("pydantic", "yaml", "psycopg", "sqlglot", "rich", "structlog", "prometheus_client")
 
 
 def test_help_lists_every_command_and_its_exit_codes() -> None:
