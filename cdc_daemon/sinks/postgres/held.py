@@ -6,7 +6,7 @@ themselves, and all of tables that are no entity but have a foreign key to one.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from cdc_daemon.sinks.postgres.arrays import array
 from cdc_daemon.sinks.postgres.dangling import References, Referrer
@@ -21,17 +21,19 @@ Held = dict[str, set[bytes]]
 _OUTSIDERS = Statement(
     b"",
     b"""
-    SELECT format('FROM %s c WHERE c.%I = p.%I', c.conrelid::regclass, a.attname, k.attname)
+    SELECT array_position($1::regclass[], c.confrelid::regclass) - 1,
+           format('FROM %s c WHERE c.%I = p.%I', c.conrelid::regclass, a.attname, k.attname)
       FROM pg_catalog.pg_constraint c
       JOIN pg_catalog.pg_class t ON t.oid = c.conrelid
       JOIN pg_catalog.pg_attribute a ON a.attrelid = c.conrelid AND a.attnum = c.conkey[1]
       JOIN pg_catalog.pg_attribute k ON k.attrelid = c.confrelid AND k.attnum = c.confkey[1]
-     WHERE c.contype = 'f' AND c.confrelid = $1::regclass AND c.confdeltype IN ('a', 'r')
+     WHERE c.contype = 'f' AND c.confrelid = ANY ($1::regclass[]) AND c.confdeltype IN ('a', 'r')
        AND cardinality(c.conkey) = 1 AND c.conrelid <> ALL($2::regclass[])
        AND has_schema_privilege(t.relnamespace, 'USAGE')
        AND has_table_privilege(c.conrelid, 'SELECT')""",
 )
-"""Tables with a foreign key that lets no row go, as far as we may read them."""
+"""Which of our tables others refer to by a foreign key that lets no row go, and how; as far as we
+may read those others."""
 
 
 class Holding:
@@ -56,22 +58,23 @@ class Holding:
     def find(self) -> Held:
         """Every row to hold: what is held holds in turn what it refers to."""
         hard = [shape for shape in self._swept.values() if not shape.layout.soft]
-        for shape in hard:
-            for referring in self._outsiders(shape):
-                self._hold(shape, referring)
+        for shape, referring in self._outsiders([s for s in hard if len(s.keys) == 1]):
+            self._hold(shape, referring)
         pairs = [(s, r) for s in hard for r in self._references.of(s.layout.entity)]
         grown = bool(pairs)
         while grown:
             grown = any(self._hold_for(shape, referrer) for shape, referrer in pairs)
         return self._held
 
-    def _outsiders(self, shape: Shape) -> list[str]:
-        """What refers to a row ``p`` from tables that are no entity."""
-        if len(shape.keys) > 1:
-            return []
+    def _outsiders(self, shapes: Sequence[Shape]) -> list[tuple[Shape, str]]:
+        """What refers to a row ``p`` of these from tables that are no entity."""
+        theirs = array([shape.table.encode() for shape in shapes])
         ours = array([table.encode() for table in self._references.tables])
-        [found] = self._transaction.calls([(_OUTSIDERS, [shape.table.encode(), ours])])
-        return [(found.get_value(i, 0) or b"").decode() for i in range(found.ntuples)]
+        [found] = self._transaction.calls([(_OUTSIDERS, [theirs, ours])])
+        return [
+            (shapes[int(found.get_value(i, 0) or 0)], (found.get_value(i, 1) or b"").decode())
+            for i in range(found.ntuples)
+        ]
 
     def _hold_for(self, shape: Shape, referrer: Referrer) -> bool:
         """Hold what living rows of an entity that stay refer to; whether there was more."""
