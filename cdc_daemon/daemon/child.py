@@ -141,7 +141,7 @@ class Child:
     # --- pipes --------------------------------------------------------------------------------
 
     def _read(self) -> None:
-        """Take in status lines; the newest counts."""
+        """Take in status lines: each says what is new since the one before."""
         while True:
             try:
                 data = os.read(self._status_fd, _CHUNK)
@@ -155,8 +155,8 @@ class Child:
                 break
         *lines, rest = self._inbox.split(b"\n")
         self._inbox = rest if len(rest) < _LONGEST_LINE else bytearray()
-        if lines:
-            self._understand(bytes(lines[-1]))
+        for line in lines:
+            self._understand(bytes(line))
 
     def _stop_reading(self) -> None:
         with suppress(KeyError):  # at its end the pipe would be readable for ever
@@ -171,7 +171,7 @@ class Child:
         self.heard = time.monotonic()
         if self.status is None or status.turns != self.status.turns:
             self.turned = self.heard
-        self.status = status
+        self.status = status.after(self.status)
 
     def _write(self) -> None:
         """Push out what fits; the rest when the selector says so; then perhaps the end."""

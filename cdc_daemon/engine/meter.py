@@ -338,19 +338,23 @@ class _Buckets:
 
 
 def report(meter: Meter, status_fd: int, stopped: threading.Event, *, every: float = 1.0) -> None:
-    """Write a status line each second, and at once when the state changed, until ``stopped``.
+    """Write a status line each second, and at once when the state changed, until ``stopped``: what
+    is new since the line before.
 
     Runs in a thread of the worker; to end it, set ``stopped`` and then ``meter.changed``: a last
     line is written first. Ends quietly when nobody reads any more.
     """
     with suppress(BrokenPipeError), os.fdopen(status_fd, "wb") as pipe:
+        said = None
         while True:
             meter.changed.clear()
             last = stopped.is_set()
-            pipe.write(meter.status().to_json().encode() + b"\n")
+            status = meter.status()
+            pipe.write(status.since(said).to_json().encode() + b"\n")
             pipe.flush()
             if last:
                 return
+            said = status
             meter.changed.wait(every)
 
 

@@ -10,7 +10,7 @@ import enum
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from cdc_daemon.model.ports import SlotState
 
@@ -20,6 +20,7 @@ FILTERS = ("where", "ignore", "gone")
 APPLY_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0)
 LATENCY_BUCKETS = (0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 15.0, 60.0, 600.0)
 IDLE_AFTER = 5.0  # seconds without a transaction
+_K = TypeVar("_K")
 STALLED_AFTER = 30.0  # seconds without attested progress; idle progress comes every 10
 
 
@@ -103,6 +104,28 @@ class WorkerStatus:
         """How many changes of the pipeline stand in the failure queue."""
         return sum(self.parked.values())
 
+    def since(self, earlier: WorkerStatus | None) -> WorkerStatus:
+        """The same with only those of the many counters that have grown: with thousands of
+        mappings they would fill a megabyte a second.
+        """
+        if earlier is None:
+            return self
+        return dataclasses.replace(
+            self,
+            applied=_grown(self.applied, earlier.applied),
+            filtered=_grown(self.filtered, earlier.filtered),
+        )
+
+    def after(self, earlier: WorkerStatus | None) -> WorkerStatus:
+        """The inverse of :meth:`since`."""
+        if earlier is None:
+            return self
+        return dataclasses.replace(
+            self,
+            applied={**earlier.applied, **self.applied},
+            filtered={**earlier.filtered, **self.filtered},
+        )
+
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready; ``applied`` as a list of [mapping, entity, operation, rows], ``filtered`` as
         one of [mapping, reason, rows].
@@ -135,3 +158,7 @@ class WorkerStatus:
             return cls(**plain)
         except (KeyError, TypeError, AttributeError) as exc:
             raise ValueError("not a worker status") from exc
+
+
+def _grown(now: Mapping[_K, int], earlier: Mapping[_K, int]) -> dict[_K, int]:
+    return {key: count for key, count in now.items() if earlier.get(key) != count}

@@ -56,6 +56,19 @@ def test_a_status_survives_the_way_through_json(meter: Meter) -> None:
     assert WorkerStatus.from_json(line) == status
 
 
+def test_a_line_carries_only_counters_that_have_grown_and_none_is_lost(meter: Meter) -> None:
+    first = meter.status()
+    meter.applied({("erp.public.t_order", "insert"): 3})
+    meter.filtered("erp.public.t_order", "where", 2)
+    second = meter.status()
+    news = second.since(first)
+    assert list(news.applied.values()) == [3]
+    assert list(news.filtered.values()) == [2]
+    assert news.after(first) == second
+    assert not second.since(second).applied
+    assert second.since(None) is second
+
+
 @pytest.mark.parametrize("line", ["", "{}", "[]", "null", '{"state": "odd"}', b"\xff", '"x"'])
 def test_anything_else_is_a_value_error(line: str | bytes) -> None:
     with pytest.raises(ValueError):  # noqa: PT011 - the type is the contract
