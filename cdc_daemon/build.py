@@ -23,9 +23,11 @@ from cdc_daemon.model.changes import Relation
 from cdc_daemon.model.effects import Layout
 from cdc_daemon.model.entities import reference_order
 from cdc_daemon.model.errors import ConfigurationError, Problem
-from cdc_daemon.model.ports import Table
+from cdc_daemon.model.ports import Control, Sink, Source, Table
 from cdc_daemon.sinks.postgres.control import PostgresControl
 from cdc_daemon.sinks.postgres.sink import PostgresSink
+from cdc_daemon.sinks.sqlite.control import SqliteControl
+from cdc_daemon.sinks.sqlite.sink import SqliteSink
 from cdc_daemon.sources.postgres.source import PostgresSource
 
 
@@ -35,8 +37,8 @@ class Parts:
 
     name: str
     configuration: Configuration
-    source: PostgresSource
-    sink: PostgresSink
+    source: Source
+    sink: Sink
     layouts: tuple[Layout, ...]
     mapper: Mapper
     lanes: Lanes
@@ -67,9 +69,20 @@ def make_source(
     )
 
 
-def make_control(configuration: Configuration) -> PostgresControl:
+def make_control(configuration: Configuration) -> Control:
     """The control database as command line and pages see it."""
-    return PostgresControl(configuration.target.conninfo, configuration.target.schema_)
+    target = configuration.target
+    if target.kind == "sqlite":
+        return SqliteControl(target.path)
+    return PostgresControl(target.conninfo, target.schema_)
+
+
+def make_sink(configuration: Configuration, pipeline: str, layouts: Sequence[Layout]) -> Sink:
+    """The control database as a worker holds it, not yet connected."""
+    target, entities = configuration.target, configuration.entities
+    if target.kind == "sqlite":
+        return SqliteSink(target.path, pipeline, entities, layouts)
+    return PostgresSink(target.conninfo, pipeline, entities, layouts, schema=target.schema_)
 
 
 class Compiler:
@@ -159,13 +172,7 @@ def _assemble(
     relations = source.relations()
     compiled = compile_all(configuration, relations, compile_relation)
     layouts = tuple(one.layout for one in compiled)
-    sink = PostgresSink(
-        conninfo=configuration.target.conninfo,
-        pipeline=name,
-        entities=configuration.entities,
-        layouts=layouts,
-        schema=configuration.target.schema_,
-    )
+    sink = make_sink(configuration, name, layouts)
     rank = entity_rank(configuration)
     targets = {layout.mapping: layout for layout in layouts}
     known = _by_relation(compiled)

@@ -9,17 +9,17 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from cdc_daemon.build import compile_all, compiler, make_control, make_source
+from cdc_daemon.build import compile_all, compiler, make_control, make_sink, make_source
 from cdc_daemon.config.configuration import Configuration
 from cdc_daemon.mapping.compile import tables_of
 from cdc_daemon.model.effects import Layout
 from cdc_daemon.model.errors import ConfigurationError, Problem
 from cdc_daemon.model.position import Checkpoint, Phase
+from cdc_daemon.sinks import sqlite
 from cdc_daemon.sinks.postgres.plan import Plan as TargetPlan
 from cdc_daemon.sinks.postgres.plan import apply_plan as apply_target
 from cdc_daemon.sinks.postgres.plan import plan as plan_target
 from cdc_daemon.sinks.postgres.plan import role_statements as target_role
-from cdc_daemon.sinks.postgres.sink import PostgresSink
 from cdc_daemon.sources.postgres import setup as source_setup
 
 
@@ -59,7 +59,7 @@ def plan_all(configuration: Configuration, admins: Admins) -> list[ServerPlan]:
         for name in configuration.sources
     ]
     try:
-        return [*plans, _set_up_target(configuration, admins, plan_target)]
+        return [*plans, _set_up_target(configuration, admins, apply=False)]
     except ConfigurationError as error:
         refusals = [problem for plan in plans for problem in plan.refusals]
         raise ConfigurationError(list(dict.fromkeys([*refusals, *error.problems]))) from error
@@ -71,7 +71,7 @@ def apply_all(configuration: Configuration, admins: Admins) -> list[ServerPlan]:
         _set_up_source(configuration, name, admins, source_setup.apply_plan)
         for name in configuration.sources
     ]
-    return [*plans, _set_up_target(configuration, admins, apply_target)]
+    return [*plans, _set_up_target(configuration, admins, apply=True)]
 
 
 def _set_up_source(
@@ -96,7 +96,21 @@ def _set_up_source(
     )
 
 
-def _set_up_target(
+def _set_up_target(configuration: Configuration, admins: Admins, *, apply: bool) -> ServerPlan:
+    if configuration.target.kind == "sqlite":
+        return _set_up_file(configuration, admins, sqlite.apply_plan if apply else sqlite.plan)
+    return _set_up_server(configuration, admins, apply_target if apply else plan_target)
+
+
+def _set_up_file(
+    configuration: Configuration, admins: Admins, make: Callable[..., sqlite.Plan]
+) -> ServerPlan:
+    layouts = layouts_of(configuration, admins)
+    made = make(configuration.target.path, configuration.entities, layouts)
+    return ServerPlan(server="target", changes=made.changes, refusals=made.refusals)
+
+
+def _set_up_server(
     configuration: Configuration, admins: Admins, make: Callable[..., TargetPlan]
 ) -> ServerPlan:
     target = configuration.target
@@ -135,13 +149,7 @@ def layouts_of(configuration: Configuration, admins: Admins) -> list[Layout]:
 
 def check_target(configuration: Configuration, layouts: Sequence[Layout]) -> list[Problem]:
     """What a worker would refuse about ledger, entity tables and rights."""
-    return PostgresSink(
-        configuration.target.conninfo,
-        "check",
-        configuration.entities,
-        layouts,
-        schema=configuration.target.schema_,
-    ).check()
+    return make_sink(configuration, "check", layouts).check()
 
 
 def idle_checkpoints(configuration: Configuration) -> dict[str, Checkpoint]:

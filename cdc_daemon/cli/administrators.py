@@ -45,6 +45,8 @@ def connections(
     found: dict[str, Mapping[str, str]] = {}
     for given in admin_dsns:
         name, dsn = _divided(configuration, given)
+        if name == TARGET and configuration.target.kind == "sqlite":
+            raise click.UsageError("--admin-dsn: the target is an SQLite file, which has no roles")
         if name in found:
             raise click.UsageError(f"--admin-dsn is given twice for {name}")
         found[name] = _conninfo(configuration, name, dsn)

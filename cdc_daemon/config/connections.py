@@ -12,6 +12,7 @@ from pydantic import Field, PrivateAttr, SecretStr, ValidationInfo, field_valida
 
 from cdc_daemon.config.conninfo import is_loopback, parse_conninfo, render_uri
 from cdc_daemon.config.scalars import AsTuple, Complaint, Name, SlotName, ValueText
+from cdc_daemon.config.sqlite_url import is_sqlite, parse_sqlite, render_sqlite
 from cdc_daemon.config.strict import Model
 
 SslMode = Literal["disable", "allow", "prefer", "require", "verify-ca", "verify-full"]
@@ -76,6 +77,8 @@ def _take_password(data: Any, address: str) -> Any:
     """Move a password inside the address into its own field, where it is masked."""
     if not isinstance(data, dict) or not isinstance(data.get(address), str):
         return data
+    if address == "url" and is_sqlite(data[address]):
+        return data
     try:
         found = parse_conninfo(data[address])
     except Complaint:
@@ -92,6 +95,10 @@ def _take_password(data: Any, address: str) -> Any:
 
 def _address(text: str) -> str:
     return render_uri(parse_conninfo(text))
+
+
+def _target_address(text: str) -> str:
+    return render_sqlite(parse_sqlite(text)) if is_sqlite(text) else _address(text)
 
 
 def _secret(value: Any) -> Any:
@@ -178,14 +185,18 @@ class TargetConfig(Connection):
     """The control database that the entities are written to."""
 
     url: str = Field(
-        description="Where the control database is: a libpq URI.",
-        examples=["postgresql://cdc@control-db:5432/group_control"],
+        description="Where the control database is: a libpq URI, or an SQLite file "
+        "(`sqlite:///control.db` relative to the working directory, `sqlite:////absolute/path`), "
+        "which takes one source. `target: <url>` alone will do.",
+        examples=["postgresql://cdc@control-db:5432/group_control", "sqlite:///control.db"],
     )
     schema_: Name = Field(
         default="public",
         alias="schema",
-        description="Schema of the entity tables; the ledger is in `cdc`.",
+        description="Schema of the entity tables; the ledger is in `cdc`. Not for SQLite.",
     )
+
+    _path: str | None = PrivateAttr(None)
 
     @model_validator(mode="before")
     @classmethod
@@ -193,17 +204,36 @@ class TargetConfig(Connection):
         return _take_password(data, "url")
 
     _read_password = field_validator("password", mode="before")(_secret)
-    _check_url = field_validator("url")(_address)
+    _check_url = field_validator("url")(_target_address)
 
     def model_post_init(self, context: Any, /) -> None:
         """Keep the address parsed."""
         super().model_post_init(context)
-        self._parsed = parse_conninfo(self.url)
+        if is_sqlite(self.url):
+            self._path = parse_sqlite(self.url)
+        else:
+            self._parsed = parse_conninfo(self.url)
 
     @property
-    def kind(self) -> str:
+    def kind(self) -> Literal["postgresql", "sqlite"]:
         """Which kind of database the target is."""
-        return "postgresql"
+        return "postgresql" if self._path is None else "sqlite"
+
+    @property
+    def path(self) -> str:
+        """The file of an SQLite target."""
+        assert self._path is not None
+        return self._path
+
+    @property
+    def conninfo(self) -> dict[str, str]:
+        """Keywords for libpq with the password; none for SQLite."""
+        return {} if self._path is not None else super().conninfo
+
+    @property
+    def loopback(self) -> bool:
+        """Whether the connection stays on this machine."""
+        return self._path is not None or super().loopback
 
 
 SOURCE_KINDS: dict[str, type[PostgresSourceConfig]] = {"postgres": PostgresSourceConfig}

@@ -28,6 +28,8 @@ def check_and_build(written: Written, findings: Findings) -> dict[str, Entity]:
     for mapping in written.mappings:
         _check_mapping(mapping, written, findings)
     _check_writers(written, findings)
+    if written.target is not None and written.target.kind == "sqlite":
+        _check_embedded(written, findings)
     _warn(written, findings)
     tables = written.by_table()
     references = {
@@ -212,6 +214,26 @@ def _check_writers(written: Written, findings: Findings) -> None:
                 f"the mapping at {first} is called {mapping.name!r} too",
                 (*mapping.path, "name"),
                 "give one of them another name",
+            )
+
+
+def _check_embedded(written: Written, findings: Findings) -> None:
+    """An SQLite database takes one source, and has no schemas, passwords or encryption."""
+    first, *others = written.data["sources"] or [""]
+    for name in others:
+        findings.problem(
+            f"an SQLite control database takes one source, and has {first!r} already",
+            ("sources", name),
+            "give each source a configuration and a database of its own, or use PostgreSQL",
+            at_key=True,
+        )
+    for key in ("schema", "password", "sslmode", "tls"):
+        if key in written.data["target"]:
+            findings.problem(
+                f"{key!r} means nothing to an SQLite database",
+                ("target", key),
+                "take it out",
+                at_key=True,
             )
 
 

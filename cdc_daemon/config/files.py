@@ -186,6 +186,9 @@ def _merge_entries(merged: Merged, document: Document, section: str, value: Any)
     """Take a section's entries in; returns the paths of those that were there already."""
     if value is None:
         return set()
+    if section == "target" and isinstance(value, str):
+        document.spots["target", "url"] = document.spots["target",]
+        value = {"url": value}
     if not isinstance(value, dict):
         _expected(merged, document, section, "a mapping (key: value)")
         return set()

@@ -56,7 +56,9 @@ class ConfigurationFile(Model):
     sources: dict[Name, PostgresSourceConfig] = Field(
         default_factory=dict, description="Databases that are read, by name."
     )
-    target: TargetConfig | None = Field(default=None, description="The control database.")
+    target: TargetConfig | str | None = Field(
+        default=None, description="The control database, or its `url` alone."
+    )
     entities: dict[Name, EntityConfig] = Field(
         default_factory=dict, description="The group's canonical entities, by name."
     )

@@ -227,6 +227,12 @@ class Command:
 class Sink(Protocol):
     """The control database, held by one pipeline's worker under its epoch."""
 
+    def check(self) -> list[Problem]:
+        """Everything about ledger, tables and rights that a worker must not start with.
+
+        Raises Unreachable, or ConfigurationError for a database that is not there.
+        """
+
     def acquire(self) -> Checkpoint:
         """Take the pipeline (raise the epoch) or raise Fenced naming the holder."""
 

@@ -20,21 +20,11 @@ from cdc_daemon.engine.lanes import entity_lane, source_lane
 from cdc_daemon.mapping.compile import CompiledMapping
 from cdc_daemon.mapping.convert import canonical
 from cdc_daemon.model.entities import Attribute
-from cdc_daemon.sinks.postgres.names import (
-    DELETED_AT,
-    LEDGER,
-    element_type,
-    key_attributes,
-    literal,
-    qualified,
-    quote,
-    reference_columns,
-)
-from cdc_daemon.verify.attribute import comparable
+from cdc_daemon.sinks.columns import key_attributes
 from cdc_daemon.verify.comparison import Group, Key, SourceRow
 from cdc_daemon.verify.hashes import Digest
-from cdc_daemon.verify.reading import Connection, Texts, stream
-from cdc_daemon.verify.statement import key_set
+from cdc_daemon.verify.reading import Texts
+from cdc_daemon.verify.target import TargetReader
 
 CHUNK = 50_000
 """Keys asked for at once."""
@@ -64,51 +54,35 @@ def chunks(items: Sequence[T]) -> Iterator[Sequence[T]]:
 class Queue:
     """The blocked lanes of one pipeline, and how a mapping's rows relate to them."""
 
-    def __init__(self, blocked: Collection[bytes], schema: str) -> None:
+    def __init__(self, blocked: Collection[bytes]) -> None:
         self._blocked = blocked
-        self._schema = schema
 
     def holds(self, compiled: CompiledMapping, row: SourceRow) -> bool:
         """Whether a source row's lane is blocked."""
         return source_lane(compiled.layout.mapping, row.identity) in self._blocked
 
     def holding(
-        self, connection: Connection, compiled: CompiledMapping, keys: Collection[Key]
+        self, target: TargetReader, compiled: CompiledMapping, keys: Collection[Key]
     ) -> set[Key]:
         """Those of the target's keys that a parked change is about."""
         if not self._blocked or not keys:
             return set()
         layout = compiled.layout
         found = {key for key in keys if entity_lane(layout.entity.name, key) in self._blocked}
-        for key, identity in self._identities(connection, compiled, keys):
+        for key, identity in self._identities(target, compiled, keys):
             if source_lane(layout.mapping, identity) in self._blocked:
                 found.add(key)
         return found
 
     def _identities(
-        self, connection: Connection, compiled: CompiledMapping, keys: Collection[Key]
+        self, target: TargetReader, compiled: CompiledMapping, keys: Collection[Key]
     ) -> Iterator[tuple[Key, Texts]]:
         """The source rows that target rows came from, as far as it is known."""
         if compiled.layout.reference is None:
             yield from ((key, self._identity_in(compiled, key)) for key in keys)
             return
-        sources, targets = reference_columns(compiled.layout)
-        attributes = key_attributes(compiled.layout.entity)
-        table = qualified(LEDGER, compiled.layout.reference.name)
-        texts = [
-            f"{comparable(attribute.type, f'r.{quote(name)}')} AS a{n}"
-            for n, (attribute, name) in enumerate(zip(attributes, targets, strict=True))
-        ]
-        texts += [f"(r.{quote(name)})::text AS i{n}" for n, name in enumerate(sources)]
-        width = len(attributes)
-        names = ", ".join(f'v.a{n} COLLATE "C"' for n in range(width))
         for some in chunks(list(keys)):
-            sql = (
-                f"SELECT * FROM (SELECT {', '.join(texts)} FROM {table} AS r) AS v"
-                f" WHERE ({names}) IN ({key_set(some, width)})"
-            )
-            for row in stream(connection, sql):
-                yield row[:width], row[width:]  # type: ignore[misc]
+            yield from target.identities(compiled.layout, some)
 
     def _identity_in(self, compiled: CompiledMapping, key: Key) -> Texts:
         """The identity that an entity key carries; a char column's with its padding."""
@@ -124,7 +98,7 @@ class Queue:
 
     def orphans(
         self,
-        connection: Connection,
+        target: TargetReader,
         configuration: Configuration,
         parent: CompiledMapping,
         keys: Collection[bytes],
@@ -135,20 +109,12 @@ class Queue:
         if "ignore" in leaves or not keys:
             return set(keys)
         entity = configuration.entities[parent.config.to]
-        found = {key[0] for key in self.holding(connection, parent, {(key,) for key in keys})}
+        found = {key[0] for key in self.holding(target, parent, {(key,) for key in keys})}
         if not entity.soft_delete:
             return found
         (attribute,) = key_attributes(entity)
-        column = f"t.{quote(attribute.name)}"
         for some in chunks(list(keys)):
-            listed = ", ".join(literal(key.decode()) for key in some)
-            sql = (
-                f"SELECT ({column})::text FROM {qualified(self._schema, entity.name)} AS t"
-                f" WHERE t.{quote(DELETED_AT)} IS NOT NULL"
-                f" AND {column} = ANY (ARRAY[{listed}]::text[]::{element_type(attribute.type)}[])"
-            )
-            texts = [row[0] for row in stream(connection, sql)]
-            found |= {canonical(attribute.type, text) for text in texts if text is not None}
+            found |= {canonical(attribute.type, text) for text in target.tombstones(entity, some)}
         return found
 
 

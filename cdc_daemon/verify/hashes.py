@@ -7,17 +7,15 @@ or a mark for NULL. ``last_sync_time``, ``id`` and tombstones do not count.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import closing
 
-import psycopg
-
+from cdc_daemon.config.schema import TargetConfig
 from cdc_daemon.mapping.convert import canonical_form
 from cdc_daemon.model.entities import Attribute, Entity, Kind
 from cdc_daemon.model.errors import DataError
-from cdc_daemon.sinks.postgres.errors import translate
-from cdc_daemon.sinks.postgres.session import connect
-from cdc_daemon.verify.reading import Texts, encoding_of, snapshot, stream
-from cdc_daemon.verify.statement import TargetStatement
+from cdc_daemon.verify.reading import Texts
+from cdc_daemon.verify.target import TargetReader, open_target
 
 Values = tuple[bytes | None, ...]
 
@@ -80,29 +78,20 @@ def digest(values: Values) -> Digest:
     return Digest(hashlib.blake2b(encoded(values), digest_size=16).digest())
 
 
-def content_hashes(
-    conninfo: Mapping[str, str], schema: str, entities: Iterable[Entity]
-) -> dict[str, str]:
+def content_hashes(target: TargetConfig, entities: Iterable[Entity]) -> dict[str, str]:
     """Content hash of each entity's table in the control database, over all its attributes.
 
     Raises Unreachable, ConfigurationError, or Stop where a table is not as the entity says.
     """
-    connection = connect(conninfo, "cdc_daemon:verify")
-    try:
-        with snapshot(connection):
-            encoding = encoding_of(connection)
-            found: dict[str, str] = {}
-            for entity in entities:
-                attributes = tuple(entity.attribute(name) for name in entity.key)
-                attributes += tuple(a for a in entity.attributes if a.name not in entity.key)
-                statement = TargetStatement(entity=entity, attributes=attributes, schema=schema)
-                canonical = Canonical(attributes)
-                found_hash = hashlib.sha256()
-                for row in stream(connection, statement.ordered(encoding=encoding)):
-                    found_hash.update(encoded(canonical.row(row)))
-                found[entity.name] = found_hash.hexdigest()
-            return found
-    except psycopg.Error as exc:
-        raise translate(exc) from exc
-    finally:
-        connection.close()
+    with closing(open_target(target)) as reader, reader.snapshot():
+        return {entity.name: _content_hash(reader, entity) for entity in entities}
+
+
+def _content_hash(reader: TargetReader, entity: Entity) -> str:
+    attributes = tuple(entity.attribute(name) for name in entity.key)
+    attributes += tuple(a for a in entity.attributes if a.name not in entity.key)
+    canonical = Canonical(attributes)
+    found = hashlib.sha256()
+    for row in reader.rows(entity, attributes):
+        found.update(encoded(canonical.row(row)))
+    return found.hexdigest()

@@ -12,12 +12,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
-import psycopg
-
 from cdc_daemon.config.configuration import Configuration
 from cdc_daemon.mapping.compile import CompiledMapping
-from cdc_daemon.sinks.postgres import failures
-from cdc_daemon.sinks.postgres.errors import translate
+from cdc_daemon.model.entities import Entity
 from cdc_daemon.sources.postgres.connection import Server
 from cdc_daemon.verify.circumstances import (
     Circumstances,
@@ -30,9 +27,10 @@ from cdc_daemon.verify.circumstances import (
 from cdc_daemon.verify.comparison import WHOLE, Comparison, Group, Key, Tally
 from cdc_daemon.verify.judgement import judge
 from cdc_daemon.verify.progress import await_applied, nudge, shown, written
-from cdc_daemon.verify.reading import Connection, SourceReader, Texts, snapshot, stream
+from cdc_daemon.verify.reading import Connection, SourceReader, Texts, snapshot
 from cdc_daemon.verify.report import Example, MappingReport
-from cdc_daemon.verify.statement import TargetStatement, key_set
+from cdc_daemon.verify.statement import key_set
+from cdc_daemon.verify.target import TargetReader
 
 ROUNDS = 3
 """How often rows that differ are read again."""
@@ -47,8 +45,7 @@ class Work:
 
     compiled: CompiledMapping
     reader: SourceReader
-    target: TargetStatement
-    target_encoding: str
+    entity: Entity
     comparison: Comparison
     tally: Tally = field(default_factory=lambda: Tally(SET_ASIDE))
     pending: list[Group] = field(default_factory=list)
@@ -71,7 +68,7 @@ class PipelineVerification:
         *,
         source: Connection,
         side: Connection,
-        control: Connection,
+        target: TargetReader,
         server: Server,
         timeout: float,
         examples: int,
@@ -81,7 +78,7 @@ class PipelineVerification:
         self.pipeline = pipeline
         self.source = source
         self.side = side
-        self.control = control
+        self.target = target
         self.server = server
         self.timeout = timeout
         self.examples = examples
@@ -115,7 +112,7 @@ class PipelineVerification:
                     self._judge_first(work, queue)
 
     def _compare(self, work: Work) -> None:
-        theirs = stream(self.control, work.target.ordered(encoding=work.target_encoding))
+        theirs = self.target.rows(work.entity, work.comparison.attributes)
         work.tally = work.comparison.compare(self._read(work, work.reader), theirs, SET_ASIDE)
         self.progress(
             f"{work.compiled.layout.mapping}: {work.tally.source} rows in the source, "
@@ -184,7 +181,7 @@ class PipelineVerification:
         found: dict[object, Group] = {}
         whole = {group.key for group in work.pending[:WHOLE]}
         for some in chunks([group.key for group in work.pending if group.key is not None]):
-            rows = self._read(work, work.reader, key_set(some, work.target.keys))
+            rows = self._read(work, work.reader, key_set(some, len(work.entity.key)))
             for group in work.comparison.groups(rows, ()):
                 found[group.key] = group if group.key in whole else group.brief()
         wanted = {g.rows[0].identity for g in work.pending if g.key is None and g.rows}
@@ -203,9 +200,8 @@ class PipelineVerification:
         """What the target now has at the pending keys; with all values at those of ``whole``."""
         found: dict[object, Group] = {}
         for some in chunks([group.key for group in work.pending if group.key is not None]):
-            among = key_set(some, work.target.keys)
-            sql = work.target.ordered(among=among, encoding=work.target_encoding)
-            for group in work.comparison.groups((), stream(self.control, sql)):
+            theirs = self.target.rows(work.entity, work.comparison.attributes, some)
+            for group in work.comparison.groups((), theirs):
                 found[group.key] = group if group.key in whole else group.brief()
         return found
 
@@ -218,21 +214,21 @@ class PipelineVerification:
             row.identity for g in groups for row in g.rows if queue.holds(work.compiled, row)
         }
         extra = {g.key for g in groups if not g.rows and g.key is not None}
-        known.parked_keys = queue.holding(self.control, work.compiled, extra)
+        known.parked_keys = queue.holding(self.target, work.compiled, extra)
         if ignores(mapping):
             known.kept_keys = kept(mapping, extra, lambda keys: self._unfiltered(work, keys))
         for attribute, keys in dangling_keys(groups, work.comparison.attributes).items():
             target = self.configuration.ref_target(mapping, attribute)
             assert target is not None
             parent = self._compiled[target.name]
-            orphans = queue.orphans(self.control, self.configuration, parent, keys)
+            orphans = queue.orphans(self.target, self.configuration, parent, keys)
             known.orphans |= {(attribute, key) for key in orphans}
         return known
 
     def _unfiltered(self, work: Work, keys: Sequence[Key]) -> set[Key]:
         """Which of these keys a source row has when ``where`` is left aside."""
         reader = replace(work.reader, statement=replace(work.reader.key_statement, where=""))
-        rows = self._read(work, reader, key_set(keys, work.target.keys))
+        rows = self._read(work, reader, key_set(keys, len(work.entity.key)))
         start = reader.statement.identities + 2
         return {row[start:] for row in rows}  # type: ignore[misc]
 
@@ -245,15 +241,13 @@ class PipelineVerification:
 
     @contextmanager
     def _target_snapshot(self) -> Iterator[Queue]:
-        with target_errors(), snapshot(self.control):
-            lanes = failures.lanes(self.control, self.pipeline)
-            yield Queue(lanes, self.configuration.target.schema_)
+        with self.target.snapshot():
+            yield Queue(self.target.lanes(self.pipeline))
 
     def _wait(self, lsn: int) -> None:
         self.progress(f"{self.pipeline}: waiting until {shown(lsn)} is applied")
         nudge(self.side)
-        with target_errors():
-            applied = await_applied(self.control, self.pipeline, lsn, self.timeout)
+        applied = await_applied(self.target, self.pipeline, lsn, self.timeout)
         if not applied:
             self.behind = True
             self.progress(f"{self.pipeline}: {shown(lsn)} is not applied; differences may be lag")
@@ -287,12 +281,3 @@ def _joined(group: Group, source: Mapping[object, Group], target: Mapping[object
         return Group(group.key, ours.rows if ours else (), theirs.target if theirs else None)
     identity = group.rows[0].identity if group.rows else ()
     return source.get(("row", *identity), Group(None, (), None))
-
-
-@contextmanager
-def target_errors() -> Iterator[None]:
-    """Errors of the control database in our words."""
-    try:
-        yield
-    except psycopg.Error as exc:
-        raise translate(exc) from exc

@@ -10,30 +10,17 @@ from contextlib import closing
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import psycopg
-
 from cdc_daemon.config.configuration import Configuration
 from cdc_daemon.mapping.compile import CompiledMapping
 from cdc_daemon.mapping.convert import canonical
 from cdc_daemon.model.changes import Row
 from cdc_daemon.model.entities import EntityType
 from cdc_daemon.model.errors import ConfigurationError, DataError, suggest
-from cdc_daemon.sinks.postgres.names import (
-    DELETED_AT,
-    LAST_SYNC,
-    LEDGER,
-    element_type,
-    key_attributes,
-    literal,
-    qualified,
-    quote,
-    reference_columns,
-)
-from cdc_daemon.sinks.postgres.session import connect
+from cdc_daemon.sinks.postgres.names import DELETED_AT, LAST_SYNC, qualified, quote
 from cdc_daemon.sources.postgres.connection import Server
-from cdc_daemon.verify.pipeline import target_errors
-from cdc_daemon.verify.reading import Connection, Texts, snapshot, stream
-from cdc_daemon.verify.verification import APPLICATION, compile_source
+from cdc_daemon.verify.reading import snapshot, stream
+from cdc_daemon.verify.target import TargetReader, open_target
+from cdc_daemon.verify.verification import compile_source
 
 Shown = dict[str, str | None]
 
@@ -87,8 +74,8 @@ def preview(configuration: Configuration, mapping_name: str, limit: int = 10) ->
         snapshot(source),
     ):
         rows = list(stream(source, _rows_sql(compiled, limit)))
-    with closing(connect(configuration.target.conninfo, APPLICATION)) as control:
-        target = _Target(control, configuration, mappings)
+    with closing(open_target(configuration.target)) as reader:
+        target = _Target(reader, mappings)
         return [_previewed(compiled, row, target) for row in rows]
 
 
@@ -152,12 +139,10 @@ class _Target:
 
     def __init__(
         self,
-        connection: Connection,
-        configuration: Configuration,
+        reader: TargetReader,
         mappings: Mapping[str, CompiledMapping],
     ) -> None:
-        self._connection = connection
-        self._configuration = configuration
+        self._reader = reader
         self._mappings = mappings
 
     def resolved(self, compiled: CompiledMapping, row: Row) -> list[bytes | None]:
@@ -170,12 +155,7 @@ class _Target:
             layout = self._mappings[mapping].layout
             if layout.reference is None:
                 continue
-            sources, targets = reference_columns(layout)
-            table = qualified(LEDGER, layout.reference.name)
-            condition = f"r.{quote(sources[0])}::text = {literal(value.decode())}"
-            found = self._one(
-                f"SELECT r.{quote(targets[0])}::text FROM {table} AS r WHERE {condition}"
-            )
+            found = self._reader.meant(layout, value)
             if found is None:
                 attribute = compiled.layout.columns[position]
                 raise DataError(
@@ -184,21 +164,14 @@ class _Target:
                     code="reference_unresolved",
                     attribute=attribute,
                 )
-            values[position] = found[0]
+            values[position] = found
         return values
 
     def row(self, compiled: CompiledMapping, key: Sequence[bytes | None]) -> Shown | None:
         """The entity row with that key: its attributes, ``last_sync_time``, ``deleted_at``."""
         entity = compiled.layout.entity
-        condition = " AND ".join(
-            f"t.{quote(attribute.name)} = "
-            f"{literal((value or b'').decode())}::{element_type(attribute.type)}"
-            for attribute, value in zip(key_attributes(entity), key, strict=True)
-        )
         names = [*entity.names, LAST_SYNC, *([DELETED_AT] if entity.soft_delete else [])]
-        table = qualified(self._configuration.target.schema_, entity.name)
-        texts = ", ".join(f"t.{quote(name)}::text" for name in names)
-        found = self._one(f"SELECT {texts} FROM {table} AS t WHERE {condition}")
+        found = self._reader.row(entity, key, names)
         if found is None:
             return None
         types = {attribute.name: attribute.type for attribute in entity.attributes}
@@ -206,11 +179,3 @@ class _Target:
             name: _shown(_canonical(types[name], value) if value and name in types else value)
             for name, value in zip(names, found, strict=True)
         }
-
-    def _one(self, sql: str) -> Texts | None:
-        with target_errors():
-            try:
-                with snapshot(self._connection):
-                    return next(iter(list(stream(self._connection, sql))), None)
-            except (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName):
-                return None  # nothing was applied yet

@@ -8,21 +8,14 @@ from contextlib import suppress
 import psycopg
 
 from cdc_daemon.model.errors import Stop
-from cdc_daemon.sinks.postgres.checkpoint import STALE_SECONDS
 from cdc_daemon.sources.postgres.lsn import format_lsn, parse_lsn
 from cdc_daemon.verify.reading import Connection
+from cdc_daemon.verify.target import TargetReader
 
 _NOW = """
 SELECT (CASE WHEN pg_catalog.pg_is_in_recovery() THEN pg_catalog.pg_last_wal_replay_lsn()
              ELSE pg_catalog.pg_current_wal_insert_lsn() END)::text"""
 _NUDGE = "SELECT pg_catalog.pg_logical_emit_message(true, 'cdc_verify', '')"
-_STATE = """
-SELECT c.position, c.phase = 'streaming', EXISTS (
-       SELECT FROM pg_catalog.pg_stat_activity a
-        WHERE a.pid = c.backend_pid
-          AND (a.backend_start = c.backend_start OR a.backend_start IS NULL)
-          AND c.seen_at > pg_catalog.clock_timestamp() - pg_catalog.make_interval(secs => %s))
-  FROM cdc.checkpoint c WHERE c.pipeline = %s"""
 _MAY_NOT = (
     psycopg.errors.InsufficientPrivilege,
     psycopg.errors.ObjectNotInPrerequisiteState,
@@ -49,15 +42,14 @@ def nudge(source: Connection) -> None:
         source.execute(_NUDGE)
 
 
-def await_applied(control: Connection, pipeline: str, lsn: int, timeout: float) -> bool:
+def await_applied(target: TargetReader, pipeline: str, lsn: int, timeout: float) -> bool:
     """Wait until the pipeline's checkpoint has reached a place of the log; whether it has.
 
     Gives up after ``timeout`` seconds, or sooner where no worker holds the pipeline.
     """
     started = alive_at = time.monotonic()
     while True:
-        row = control.execute(_STATE, (STALE_SECONDS, pipeline)).fetchone()
-        position, streaming, alive = row or (None, False, False)
+        position, streaming, alive = target.progress(pipeline)
         if position is not None and streaming and _reached(position, lsn):
             return True
         now = time.monotonic()

@@ -12,19 +12,16 @@ from cdc_daemon.config.schema import MappingConfig
 from cdc_daemon.mapping.compile import CompiledMapping, compile_mapping, tables_of
 from cdc_daemon.model.changes import Relation
 from cdc_daemon.model.errors import ConfigurationError, suggest
-from cdc_daemon.sinks.postgres.checkpoint import check_version
-from cdc_daemon.sinks.postgres.session import connect
 from cdc_daemon.sources.postgres.connection import Server
 from cdc_daemon.sources.postgres.source import PostgresSource
 from cdc_daemon.verify.attribute import Dialect
 from cdc_daemon.verify.circumstances import keeps_all
 from cdc_daemon.verify.comparison import Comparison
-from cdc_daemon.verify.pipeline import PipelineVerification, Work, target_errors
+from cdc_daemon.verify.pipeline import PipelineVerification, Work
 from cdc_daemon.verify.reading import SourceReader, encoding_of
 from cdc_daemon.verify.report import MappingReport, Report
-from cdc_daemon.verify.statement import TargetStatement, mapped_attributes, source_statement
-
-APPLICATION = "cdc_daemon:verify"
+from cdc_daemon.verify.statement import mapped_attributes, source_statement
+from cdc_daemon.verify.target import open_target
 
 
 def verify(
@@ -103,15 +100,14 @@ def _opened(
 ) -> Iterator[PipelineVerification]:
     server = Server(pipeline, configuration.sources[pipeline].conninfo)
     with ExitStack() as stack:
-        control = stack.enter_context(closing(connect(configuration.target.conninfo, APPLICATION)))
-        with target_errors():
-            check_version(control)
+        target = stack.enter_context(closing(open_target(configuration.target)))
+        target.check()
         yield PipelineVerification(
             configuration,
             pipeline,
             source=stack.enter_context(closing(server.connect())),
             side=stack.enter_context(closing(server.connect())),
-            control=control,
+            target=target,
             server=server,
             timeout=timeout,
             examples=examples,
@@ -154,12 +150,7 @@ def _work(
             key_statement=source_statement(dialect, mapping, only_key=True),
             encoding=encoding_of(source),
         ),
-        target=TargetStatement(
-            entity=configuration.entities[mapping.to],
-            attributes=attributes,
-            schema=configuration.target.schema_,
-        ),
-        target_encoding=encoding_of(verification.control),
+        entity=configuration.entities[mapping.to],
         comparison=Comparison(
             attributes, keys, statement.identities, keep_extra=keeps_all(mapping)
         ),

@@ -4,19 +4,28 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 
 import pytest
 
 from cdc_daemon.model.ports import Sink
+from tests.contract.postgres_target import PostgresTarget
 from tests.contract.shapes import ENTITIES, LAYOUTS
-from tests.contract.targets import PostgresTarget, Target
+from tests.contract.sqlite_target import SqliteTarget
+from tests.contract.targets import Target
 from tests.support.databases import Database
 
 
-@pytest.fixture(scope="session", params=["postgres18", "postgres15"])
-def kept_target(request: pytest.FixtureRequest) -> Iterator[Target]:
+@pytest.fixture(scope="session", params=["postgres18", "postgres15", "sqlite"])
+def kept_target(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Target]:
     """One control database of every kind that there is a sink for, with the suite's entities."""
+    if request.param == "sqlite":
+        path = tmp_path_factory.mktemp("contract") / "control.db"
+        with closing(SqliteTarget(path, ENTITIES, LAYOUTS)) as embedded:
+            yield embedded
+        return
     server = request.getfixturevalue(request.param)
     database = Database(server=server, name=f"contract_{os.getpid()}")
     with ExitStack() as stack:

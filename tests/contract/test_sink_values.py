@@ -8,6 +8,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from cdc_daemon.mapping.canonical import canonical
 from cdc_daemon.model.changes import Row
 from cdc_daemon.model.effects import Layout, Upsert
 from cdc_daemon.model.errors import DataError
@@ -70,7 +71,14 @@ def test_every_type_comes_back(target: Target, sink: Sink, number: int, fresh: b
         unit.apply([Upsert(layout=ALL, rows=rows, fresh=fresh)])
     with sink.begin() as unit:  # over rows that are there
         unit.apply([Upsert(layout=ALL, rows=rows)])
-    assert sorted(target.living(ALL).values()) == sorted(rows)
+    found = [same_text(row) for row in target.living(ALL).values()]
+    assert sorted(found) == sorted(map(same_text, rows))
+
+
+def same_text(row: Row) -> Row:
+    """One text for each value: some databases keep a number's zeros at its end, some do not."""
+    pairs = zip(ALL.attributes, row, strict=True)
+    return tuple(canonical(a.type, v) if isinstance(v, bytes) else v for a, v in pairs)
 
 
 BAD = [

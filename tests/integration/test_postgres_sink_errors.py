@@ -23,8 +23,8 @@ from cdc_daemon.model.errors import (
 from cdc_daemon.sinks.postgres import PostgresSink, session, unit
 from cdc_daemon.sinks.postgres.wire import Wire
 from tests.conftest import DatabaseFactory, PostgresFactory
+from tests.contract.postgres_target import PostgresTarget
 from tests.contract.shapes import ENTITIES, LAYOUTS, MATERIALS
-from tests.contract.targets import PostgresTarget
 from tests.support.waiting import until
 
 SECRET = b"a-value-that-nobody-may-see"

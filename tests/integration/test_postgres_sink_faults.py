@@ -13,8 +13,8 @@ from cdc_daemon.model.effects import Key, Upsert
 from cdc_daemon.model.errors import DataError
 from cdc_daemon.sinks.postgres.unit import PostgresUnit
 from tests.conftest import DatabaseFactory
+from tests.contract.postgres_target import PostgresTarget
 from tests.contract.shapes import ALL, ENTITIES, LAYOUTS, MATERIALS
-from tests.contract.targets import PostgresTarget
 from tests.contract.test_sink_values import WHOLE
 
 NARROWER = (

@@ -8,8 +8,8 @@ from cdc_daemon.model.changes import Row
 from cdc_daemon.model.effects import Upsert
 from cdc_daemon.sinks.postgres.sets import Caution
 from tests.conftest import DatabaseFactory
+from tests.contract.postgres_target import PostgresTarget
 from tests.contract.shapes import ALL, ENTITIES, LAYOUTS, MATERIALS
-from tests.contract.targets import PostgresTarget
 from tests.contract.test_sink_values import WHOLE
 from tests.support.databases import Database
 

@@ -10,8 +10,8 @@ from cdc_daemon.model.changes import Row
 from cdc_daemon.model.effects import Outcome, Upsert
 from cdc_daemon.model.position import SourceIdentity
 from cdc_daemon.sinks.postgres import PostgresSink
+from tests.contract.postgres_target import PostgresTarget
 from tests.contract.shapes import CUSTOMERS, ENTITIES, LAYOUTS
-from tests.contract.targets import PostgresTarget
 from tests.support.databases import Database
 
 IDENTITY = SourceIdentity(system="1", timeline=1, database="d", publication="p")

@@ -131,7 +131,7 @@ def test_what_was_carried_is_equal_with_equal_hashes(make: Make) -> None:
     numbers = [(one.source, one.target, one.match) for one in report.mappings]
     assert numbers == [(3, 3, 3), (50, 50, 50), (20, 20, 20)]
     target = made.configuration.target
-    hashes = content_hashes(target.conninfo, target.schema_, made.configuration.entities.values())
+    hashes = content_hashes(target, made.configuration.entities.values())
     for one in report.mappings:
         assert one.source_hash == one.target_hash == hashes[one.entity]
         assert one.parked == one.moving == one.kept == 0

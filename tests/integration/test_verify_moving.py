@@ -203,7 +203,7 @@ def test_servers_that_refuse_or_do_not_answer(
     with pytest.raises(Unreachable):
         made.verify()
     with pytest.raises(Unreachable):
-        content_hashes(wrong, "public", [])
+        content_hashes(made.configuration.target, [])
 
 
 def test_a_role_without_rights_is_told(made: Filled) -> None:

@@ -6,21 +6,19 @@ aside on a key that nobody uses.
 
 from __future__ import annotations
 
-import secrets
-import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from cdc_daemon.model.changes import UNCHANGED
 from cdc_daemon.model.effects import Key, Outcome, Rename
-from cdc_daemon.model.entities import EntityType, Kind
 from cdc_daemon.sinks.postgres.arrays import arrays
 from cdc_daemon.sinks.postgres.names import key_attributes
-from cdc_daemon.sinks.postgres.rename import Move, follow, in_order
 from cdc_daemon.sinks.postgres.sets import states
 from cdc_daemon.sinks.postgres.shape import Shape
 from cdc_daemon.sinks.postgres.singles import duplicate_entity_key, params
 from cdc_daemon.sinks.postgres.transaction import Transaction
 from cdc_daemon.sinks.postgres.wire import Call
+from cdc_daemon.sinks.renaming import Move, follow, in_order
+from cdc_daemon.sinks.unlikely import unlikely
 
 _TRIES = 8
 
@@ -80,59 +78,10 @@ def _references(shape: Shape, moves: Sequence[Move]) -> list[Call]:
 def _free_key(transaction: Transaction, shape: Shape, key: Key) -> Key:
     """The key with one part changed to something that no row has."""
     for place, attribute in enumerate(key_attributes(shape.layout.entity)):
-        values = [_unlikely(attribute.type) for _ in range(_TRIES)]
+        values = [unlikely(attribute.type) for _ in range(_TRIES)]
         tried = [(*key[:place], v, *key[place + 1 :]) for v in values if v is not None]
         standing = states(transaction, shape, tried)
         for candidate in tried:
             if candidate not in standing:
                 return candidate
     raise duplicate_entity_key(shape)
-
-
-def _unlikely(kind: EntityType) -> bytes | None:
-    """A value of the type that real keys hardly have; None where the type has too few values."""
-    make = _MAKERS.get(kind.kind)
-    return make(kind) if make is not None else None
-
-
-def _negative(bits: int) -> Callable[[EntityType], bytes]:
-    return lambda _: b"%d" % -(secrets.randbits(bits) + 1)
-
-
-def _future(suffix: bytes) -> Callable[[EntityType], bytes]:
-    return lambda _: (
-        b"%d-01-%02d%s" % (4000 + secrets.randbits(12), 1 + secrets.randbits(4), suffix)
-    )
-
-
-def _text(kind: EntityType) -> bytes:
-    return secrets.token_hex(16)[: kind.length].encode()
-
-
-def _decimal(kind: EntityType) -> bytes:
-    precision, scale = kind.length or 1, kind.scale or 0
-    digits = f"{secrets.randbelow(10**precision):0{precision + 1}d}"
-    whole, fraction = digits[: len(digits) - scale], digits[len(digits) - scale :]
-    return f"-{whole}.{fraction}".rstrip(".").encode()
-
-
-def _time(_: EntityType) -> bytes:
-    return b"%02d:%02d:00.%06d" % tuple(secrets.randbits(bits) for bits in (4, 5, 19))
-
-
-_MAKERS: dict[Kind, Callable[[EntityType], bytes]] = {
-    Kind.STRING: _text,
-    Kind.TEXT: _text,
-    Kind.INTEGER: _negative(31),
-    Kind.BIGINT: _negative(62),
-    Kind.NUMERIC: _negative(62),
-    Kind.DOUBLE: _negative(52),
-    Kind.DECIMAL: _decimal,
-    Kind.DATE: _future(b""),
-    Kind.TIMESTAMP: _future(b" 00:00:00"),
-    Kind.TIMESTAMPTZ: _future(b" 00:00:00+00"),
-    Kind.TIME: _time,
-    Kind.INTERVAL: lambda _: b"-%d microseconds" % secrets.randbits(52),
-    Kind.UUID: lambda _: str(uuid.uuid4()).encode(),
-    Kind.BYTES: lambda _: b"\\x" + secrets.token_hex(16).encode(),
-}

@@ -7,18 +7,35 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from cdc_daemon.model.effects import Layout
-from cdc_daemon.model.entities import Attribute, Entity, EntityType, Kind
+from cdc_daemon.model.entities import EntityType, Kind
+from cdc_daemon.sinks.columns import (
+    DELETED_AT,
+    LAST_SYNC,
+    MAX_BYTES,
+    SURROGATE,
+    key_attributes,
+    reference_columns,
+)
+
+__all__ = [
+    "DELETED_AT",
+    "LAST_SYNC",
+    "LEDGER",
+    "MAX_BYTES",
+    "SURROGATE",
+    "column_type",
+    "element_type",
+    "is_textual",
+    "key_attributes",
+    "listed",
+    "literal",
+    "qualified",
+    "quote",
+    "reference_columns",
+]
 
 LEDGER = "cdc"
 """The schema that holds the ledger."""
-
-MAX_BYTES = 63
-"""Longest identifier that PostgreSQL does not cut."""
-
-LAST_SYNC = "last_sync_time"
-DELETED_AT = "deleted_at"
-SURROGATE = "id"
 
 _TYPES = {
     Kind.STRING: "character varying",
@@ -83,35 +100,3 @@ def element_type(entity_type: EntityType) -> str:
 def is_textual(entity_type: EntityType) -> bool:
     """Whether values of the type have a collation."""
     return entity_type.kind in (Kind.STRING, Kind.TEXT)
-
-
-def key_attributes(entity: Entity) -> tuple[Attribute, ...]:
-    """The attributes of an entity's key, in key order."""
-    return tuple(entity.attribute(name) for name in entity.key)
-
-
-def reference_columns(layout: Layout) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Column names of a mapping's reference table: source key columns, entity key columns."""
-    if layout.reference is None:
-        return (), ()
-    names = [_fit(f"source_{name}") for name, _ in layout.reference.columns]
-    keys = [_fit(f"entity_{name}") for name in layout.entity.key]
-    taken: set[str] = set()
-    unique = [_apart(name, taken) for name in names + keys]
-    return tuple(unique[: len(names)]), tuple(unique[len(names) :])
-
-
-def _fit(name: str) -> str:
-    """The name cut to what PostgreSQL keeps of it, at a character's boundary."""
-    return name.encode()[:MAX_BYTES].decode(errors="ignore")
-
-
-def _apart(name: str, taken: set[str]) -> str:
-    """The name, changed at its end where an earlier one took it (two long names cut alike)."""
-    number, found = 2, name
-    while found in taken:
-        suffix = f"~{number}"
-        found = name.encode()[: MAX_BYTES - len(suffix)].decode(errors="ignore") + suffix
-        number += 1
-    taken.add(found)
-    return found

@@ -1,0 +1,119 @@
+"""``Control`` on SQLite: what a command line or a page reads, and how it reaches a worker.
+
+Reads go on while a unit of work is open; a command waits for its end, as far as the lock's timeout.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+
+from cdc_daemon.model.errors import Stop
+from cdc_daemon.model.ports import Command, Failure
+from cdc_daemon.model.position import Checkpoint
+from cdc_daemon.sinks.sqlite import commands, failures
+from cdc_daemon.sinks.sqlite.checkpoint import check_version, checkpoints, moment_text
+from cdc_daemon.sinks.sqlite.database import Connection, connect, translated
+from cdc_daemon.sinks.sqlite.holder import sign_of
+
+_PARKED = """
+    SELECT pipeline, count(*) FROM cdc_failure WHERE state = 'parked' GROUP BY pipeline"""
+_COPIED = """
+    SELECT b.pipeline, b.mapping, sum(b.rows)
+      FROM cdc_backfill_chunk b JOIN cdc_checkpoint c USING (pipeline, generation)
+     GROUP BY b.pipeline, b.mapping ORDER BY b.pipeline, b.mapping"""
+
+
+class SqliteControl:
+    """The control database seen from outside the worker. Connects at first use; one thread."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._connected: Connection | None = None
+
+    def checkpoints(self) -> list[Checkpoint]:
+        """Every pipeline's checkpoint."""
+        with self._connection() as connection:
+            return checkpoints(connection, self._path)
+
+    def failures(
+        self,
+        *,
+        pipeline: str | None = None,
+        entity: str | None = None,
+        error: str | None = None,
+        ids: Sequence[int] | None = None,
+        state: str | None = "parked",
+        limit: int | None = None,
+    ) -> list[Failure]:
+        """Failures that match, in source order."""
+        with self._connection() as connection:
+            return failures.select(
+                connection,
+                pipeline=pipeline,
+                entity=entity,
+                error=error,
+                ids=ids,
+                state=state,
+                limit=limit,
+            )
+
+    def holder_alive(self, pipeline: str) -> bool:
+        """Whether a worker holds the pipeline now."""
+        sign = sign_of(self._path)
+        return sign is not None and sign.alive and sign.pipeline == pipeline
+
+    def submit(self, pipeline: str, verb: str, arguments: dict[str, object], actor: str) -> int:
+        """Queue a command; its id."""
+        with self._connection() as connection:
+            return commands.submit(connection, pipeline, verb, arguments, actor, _now())
+
+    def command(self, number: int) -> Command:
+        """A command with its state and result. Raises Stop when there is none."""
+        with self._connection() as connection:
+            found = commands.get(connection, number)
+        if found is None:
+            raise Stop(f"There is no command {number}.")
+        return found
+
+    def withdraw(self, number: int, reason: str) -> bool:
+        """Let a command that still waits fail; whether it still waited."""
+        with self._connection() as connection:
+            return commands.withdraw(connection, number, reason, _now())
+
+    def parked(self) -> dict[str, int]:
+        """How many changes stand in the failure queue, by pipeline where there are any."""
+        with self._connection() as connection:
+            return dict(connection.execute(_PARKED).fetchall())
+
+    def copied(self) -> dict[str, dict[str, int]]:
+        """Rows that the present generation's snapshot has committed, by pipeline and mapping."""
+        found: dict[str, dict[str, int]] = {}
+        with self._connection() as connection:
+            for pipeline, mapping, rows in connection.execute(_COPIED):
+                found.setdefault(pipeline, {})[mapping] = rows
+        return found
+
+    def close(self) -> None:
+        """Close the connection; never raises."""
+        with suppress(Exception):
+            if self._connected is not None:
+                self._connected.close()
+        self._connected = None
+
+    @contextmanager
+    def _connection(self) -> Iterator[Connection]:
+        try:
+            with translated():
+                if self._connected is None:
+                    self._connected = connect(self._path)
+                    check_version(self._connected)
+                yield self._connected
+        except Exception:
+            self.close()
+            raise
+
+
+def _now() -> str:
+    return moment_text(dt.datetime.now(dt.UTC))

@@ -1,0 +1,178 @@
+"""The failure queue: parked changes with the lanes they block, in the order they came.
+
+Rows are never deleted here: what was replayed or skipped keeps its payload, who did it and why.
+Payloads are JSON in ASCII, so whatever text was poison is kept as an escape.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from collections.abc import Sequence
+
+from cdc_daemon.model.effects import Parked
+from cdc_daemon.model.failpoint import failpoint
+from cdc_daemon.model.ports import Failure
+from cdc_daemon.sinks.sqlite.checkpoint import moment_in, moment_of
+from cdc_daemon.sinks.sqlite.database import Connection
+from cdc_daemon.sinks.sqlite.forms import as_json
+
+_PARK = """
+    INSERT INTO cdc_failure (pipeline, mapping, entity, source_table, operation, position,
+        sequence, commit_time, parked_at, error_code, error_message, payload, mapping_version,
+        lanes)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
+_BLOCK = """
+    INSERT INTO cdc_failure_lane (pipeline, digest, failure) VALUES (?, ?, ?)
+    ON CONFLICT DO NOTHING"""
+_RESOLVE = """
+    UPDATE cdc_failure SET state = ?, resolved_at = ?, actor = ?, reason = ?,
+           attempts = attempts + ?
+     WHERE id = ? AND state = 'parked'"""
+_ATTEMPTED = """
+    UPDATE cdc_failure SET attempts = attempts + 1, error_code = ?, error_message = ?
+     WHERE id = ? AND state = 'parked'"""
+_SUPERSEDE = """
+    UPDATE cdc_failure SET state = 'skipped', resolved_at = ?1, actor = 'cdc-daemon',
+           reason = 'superseded by ' || ?2
+     WHERE pipeline = ?3 AND state = 'parked' AND (?4 IS NULL OR mapping = ?4)"""
+_OPEN = """
+    DELETE FROM cdc_failure_lane AS l WHERE l.pipeline = ? AND NOT EXISTS
+        (SELECT 1 FROM cdc_failure f WHERE f.id = l.failure AND f.state = 'parked')"""
+_LANES = """
+    SELECT l.digest, min(f.mapping) FROM cdc_failure_lane l JOIN cdc_failure f ON f.id = l.failure
+     WHERE l.pipeline = ? GROUP BY l.digest"""
+_PARKED = """
+    SELECT mapping, count(*) FROM cdc_failure WHERE pipeline = ? AND state = 'parked'
+     GROUP BY mapping"""
+_OLDEST = """
+    SELECT parked_at FROM cdc_failure WHERE pipeline = ? AND state = 'parked'
+     ORDER BY id LIMIT 1"""
+_LIST = """
+    SELECT id, pipeline, mapping, entity, source_table, operation, position, sequence, commit_time,
+           parked_at, error_code, error_message, attempts, state, payload, mapping_version, lanes
+      FROM cdc_failure
+     WHERE (?1 IS NULL OR pipeline = ?1)
+       AND (?2 IS NULL OR entity = ?2)
+       AND (?3 IS NULL OR error_code = ?3)
+       AND (?4 IS NULL OR state = ?4)
+       AND (?5 IS NULL OR id IN (SELECT value FROM json_each(?5)))
+     ORDER BY id LIMIT ?6"""
+
+
+def park(connection: Connection, changes: Sequence[Parked], moment: str) -> None:
+    """Add changes to the queue in this order, and block their lanes."""
+    for number, change in enumerate(changes):
+        if number:
+            failpoint("dlq_insert")
+        row = connection.execute(_PARK, _values(change, moment))
+        lanes = [(change.pipeline, lane, row.lastrowid) for lane in change.lanes]
+        connection.executemany(_BLOCK, lanes)
+
+
+def resolve(
+    connection: Connection,
+    failure: int,
+    *,
+    state: str,
+    actor: str,
+    moment: str,
+    reason: str | None = None,
+) -> None:
+    """Close a parked change as replayed or skipped, and open its lanes."""
+    attempts = int(state == "replayed")
+    done = connection.execute(_RESOLVE, (state, moment, actor, reason, attempts, failure))
+    if done.rowcount:
+        connection.execute("DELETE FROM cdc_failure_lane WHERE failure = ?", (failure,))
+
+
+def attempted(connection: Connection, failure: int, *, code: str, message: str) -> None:
+    """Note that a replay failed once more."""
+    connection.execute(_ATTEMPTED, (code, message, failure))
+
+
+def supersede(
+    connection: Connection, pipeline: str, by: str, moment: str, *, mapping: str | None = None
+) -> int:
+    """Close what a new first copy, or a truncate of a mapping's table, makes void; how many."""
+    done = connection.execute(_SUPERSEDE, (moment, by, pipeline, mapping))
+    if done.rowcount:
+        connection.execute(_OPEN, (pipeline,))
+    return done.rowcount
+
+
+def lanes(connection: Connection, pipeline: str) -> dict[bytes, str]:
+    """The lanes of a pipeline that are blocked, and the mapping of each."""
+    return {bytes(digest): mapping for digest, mapping in connection.execute(_LANES, (pipeline,))}
+
+
+def parked(connection: Connection, pipeline: str) -> dict[str, int]:
+    """How many changes are parked, by mapping."""
+    return dict(connection.execute(_PARKED, (pipeline,)).fetchall())
+
+
+def parked_since(connection: Connection, pipeline: str) -> dt.datetime | None:
+    """When the oldest parked change was parked."""
+    row = connection.execute(_OLDEST, (pipeline,)).fetchone()
+    return moment_in(row[0]) if row else None
+
+
+def select(
+    connection: Connection,
+    *,
+    pipeline: str | None = None,
+    entity: str | None = None,
+    error: str | None = None,
+    ids: Sequence[int] | None = None,
+    state: str | None = "parked",
+    limit: int | None = None,
+) -> list[Failure]:
+    """Failures that match, in the order they were parked."""
+    among = None if ids is None else as_json(list(ids))
+    most = -1 if limit is None else limit
+    rows = connection.execute(_LIST, (pipeline, entity, error, state, among, most))
+    return [_failure(row) for row in rows.fetchall()]
+
+
+def _failure(row: Sequence[object]) -> Failure:
+    values = list(row)
+    parked_at = moment_in(values[9])
+    assert parked_at is not None
+    return Failure(
+        id=int(str(values[0])),
+        pipeline=str(values[1]),
+        mapping=str(values[2]),
+        entity=str(values[3]),
+        table=str(values[4]),
+        operation=str(values[5]),
+        position=str(values[6]),
+        sequence=int(str(values[7])),
+        commit_time=moment_in(values[8]),
+        parked_at=parked_at,
+        error_code=str(values[10]),
+        error_message=str(values[11]),
+        attempts=int(str(values[12])),
+        state=str(values[13]),
+        payload=json.loads(str(values[14])),
+        mapping_version=str(values[15]),
+        lanes=tuple(bytes.fromhex(lane) for lane in json.loads(str(values[16]))),
+    )
+
+
+def _values(change: Parked, moment: str) -> tuple[object, ...]:
+    return (
+        change.pipeline,
+        change.mapping,
+        change.entity,
+        change.table,
+        change.operation.value,
+        change.position,
+        change.sequence,
+        moment_of(change.commit_time),
+        moment,
+        change.error_code,
+        change.error_message.replace("\0", "␀"),
+        json.dumps(change.payload),
+        change.mapping_version,
+        as_json([lane.hex() for lane in change.lanes]),
+    )

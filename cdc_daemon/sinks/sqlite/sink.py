@@ -1,0 +1,187 @@
+"""``Sink`` on SQLite: one pipeline's hold on the control database.
+
+One connection carries the units of work. The heartbeat touches the holder's file and no connection,
+so it goes on while a unit is busy; only it may come from another thread.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+import socket
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, suppress
+
+from cdc_daemon.model.effects import Layout
+from cdc_daemon.model.entities import Entity
+from cdc_daemon.model.errors import ConfigurationError, Problem, Unreachable
+from cdc_daemon.model.ports import Command, Failure
+from cdc_daemon.model.position import Checkpoint, SourceIdentity
+from cdc_daemon.sinks.sqlite import commands, failures
+from cdc_daemon.sinks.sqlite.checkpoint import Lease, writing
+from cdc_daemon.sinks.sqlite.dangling import References
+from cdc_daemon.sinks.sqlite.database import Connection, connect, translated
+from cdc_daemon.sinks.sqlite.plan import check_target
+from cdc_daemon.sinks.sqlite.unit import Shapes, SqliteUnit
+
+
+class SqliteSink:
+    """The control database, held by one pipeline's worker under its epoch.
+
+    ``path``: the database's file. ``entities``: all that tables are kept for. ``layouts``: the
+    pipeline's mappings. Nothing is opened before it is asked for.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        pipeline: str,
+        entities: Mapping[str, Entity],
+        layouts: Sequence[Layout],
+        *,
+        instance: str | None = None,
+    ) -> None:
+        self._path = path
+        self._entities = dict(entities)
+        self._layouts = tuple(layouts)
+        self._lease = Lease(path, pipeline, instance or f"{socket.gethostname()}:{os.getpid()}")
+        self._shapes = Shapes()
+        self._references = References(self._entities)
+        self._connected: Connection | None = None
+
+    # --- holding ------------------------------------------------------------------------------
+
+    def check(self) -> list[Problem]:
+        """Everything about ledger and tables that a worker must not start with.
+
+        Raises Unreachable, or ConfigurationError for a file that is not there.
+        """
+        with closing(connect(self._path, read_only=True)) as connection, translated():
+            return check_target(connection, self._entities, self._layouts)
+
+    def acquire(self) -> Checkpoint:
+        """Take the pipeline (raise the epoch) or raise Fenced naming the holder."""
+        self._drop_connection()
+        connection = connect(self._path)
+        try:
+            with translated():
+                checkpoint = self._lease.acquire(connection)
+        except BaseException:
+            connection.close()
+            self._lease.forget()
+            raise
+        self._connected = connection
+        return checkpoint
+
+    def recover(self) -> Checkpoint:
+        """After an error: open the file again, raise our own epoch, read the checkpoint again.
+
+        Raises Unreachable (also when the file is not there now, for it was before), Fenced.
+        """
+        self._drop_connection()
+        try:
+            connection = connect(self._path)
+        except ConfigurationError as exc:
+            raise Unreachable(str(exc)) from exc
+        try:
+            with translated():
+                checkpoint = self._lease.recover(connection)
+        except BaseException:
+            connection.close()
+            raise
+        self._connected = connection
+        return checkpoint
+
+    def heartbeat(self) -> None:
+        """Attest that this holder lives; any thread. Raises Fenced."""
+        self._lease.seen()
+
+    def close(self) -> None:
+        """Release the epoch's holder mark and close; never raises."""
+        if self._connected is not None:
+            with suppress(Exception):
+                self._lease.release(self._connected)
+        self._lease.forget()
+        self._drop_connection()
+
+    # --- units of work ------------------------------------------------------------------------
+
+    @contextmanager
+    def begin(self) -> Iterator[SqliteUnit]:
+        """Open a unit of work; leaving it commits, an exception rolls back."""
+        unit = SqliteUnit(self._live(), self._lease, self._shapes, self._references)
+        try:
+            yield unit
+            unit.commit()
+        except BaseException:
+            unit.rollback()
+            raise
+
+    def begin_generation(self, slot: str, identity: SourceIdentity) -> Checkpoint:
+        """Commit a ``snapshotting`` checkpoint that names slot and a new generation."""
+        with self._writing() as (connection, moment):
+            found = self._lease.begin_generation(connection, slot, identity, moment)
+            by = f"snapshot generation {found.generation}"
+            failures.supersede(connection, self._lease.pipeline, by, moment)
+            return found
+
+    def save_progress(self, position: str) -> None:
+        """Checkpoint idle progress."""
+        with self.begin() as unit:
+            unit.save_checkpoint(position, commit_time=None, transactions=0, changes=0)
+
+    def save_identity(self, identity: SourceIdentity) -> Checkpoint:
+        """Note what the source is by now, after it was checked against the checkpoint."""
+        with self._writing() as (connection, _):
+            return self._lease.identify(connection, identity)
+
+    # --- reading ------------------------------------------------------------------------------
+
+    def lanes(self) -> dict[bytes, str]:
+        """Digest of every blocked lane of the pipeline, and the mapping it belongs to."""
+        with translated():
+            return failures.lanes(self._live(), self._lease.pipeline)
+
+    def parked(self) -> dict[str, int]:
+        """How many changes stand in the failure queue, by mapping."""
+        with translated():
+            return failures.parked(self._live(), self._lease.pipeline)
+
+    def parked_since(self) -> dt.datetime | None:
+        """When the oldest change of the failure queue was parked; None: it is empty."""
+        with translated():
+            return failures.parked_since(self._live(), self._lease.pipeline)
+
+    def failures(self, ids: Sequence[int] | None = None) -> list[Failure]:
+        """Parked changes of the pipeline in source order; of these ids only where given."""
+        with translated():
+            return failures.select(self._live(), pipeline=self._lease.pipeline, ids=ids)
+
+    def commands(self) -> list[Command]:
+        """Pending commands for the pipeline, oldest first."""
+        with translated():
+            return commands.pending(self._live(), self._lease.pipeline)
+
+    def finish_command(self, command: int, *, ok: bool, result: dict[str, object]) -> None:
+        """Note a command's result. Raises Fenced: then the new holder carries it out."""
+        with self._writing() as (connection, moment):
+            commands.finish(connection, command, ok=ok, result=result, moment=moment)
+
+    @contextmanager
+    def _writing(self) -> Iterator[tuple[Connection, str]]:
+        """A transaction under our epoch, and its moment."""
+        connection, moment = self._live(), self._lease.moment()
+        with translated(), writing(connection):
+            self._lease.hold(connection, moment)
+            yield connection, moment
+
+    def _live(self) -> Connection:
+        if self._connected is None:
+            raise Unreachable("The control database is not open.")
+        return self._connected
+
+    def _drop_connection(self) -> None:
+        connection, self._connected = self._connected, None
+        if connection is not None:
+            with suppress(Exception):
+                connection.close()
