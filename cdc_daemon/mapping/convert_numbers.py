@@ -21,6 +21,7 @@ from cdc_daemon.model.changes import ColumnType
 from cdc_daemon.model.entities import EntityType, Kind
 from cdc_daemon.model.errors import DataError
 
+OID_DIGITS = 10
 _BITS = {Kind.INTEGER: 31, Kind.BIGINT: 63}
 
 
@@ -35,10 +36,17 @@ def to_integer(source: ColumnType, target: EntityType, lossy: Lossy | None) -> C
         return converts(check, f"{{}}::{sql_type}", injective=True)
     if source.name == "boolean":
         return converts(lambda t: b"1" if parse_boolean(t) == b"t" else b"0", "{}::integer")
+    if source.name == "oid":
+        fits = target.kind is Kind.BIGINT and source.length == OID_DIGITS
+        return (
+            passes(f"{{}}::text::{sql_type}")
+            if fits
+            else converts(check, f"{{}}::text::{sql_type}", injective=True)
+        )
     prepare = _number_text(source)
     if prepare is None:
         return None
-    number = "{}" if source.name == "numeric" else "{}::text::numeric"
+    number = number_sql(source)
     cut = f"trunc({number})" if lossy == "truncate" else number
 
     def convert(text: bytes) -> bytes:
@@ -61,13 +69,25 @@ def _in_range(low: int, high: int, target: EntityType) -> Convert:
 
 def _number_text(source: ColumnType) -> Convert | None:
     """What makes plain number text (no exponent; NaN and infinities stay) of a source's text."""
-    if source.name == "numeric":
+    if source.name in ("numeric", "oid"):
         return lambda text: text
+    if source.name == "money":
+        return number_of_money
     if source.name in ("real", "double"):
         return lambda text: decimals.without_exponent(text) if b"e" in text else text
     if source.name in TEXTS:
         return lambda text: decimals.parse_number(text, special=True)
     return None
+
+
+def number_sql(source: ColumnType) -> str:
+    """A column as numeric, exactly."""
+    return {"numeric": "{}", "money": "{}::numeric"}.get(source.name, "{}::text::numeric")
+
+
+def number_of_money(text: bytes) -> bytes:
+    """``-$1,234.50``, as lc_monetary C prints it, as a number's text."""
+    return text.replace(b"$", b"").replace(b",", b"")
 
 
 def _finite(text: bytes) -> bytes:
@@ -98,6 +118,8 @@ def to_decimal(source: ColumnType, target: EntityType, lossy: Lossy | None) -> C
         return converts(
             _fitting(whole, scale, None, target), f"{{}}::numeric({target.length},{scale})"
         )
+    if source.name == "oid" and source.length is not None and whole >= source.length:
+        return passes("{}::text::numeric")
     if source.name == "numeric" and source.length is not None:
         source_scale = source.scale or 0
         if scale >= source_scale and whole >= source.length - source_scale:
@@ -106,7 +128,7 @@ def to_decimal(source: ColumnType, target: EntityType, lossy: Lossy | None) -> C
     if prepare is None:
         return None
     fit = _fitting(whole, scale, lossy, target)
-    number = "{}" if source.name == "numeric" else "{}::text::numeric"
+    number = number_sql(source)
     if lossy == "truncate":
         number = f"trunc({number}, {scale})"
     convert = fit
@@ -147,7 +169,9 @@ def to_numeric(source: ColumnType, _target: EntityType, _lossy: Lossy | None) ->
     prepare = _number_text(source)
     if prepare is None:
         return None
-    return converts(from_text(source, prepare), "{}::text::numeric")
+    if source.name == "oid":
+        return passes(number_sql(source))
+    return converts(from_text(source, prepare), number_sql(source))
 
 
 def to_double(source: ColumnType, _target: EntityType, lossy: Lossy | None) -> Conversion | None:
@@ -156,10 +180,12 @@ def to_double(source: ColumnType, _target: EntityType, lossy: Lossy | None) -> C
         return passes()
     if source.name == "real":
         return passes("{}::text::double precision")
-    if source.name not in ("bigint", "numeric") and source.name not in TEXTS:
+    if source.name not in ("bigint", "numeric", "money", "oid") and source.name not in TEXTS:
         return None
 
     def convert(text: bytes) -> bytes:
+        if source.name == "money":
+            text = number_of_money(text)
         number = decimals.parse_double(text)
         printed = decimals.print_double(number)
         if lossy is None and len(text) > 15 and number - number == 0:
@@ -168,5 +194,11 @@ def to_double(source: ColumnType, _target: EntityType, lossy: Lossy | None) -> C
                 raise DataError("double precision cannot hold all digits", code="loss")
         return printed
 
-    cast = "{}::text::double precision" if source.name in TEXTS else "{}::double precision"
+    cast = (
+        "{}::double precision"
+        if source.name in ("bigint", "numeric")
+        else f"{number_sql(source)}::double precision"
+    )
+    if source.name in TEXTS:
+        cast = "{}::text::double precision"
     return converts(from_text(source, convert), cast)

@@ -70,9 +70,9 @@ def _invalid(source: ColumnType, target: EntityType, value: str, version: int) -
 
 def _number(source: ColumnType, value: str) -> str:
     """The value as numeric, exactly."""
-    return (
-        f"{value}::numeric" if source.name in (*INTEGERS, "numeric") else f"{value}::text::numeric"
-    )
+    if source.name in (*INTEGERS, "numeric", "money"):
+        return f"{value}::numeric"
+    return f"{value}::text::numeric"
 
 
 def _whole(source: ColumnType, target: EntityType, lossy: str | None, value: str) -> list[Reason]:

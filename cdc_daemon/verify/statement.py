@@ -204,4 +204,4 @@ def _names(keys: int) -> str:
 
 def _text(column: str) -> str:
     """A column's text as the log has it."""
-    return f"CASE WHEN {column} IS NOT NULL THEN pg_catalog.concat({column}) END"
+    return f"CASE WHEN {column} IS DISTINCT FROM NULL THEN pg_catalog.concat({column}) END"

@@ -40,6 +40,8 @@ _LOAD = {
     "integer": "int({0})",
     "bigint": "int({0})",
     "numeric": "parse_numeric({0})",
+    "oid": "parse_numeric({0})",
+    "money": "parse_numeric(number_of_money({0}))",
     "real": "load_real({0})",
     "double": "load_double({0})",
     "boolean": "{0} == b't'",
@@ -54,6 +56,7 @@ _LOAD = {
 NULL_TEXTS = {
     "text": "None if {0} in nulls else {0}",
     "varchar": "None if {0} in nulls else {0}",
+    "citext": "None if {0} in nulls else {0}",
     "char": "None if {0} is None or (text := {0}.rstrip(b' ')) in char_nulls else text",
 }
 """The same of text columns in which some texts mean NULL."""

@@ -34,13 +34,15 @@ SESSION: Final = {
     "bytea_output": "hex",
     "lc_monetary": "C",
     "xmlbinary": "base64",
+    "quote_all_identifiers": "off",
+    "array_nulls": "on",
     "search_path": "",
     "row_security": "off",  # a policy that hides rows is an error, not a smaller table
     "statement_timeout": "0",
     "lock_timeout": "0",
     "idle_in_transaction_session_timeout": "0",
 }
-"""Settings that decide how values look, or that would end a long copy."""
+"""Settings that decide how values look and are read, or that would end a long copy."""
 
 _DEFAULTS: Final = {
     "connect_timeout": "10",
