@@ -50,7 +50,7 @@ def to_integer(source: ColumnType, target: EntityType, lossy: Lossy | None) -> C
     cut = f"trunc({number})" if lossy == "truncate" else number
 
     def convert(text: bytes) -> bytes:
-        return check(_whole(prepare(text), lossy))
+        return check(_whole(prepare(text), lossy, target))
 
     return converts(from_text(source, convert), f"{cut}::{sql_type}")
 
@@ -90,15 +90,15 @@ def number_of_money(text: bytes) -> bytes:
     return text.replace(b"$", b"").replace(b",", b"")
 
 
-def _finite(text: bytes) -> bytes:
+def _finite(text: bytes, target: EntityType) -> bytes:
     if text[-1:] > b"9":
-        raise DataError("NaN and Infinity do not fit", code="out_of_range")
+        raise DataError(f"{target} cannot be NaN or Infinity", code="out_of_range")
     return text
 
 
-def _whole(text: bytes, lossy: Lossy | None) -> bytes:
+def _whole(text: bytes, lossy: Lossy | None, target: EntityType) -> bytes:
     """The integer a number's text stands for, as Python and PostgreSQL print it."""
-    _finite(text)
+    _finite(text, target)
     whole, _, fraction = text.partition(b".")
     if fraction.strip(b"0"):
         if lossy is None:
@@ -143,7 +143,7 @@ def _fitting(whole: int, scale: int, lossy: Lossy | None, target: EntityType) ->
     def fit(text: bytes) -> bytes:
         point = text.find(b".")
         if point >= 0 and len(text) - point - 1 > scale:
-            text = decimals.canonical_decimal(_finite(text))
+            text = decimals.canonical_decimal(_finite(text, target))
             point = text.find(b".")
             if point >= 0 and len(text) - point - 1 > scale:
                 if lossy is None:
@@ -152,7 +152,7 @@ def _fitting(whole: int, scale: int, lossy: Lossy | None, target: EntityType) ->
                     )
                 text = decimals.round_text(text, scale, lossy)
                 point = text.find(b".")
-        _finite(text)
+        _finite(text, target)
         if (point if point >= 0 else len(text)) > whole:  # a sign or leading zeros may be in it
             digits = text[: point if point >= 0 else None].lstrip(b"-").lstrip(b"0")
             if len(digits) > whole:

@@ -28,10 +28,11 @@ def rejections(
     lossy: str | None,
     value: str,
     version: int,
+    unchecked: bool = False,
 ) -> list[Reason]:
     """Conditions on ``value`` (SQL of the source's type), the first that is true being the reason.
 
-    ``version``: the server's, as a number (180000).
+    ``version``: the server's, as a number (180000). ``unchecked``: its texts have no encoding.
     """
     if rule.lossless:
         return []
@@ -39,7 +40,10 @@ def rejections(
     match target.kind:
         case Kind.STRING if lossy is None:
             text = rule.sql.replace("{}", value)
-            found.append((f"pg_catalog.char_length({text}) > {target.length}", "too_long"))
+            length = f"pg_catalog.char_length({text})"
+            if unchecked:  # where a character is a byte
+                length = f"pg_catalog.length(pg_catalog.convert_to({text}, 'SQL_ASCII'), 'UTF8')"
+            found.append((f"{length} > {target.length}", "too_long"))
         case Kind.INTEGER | Kind.BIGINT:
             found += _whole(source, target, lossy, value)
         case Kind.DECIMAL:

@@ -95,6 +95,8 @@ def test_bytes_that_are_no_text_park_their_row_and_nothing_else(
             )
             source.execute(r"UPDATE plain SET name = 'fine'; DELETE FROM item WHERE id = 3")
             system.caught_up(running)
+            report = verify(system.configuration, timeout=30)
+            assert report.equal, report
             assert system.rows("SELECT code, name FROM item ORDER BY 1") == [
                 ("a", "深圳"),
                 ("d", "ok"),
