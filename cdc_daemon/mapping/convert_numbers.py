@@ -5,6 +5,8 @@ Plain closures over bytes; :class:`decimal.Decimal` only where digits must be ro
 
 from __future__ import annotations
 
+from decimal import Decimal
+
 from cdc_daemon.mapping import decimals
 from cdc_daemon.mapping.conversion_rule import (
     INTEGERS,
@@ -22,6 +24,7 @@ from cdc_daemon.model.entities import EntityType, Kind
 from cdc_daemon.model.errors import DataError
 
 OID_DIGITS = 10
+_CENTS = 2  # digits after the point of money that lc_monetary C prints
 _BITS = {Kind.INTEGER: 31, Kind.BIGINT: 63}
 
 
@@ -72,7 +75,7 @@ def _number_text(source: ColumnType) -> Convert | None:
     if source.name in ("numeric", "oid"):
         return lambda text: text
     if source.name == "money":
-        return number_of_money
+        return money_text(source)
     if source.name in ("real", "double"):
         return lambda text: decimals.without_exponent(text) if b"e" in text else text
     if source.name in TEXTS:
@@ -82,12 +85,32 @@ def _number_text(source: ColumnType) -> Convert | None:
 
 def number_sql(source: ColumnType) -> str:
     """A column as numeric, exactly."""
+    scale = money_scale(source)
+    if source.name == "money" and scale != _CENTS:
+        return f"pg_catalog.round({{}}::numeric * 1e{_CENTS - scale}, {scale})"
     return {"numeric": "{}", "money": "{}::numeric"}.get(source.name, "{}::text::numeric")
 
 
-def number_of_money(text: bytes) -> bytes:
+def money_scale(source: ColumnType) -> int:
+    """Digits after the point that money has where it comes from."""
+    return _CENTS if source.scale is None else source.scale
+
+
+def money_text(source: ColumnType) -> Convert:
     """``-$1,234.50``, as lc_monetary C prints it, as a number's text."""
-    return text.replace(b"$", b"").replace(b",", b"")
+    scale = money_scale(source)
+    if scale == _CENTS:
+        return number_of_money
+    return lambda text: number_of_money(text, scale)
+
+
+def number_of_money(text: bytes, scale: int = 2) -> bytes:
+    """The same; ``scale``: how many of the digits stand after the point."""
+    plain = text.replace(b"$", b"").replace(b",", b"")
+    if scale == _CENTS:
+        return plain
+    number = decimals.EXACT.scaleb(Decimal(plain.replace(b".", b"").decode()), -scale)
+    return decimals.print_numeric(number)
 
 
 def _finite(text: bytes, target: EntityType) -> bytes:
@@ -182,10 +205,11 @@ def to_double(source: ColumnType, _target: EntityType, lossy: Lossy | None) -> C
         return passes("{}::text::double precision")
     if source.name not in ("bigint", "numeric", "money", "oid") and source.name not in TEXTS:
         return None
+    money = money_text(source) if source.name == "money" else None
 
     def convert(text: bytes) -> bytes:
-        if source.name == "money":
-            text = number_of_money(text)
+        if money is not None:
+            text = money(text)
         number = decimals.parse_double(text)
         printed = decimals.print_double(number)
         if lossy is None and len(text) > 15 and number - number == 0:

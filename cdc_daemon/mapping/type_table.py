@@ -138,6 +138,10 @@ follows it waits, everything else goes on.
 
 ¹ A `numeric(p,s)` whose digits all fit passes unchanged, `NaN` included.
 
+`money` is a whole number of the smallest coins, and the database's `lc_monetary` says how many make
+one. The daemon asks the database for that and carries the amount that its own sessions see; only as
+text it looks as under `lc_monetary` C (1,234 yen: `$12.34`).
+
 `timestamp` and `timestamptz` never become each other, and `timestamptz` no date: that takes a time
 zone. `timetz` and `"char"` are texts here.
 

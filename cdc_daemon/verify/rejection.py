@@ -9,6 +9,7 @@ version 16 on. The values themselves: mapping/convert.
 from __future__ import annotations
 
 from cdc_daemon.mapping.conversion_rule import INTEGERS, TEXTS, Conversion
+from cdc_daemon.mapping.convert_numbers import number_sql
 from cdc_daemon.model.changes import ColumnType
 from cdc_daemon.model.entities import EntityType, Kind
 from cdc_daemon.sinks.postgres.names import column_type
@@ -74,9 +75,9 @@ def _invalid(source: ColumnType, target: EntityType, value: str, version: int) -
 
 def _number(source: ColumnType, value: str) -> str:
     """The value as numeric, exactly."""
-    if source.name in (*INTEGERS, "numeric", "money"):
+    if source.name in INTEGERS:
         return f"{value}::numeric"
-    return f"{value}::text::numeric"
+    return number_sql(source).replace("{}", value)
 
 
 def _whole(source: ColumnType, target: EntityType, lossy: str | None, value: str) -> list[Reason]:

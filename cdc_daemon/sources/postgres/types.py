@@ -33,7 +33,6 @@ _PLAIN = {
     3802: ("jsonb", "jsonb"),
 }
 _NUMERIC, _MONEY_OID = 1700, 790
-_MONEY = ColumnType("money", None, 2, "money")
 _UNSIGNED = {26: ("oid", 10), 28: ("xid", 10), 29: ("cid", 10), 5069: ("xid8", 20)}
 _ARRAYS = {
     1000: 16, 1001: 17, 1003: 19, 1005: 21, 1007: 23, 1009: 25, 1014: 1042, 1015: 1043, 1016: 20,
@@ -51,6 +50,7 @@ class Types:
     def __init__(self) -> None:
         self._names: dict[int, str] = {}
         self._elements: dict[int, int] = dict(_ARRAYS)
+        self.money_scale = 2  # digits after the point that the server's own sessions show
         self._domains: dict[int, tuple[int, int]] = {}
 
     def learn(self, rows: Iterable[tuple[int, str, int, int]]) -> None:
@@ -59,6 +59,10 @@ class Types:
             self._names[oid] = name
             if base:
                 self._domains[oid] = (base, modifier)
+
+    def holds_money(self, oids: Iterable[int]) -> bool:
+        """Whether one of these types is money, or a domain over it."""
+        return any(self.column_type(oid, -1).name == "money" for oid in oids)
 
     def learn_arrays(self, rows: Iterable[tuple[int, int]]) -> None:
         """Take in the catalogue's (oid of an array type, oid of its elements' type)."""
@@ -87,7 +91,7 @@ class Types:
     def _unnumbered(self, oid: int) -> ColumnType:
         """Money, unsigned numbers, types of extensions, and whatever else there is."""
         if oid == _MONEY_OID:
-            return _MONEY
+            return ColumnType("money", None, self.money_scale, "money")
         if oid in _UNSIGNED:
             native, digits = _UNSIGNED[oid]
             return ColumnType("oid", digits, native=native)
