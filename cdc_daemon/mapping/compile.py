@@ -69,7 +69,7 @@ class CompiledMapping:
 
     def passes(self, source_row: Row) -> bool:
         """Whether the filter is true for the row. Raises DataError, NeedsSource."""
-        if self.relation.unchecked:
+        if self.relation.codec:
             self._refuse_invalid(source_row)
         if self.predicate is None:
             return True
@@ -106,14 +106,14 @@ class CompiledMapping:
 
     def known(self, identities: list[Row]) -> list[Key]:
         """Identities with a text that no row has in place of INVALID: such rows were rejected."""
-        if not self.relation.unchecked:
+        if not self.relation.codec:
             return identities  # type: ignore[return-value]
         return [tuple(map(_text_for, identity)) for identity in identities]
 
     def identity_keys(self, identities: Sequence[Row]) -> list[Key | None]:
         """Entity keys of identity tuples (the log's old images); None where there is none."""
         bare = all(f.passes_through for f in self.key_fields) and self._in_identity_order
-        if bare and not self.relation.unchecked:
+        if bare and not self.relation.codec:
             return list(identities)  # type: ignore[arg-type]
         places = {column: i for i, column in enumerate(self.relation.identity)}
         return [self._identity_key(identity, places) for identity in identities]

@@ -91,7 +91,7 @@ class Field:
         if self.invalid == "null":
             return None
         if self.invalid == "keep":
-            return value.raw.decode("utf-8", "backslashreplace").encode()
+            return value.kept
         raise DataError(
             f"the source value is not valid: {value.reason}",
             code="invalid_value",

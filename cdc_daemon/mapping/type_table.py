@@ -145,13 +145,19 @@ text it looks as under `lc_monetary` C (1,234 yen: `$12.34`).
 `timestamp` and `timestamptz` never become each other, and `timestamptz` no date: that takes a time
 zone. `timetz` and `"char"` are texts here.
 
-## Databases without an encoding
+## Encodings
 
-An `SQL_ASCII` database takes any bytes as text. The daemon reads them as they are: what is UTF-8
-counts as text, everything else is INVALID, and the field's `invalid` says whether the change parks
-(`park`), the attribute becomes NULL (`null`), or a text with `\\xff` for each such byte (`keep`). A
-row whose identity, or a column of its `where`, is INVALID always parks. Other encodings are made
-UTF-8 by the server.
+A database in UTF8 holds nothing but UTF-8. An `SQL_ASCII` database takes any bytes as text, and the
+bytes of most encodings do not all stand for a character (`\\x81` in WIN1252). A server that is to
+make UTF-8 of such a text ends the stream instead, at every try again; so the daemon reads texts as
+they are stored and makes UTF-8 of them itself: of SQL_ASCII (what is UTF-8 counts as text), LATIN1
+to LATIN10, ISO_8859_5 to 8, WIN1250 to WIN1258, WIN866, WIN874, KOI8R, KOI8U and EUC_CN. What is no
+text is INVALID, and the field's `invalid` says whether the change parks (`park`), the attribute
+becomes NULL (`null`), or a text with `\\x81` for each such byte (`keep`). A row whose identity, or a
+column of its `where`, is INVALID always parks.
+
+From EUC_JP, EUC_KR, EUC_TW, EUC_JIS_2004, JOHAB and MULE_INTERNAL the server makes UTF-8; there a
+byte that stands for no character still stops the pipeline.
 
 ## What no log tells
 

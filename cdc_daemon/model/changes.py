@@ -36,6 +36,12 @@ class Invalid:
 
     raw: bytes
     reason: str
+    codec: str = "utf-8"
+
+    @property
+    def kept(self) -> bytes:
+        r"""A text with ``\xff`` for each byte that is part of no character."""
+        return self.raw.decode(self.codec, "backslashreplace").encode()
 
 
 Value = bytes | Unset | Invalid | None
@@ -94,7 +100,7 @@ class Relation:
 
     ``columns`` are only those somebody asked for, in the order of the row tuples; ``identity`` are
     the positions among them of the row's identity (primary key, or the replica identity's index).
-    ``unchecked``: its database takes any bytes as text, so that values may be INVALID.
+    ``codec``: by which its texts were read, so that values may be INVALID; empty: they cannot be.
     """
 
     source: str
@@ -103,7 +109,7 @@ class Relation:
     columns: tuple[Column, ...]
     identity: tuple[int, ...]
     replica: Replica = Replica.KEY
-    unchecked: bool = False
+    codec: str = ""
 
     @property
     def name(self) -> str:

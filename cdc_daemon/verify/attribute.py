@@ -21,7 +21,7 @@ from cdc_daemon.model.changes import ColumnType, Relation
 from cdc_daemon.model.entities import Attribute, EntityType, Kind
 from cdc_daemon.model.errors import ConfigurationError
 from cdc_daemon.sinks.postgres.names import column_type, literal, qualified, quote
-from cdc_daemon.verify.any_bytes import is_utf8, kept
+from cdc_daemon.verify.any_bytes import is_text, kept
 from cdc_daemon.verify.rejection import Reason, rejections
 
 _TEXT = ColumnType("text")
@@ -174,9 +174,11 @@ class _Compiler:
     def _column(self, name: str) -> tuple[str, ColumnType]:
         index = self.relation.position_of(name)
         column, type_ = f"t{self.depth}.{quote(name)}", self.relation.columns[index].type
-        if self.relation.unchecked and self.config.invalid != "park" and type_.name in TEXTS:
-            otherwise = kept(column) if self.config.invalid == "keep" else "NULL"
-            column = f"(CASE WHEN {is_utf8(column)} THEN ({column})::text ELSE {otherwise} END)"
+        codec = self.relation.codec
+        if codec and self.config.invalid != "park" and type_.name in TEXTS:
+            otherwise = kept(column, codec) if self.config.invalid == "keep" else "NULL"
+            sound = is_text(column, codec)
+            column = f"(CASE WHEN {sound} THEN ({column})::text ELSE {otherwise} END)"
         return column, type_
 
     def _log_text(self, column: str, type_: ColumnType) -> str:
@@ -202,9 +204,8 @@ class _Compiler:
     def _converted(self, base: str, type_: ColumnType) -> AttributeSql:
         target, lossy, value = self.attribute.type, self.config.lossy, self._base(0)
         rule = conversion(type_, target, lossy=lossy)
-        reasons = rejections(
-            type_, target, rule, lossy, value, self.dialect.version, self.relation.unchecked
-        )
+        counted = self.relation.codec == "utf-8"  # where a character is a byte to the server
+        reasons = rejections(type_, target, rule, lossy, value, self.dialect.version, counted)
         text = f"({rule.sql.replace('{}', value)})::text"
         if reasons:
             conditions = " ".join(f"WHEN {condition} THEN NULL" for condition, _ in reasons)

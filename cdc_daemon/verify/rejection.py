@@ -29,11 +29,11 @@ def rejections(
     lossy: str | None,
     value: str,
     version: int,
-    unchecked: bool = False,
+    bytewise: bool = False,
 ) -> list[Reason]:
     """Conditions on ``value`` (SQL of the source's type), the first that is true being the reason.
 
-    ``version``: the server's, as a number (180000). ``unchecked``: its texts have no encoding.
+    ``version``: the server's, as a number (180000). ``bytewise``: it counts bytes as characters.
     """
     if rule.lossless:
         return []
@@ -42,7 +42,7 @@ def rejections(
         case Kind.STRING if lossy is None:
             text = rule.sql.replace("{}", value)
             length = f"pg_catalog.char_length({text})"
-            if unchecked:  # where a character is a byte
+            if bytewise:
                 length = f"pg_catalog.length(pg_catalog.convert_to({text}, 'SQL_ASCII'), 'UTF8')"
             found.append((f"{length} > {target.length}", "too_long"))
         case Kind.INTEGER | Kind.BIGINT:

@@ -83,7 +83,7 @@ class SourceStatement:
         takes any."""
         names = [self.relation.columns[i].name for i in self.relation.identity]
         texts = [_text(f"t0.{quote(name)}") for name in names]
-        if self.relation.unchecked:
+        if self.relation.codec:
             texts = [f"pg_catalog.convert_to({text}, 'SQL_ASCII')" for text in texts]
         return f"SELECT {', '.join(texts)} FROM {of} AS t0 WHERE {only}"
 

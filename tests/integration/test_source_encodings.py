@@ -15,6 +15,7 @@ from psycopg import sql
 
 from cdc_daemon.demo.server import PrivatePostgres
 from cdc_daemon.model.changes import Invalid
+from cdc_daemon.sources.postgres.encodings import CODECS, read
 from cdc_daemon.verify import verify
 from tests.conftest import DatabaseFactory
 from tests.support.databases import Database
@@ -158,34 +159,89 @@ def test_snapshot_stream_and_reread_mark_the_same_values(postgres18: PrivatePost
         source.server.drop_database(source.name)
 
 
-@pytest.mark.parametrize(
-    "encoding, text",
-    [("LATIN1", "Äpfel & ½ ÿ"), ("EUC_CN", "深圳市,电力 abc"), ("WIN1252", "€ „x“ ™")],
-)
+OTHERS = [
+    ("LATIN1", "Äpfel & ½ ÿ", "Größe", "", ""),
+    ("EUC_CN", "深圳市,电力 abc", "编码", r"\xfe\xfe\xc9\xee", r"\xfe\xfe深"),
+    ("WIN1252", "€ „x“ ™", "Größe", r"\x81\xe9", r"\x81é"),
+    ("EUC_JP", "日本語 ～", "番号", "", ""),  # the server's own to convert
+]
+
+
+@pytest.mark.parametrize("encoding, text, name, bad, kept", OTHERS)
 def test_other_encodings_arrive_in_utf8_by_every_way(
     encoding: str,
     text: str,
+    name: str,
+    bad: str,
+    kept: str,
     postgres18: PrivatePostgres,
     database_factory: DatabaseFactory,
     tmp_path: Path,
 ) -> None:
+    """Names of tables and columns too; bytes that stand for no character hold up nothing."""
     source = encoded(postgres18, f"source_{encoding.lower()}", encoding)
+    mapping = f"""
+  - {{from: "erp.public.{name}", to: named, key: {{code: {name}}}, fields: {{label: {name}2}}}}
+"""
+    entity = "  named: {key: [code], attributes: {code: text, label: text}}\nmappings:"
     try:
         source.execute(TABLES)
-        system = System(source, database_factory(), tmp_path, CONFIGURATION)
-        system.publish(*NAMES)
+        source.execute(f'CREATE TABLE "{name}" ("{name}" text PRIMARY KEY, "{name}2" text)')
+        yaml = CONFIGURATION.replace("mappings:", entity) + mapping
+        system = System(source, database_factory(), tmp_path, yaml)
+        system.publish(*NAMES, f'"{name}"')
         system.apply()
         source.execute("INSERT INTO item VALUES (1, %s, %s, '', '')", text, text)
+        source.execute(f'INSERT INTO "{name}" VALUES (%s, %s)', text, text)
+        if bad:
+            source.execute(
+                f"INSERT INTO item VALUES (7, E'{bad}', '', '', ''), (8, 'k', '', '', E'{bad}')"
+            )
         with system.running() as running:
             source.execute("INSERT INTO item VALUES (2, 'b', %s, '', '')", text)
             source.execute("INSERT INTO tag VALUES (%s, 'x'), (%s, 'y')", text, text + "2")
             source.execute("UPDATE tag SET code = 'z' WHERE label = 'y'")
             source.execute("DELETE FROM tag WHERE label = 'x'")
+            source.execute(f'INSERT INTO "{name}" VALUES (%s, %s)', text + "2", text)
+            if bad:
+                source.execute(f"INSERT INTO tag VALUES (E'{bad}', 'bad')")
             system.caught_up(running)
-            assert system.rows('SELECT code, name FROM item ORDER BY code COLLATE "C" DESC') == [
-                *sorted([(text, text), ("b", text)], reverse=True)
-            ]
+            found = set(system.rows("SELECT code, name FROM item WHERE code <> 'k'"))
+            assert found == {(text, text), ("b", text)}
             assert system.rows("SELECT code FROM tag") == [("z",)]
-            assert verify(system.configuration, timeout=30).equal
+            assert system.rows("SELECT code, label FROM named ORDER BY length(code)") == [
+                (text, text),
+                (text + "2", text),
+            ]
+            report = verify(system.configuration, timeout=30)
+            assert report.equal, report
+        if bad:
+            assert system.rows("SELECT remark FROM item WHERE code = 'k'") == [(kept,)]
+            assert parked(system) == [(f"erp.{t}.{t}", "invalid_value") for t in ("item", "tag")]
     finally:
         source.server.drop_database(source.name)
+
+
+_CONVERTED = """
+CREATE FUNCTION pg_temp.converted(raw bytea, encoding text) RETURNS text LANGUAGE plpgsql AS $$
+BEGIN RETURN convert_from(raw, encoding); EXCEPTION WHEN OTHERS THEN RETURN NULL; END $$"""
+
+
+def test_the_codecs_are_postgresqls_tables(database: Database) -> None:
+    """Every character of every encoding that is read here, and every byte that is none."""
+    high = range(0x80, 0x100)
+    singles = [bytes([one]) for one in high]
+    pairs = [bytes([one, two]) for one in high for two in high]
+    with psycopg.connect(database.dsn) as session:
+        session.execute(_CONVERTED)
+        for encoding, codec in CODECS.items():
+            if encoding == "SQL_ASCII":
+                continue
+            raws = pairs if encoding.startswith("EUC") else singles
+            rows = session.execute(
+                "SELECT r, pg_temp.converted(r, %s) FROM unnest(%s::bytea[]) r", (encoding, raws)
+            )
+            for raw, text in rows:
+                found = read(raw, codec)
+                assert found == (text.encode() if text is not None else found), (encoding, raw)
+                assert isinstance(found, Invalid) == (text is None), (encoding, raw)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from cdc_daemon.model.changes import Relation
 from cdc_daemon.model.ports import Table
 from cdc_daemon.sources.postgres.connection import Connection
-from cdc_daemon.sources.postgres.encodings import takes_any_bytes
+from cdc_daemon.sources.postgres.encodings import codec_of
 from cdc_daemon.sources.postgres.relations import REPLICAS, Described, Relations
 from cdc_daemon.sources.postgres.types import Types
 
@@ -134,7 +134,8 @@ def learn(
     connection: Connection, facts: Sequence[TableFacts], relations: Relations, types: Types
 ) -> None:
     """Teach the decoder what only the catalogue knows: primary keys, domains, arrays, names."""
-    relations.unchecked = takes_any_bytes(connection)
+    relations.codec = codec_of(connection)
+    types.codec = relations.codec or "utf-8"
     used = sorted({column.oid for table in facts for column in table.columns})
     found = connection.execute(_TYPES, (used,)).fetchall()
     types.learn(row[:4] for row in found)

@@ -19,7 +19,7 @@ from psycopg.pq.abc import PGresult
 from cdc_daemon.model.changes import Relation, Row
 from cdc_daemon.model.effects import Key
 from cdc_daemon.sources.postgres.connection import Connection
-from cdc_daemon.sources.postgres.encodings import checked_rows, take_bytes, take_text
+from cdc_daemon.sources.postgres.encodings import in_its_encoding, read_rows, take_bytes, take_text
 
 _AT_ONCE: Final = 500  # keys in one query
 _OWN: Final = frozenset({"other", "citext"})  # types whose equality may not be pg_catalog's
@@ -58,22 +58,25 @@ def reread(
             _condition(relation, len(part), equalities),
         )
         values = [value for key in part for value in key]
-        for row in _asked(connection, query.as_bytes(), values):
+        for row in _asked(connection, query, values):
             found[tuple([row[i] for i in relation.identity])] = row  # type: ignore[misc]
     return found
 
 
-def _asked(connection: Connection, query: bytes, values: Sequence[bytes]) -> list[Row]:
-    """The rows of a query; from a database that takes any bytes, checked."""
-    unchecked = take_bytes(connection)
+def _asked(connection: Connection, query: sql.Composed, values: Sequence[bytes]) -> list[Row]:
+    """The rows of a query; keys and rows in the database's encoding where that is read here."""
+    codec = take_bytes(connection)
+    if codec:
+        values = [value.decode().encode(codec) for value in values]
     try:
+        text = in_its_encoding(query, connection)
         with connection.lock:
-            result = connection.pgconn.exec_params(query, values)
+            result = connection.pgconn.exec_params(text, values)
     finally:
-        if unchecked:
+        if codec:
             take_text(connection)
     rows = _rows(result)
-    return checked_rows(rows)[0] if unchecked else rows
+    return read_rows(rows, codec)[0] if codec else rows
 
 
 def _rows(result: PGresult) -> list[Row]:

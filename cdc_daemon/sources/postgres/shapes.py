@@ -19,7 +19,7 @@ from typing import Any
 
 from cdc_daemon.model.changes import UNCHANGED, Operation, Relation, Row, Run, Value
 from cdc_daemon.model.errors import DecodeError, Stop
-from cdc_daemon.sources.postgres.encodings import checked_rows
+from cdc_daemon.sources.postgres.encodings import read_rows
 from cdc_daemon.sources.postgres.messages import HEADER, KEY_END
 from cdc_daemon.sources.postgres.rowcode import compile_rows
 
@@ -85,7 +85,7 @@ class Shape:
             decoded = self._rows(messages)
         except IndexError:
             decoded = self._strictly(messages)
-        return _checked(decoded) if self.relation.unchecked else decoded
+        return _read(decoded, self.relation.codec) if self.relation.codec else decoded
 
     def decode_pending(self) -> Decoded:
         """Decode what was collected."""
@@ -102,11 +102,11 @@ class Shape:
         return decoded
 
 
-def _checked(decoded: Decoded) -> Decoded:
-    """With INVALID for what is no text; rows that hold any are partial."""
+def _read(decoded: Decoded, codec: str) -> Decoded:
+    """In UTF-8, with INVALID for what is no text; rows that hold any are partial."""
     news, olds, partial = decoded
-    news, marked = checked_rows(news)
-    return news, checked_rows(olds)[0], sorted({*partial, *marked})
+    news, marked = read_rows(news, codec)
+    return news, read_rows(olds, codec)[0], sorted({*partial, *marked})
 
 
 def runs_of(shape: Shape, decoded: Decoded, rows: slice, sequence: int) -> Iterator[Run]:

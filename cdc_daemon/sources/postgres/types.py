@@ -50,6 +50,7 @@ class Types:
     def __init__(self) -> None:
         self._names: dict[int, str] = {}
         self._elements: dict[int, int] = dict(_ARRAYS)
+        self.codec = "utf-8"  # by which names in the log are read
         self.money_scale = 2  # digits after the point that the server's own sessions show
         self._domains: dict[int, tuple[int, int]] = {}
 
