@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 
-from cdc_daemon.model.changes import Operation, Row, Run
+from cdc_daemon.model.changes import Invalid, Operation, Row, Run
 from cdc_daemon.model.effects import EntityRun, Key, Layout, Rejected
 from cdc_daemon.model.errors import DataError
 
@@ -46,8 +46,10 @@ def entity_lane(entity: str, key: Key) -> bytes:
 
 
 def source_lane(mapping: str, identity: Iterable[object]) -> bytes:
-    """The lane of a source row; values that are no text (a null identity) count as empty."""
-    return digest("row", mapping, [v if isinstance(v, bytes) else b"" for v in identity])
+    """The lane of a source row; values that are no text (a null identity) count as empty, INVALID
+    as its bytes, which are no text's."""
+    raw = (v.raw if isinstance(v, Invalid) else v for v in identity)
+    return digest("row", mapping, [v if isinstance(v, bytes) else b"" for v in raw])
 
 
 def lanes_of_source(layout: Layout, source: Run, sequence: int) -> tuple[bytes, ...]:

@@ -68,7 +68,8 @@ def _json(value: Value) -> object:
     if value is None:
         return None
     if isinstance(value, Invalid):
-        return {"invalid": base64.b64encode(value.raw).decode(), "reason": value.reason}
+        raw = base64.b64encode(value.raw).decode()
+        return {"invalid": raw, "reason": value.reason, "codec": value.codec}
     assert isinstance(value, bytes)
     try:
         return value.decode()
@@ -105,4 +106,5 @@ def _value(value: Any) -> Value:
         return value.encode()
     if "base64" in value:
         return base64.b64decode(value["base64"])
-    return Invalid(base64.b64decode(value["invalid"]), value["reason"])
+    raw = base64.b64decode(value["invalid"])
+    return Invalid(raw, value["reason"], value.get("codec", "utf-8"))

@@ -27,7 +27,7 @@ from cdc_daemon.mapping.fields import (
     row_function,
 )
 from cdc_daemon.mapping.row_ids import RefTarget
-from cdc_daemon.model.changes import UNCHANGED, Relation, Replica, Row
+from cdc_daemon.model.changes import UNCHANGED, Invalid, Relation, Replica, Row, Value
 from cdc_daemon.model.effects import Key, Layout, ReferenceTable
 from cdc_daemon.model.entities import Entity
 from cdc_daemon.model.errors import ConfigurationError, DataError, Problem
@@ -69,6 +69,8 @@ class CompiledMapping:
 
     def passes(self, source_row: Row) -> bool:
         """Whether the filter is true for the row. Raises DataError, NeedsSource."""
+        if self.relation.codec:
+            self._refuse_invalid(source_row)
         if self.predicate is None:
             return True
         values = [source_row[i] for i in self.predicate_inputs]
@@ -76,26 +78,49 @@ class CompiledMapping:
             raise NeedsSource
         return self.predicate(*values)
 
+    def _refuse_invalid(self, source_row: Row) -> None:
+        """A row is told by its identity, and chosen by its filter: neither can be INVALID."""
+        for index in (*self.relation.identity, *self.predicate_inputs):
+            if isinstance(value := source_row[index], Invalid):
+                name = self.relation.columns[index].name
+                raise DataError(
+                    f"column {name!r}, which identifies or filters the row: {value.reason}",
+                    code="invalid_value",
+                )
+
     def source_key(self, source_row: Row) -> Key:
         """Identity of a full-width source row."""
-        return tuple([source_row[i] for i in self.relation.identity])  # type: ignore[misc]
+        return self.source_keys([source_row])[0]
 
     def source_keys(self, rows: Sequence[Row]) -> list[Key]:
         """Identities of full-width source rows."""
+        return self.known(self.identities(rows))
+
+    def identities(self, rows: Sequence[Row]) -> list[Row]:
+        """Identities of full-width source rows, as the log has them."""
         identity = self.relation.identity
         if len(identity) == 1:
             index = identity[0]
-            return [(row[index],) for row in rows]  # type: ignore[misc]
+            return [(row[index],) for row in rows]
         return list(map(itemgetter(*identity), rows))
+
+    def known(self, identities: list[Row]) -> list[Key]:
+        """Identities with a text that no row has in place of INVALID: such rows were rejected."""
+        if not self.relation.codec:
+            return identities  # type: ignore[return-value]
+        return [tuple(map(_text_for, identity)) for identity in identities]
 
     def identity_keys(self, identities: Sequence[Row]) -> list[Key | None]:
         """Entity keys of identity tuples (the log's old images); None where there is none."""
-        if all(f.passes_through for f in self.key_fields) and self._in_identity_order:
+        bare = all(f.passes_through for f in self.key_fields) and self._in_identity_order
+        if bare and not self.relation.codec:
             return list(identities)  # type: ignore[arg-type]
         places = {column: i for i, column in enumerate(self.relation.identity)}
         return [self._identity_key(identity, places) for identity in identities]
 
     def _identity_key(self, identity: Row, places: Mapping[int, int]) -> Key | None:
+        if any(isinstance(value, Invalid) for value in identity):
+            return None
         try:
             values = [f.of(_spread(identity, places, f.inputs)) for f in self.key_fields]
         except DataError:
@@ -105,6 +130,13 @@ class CompiledMapping:
     @property
     def _in_identity_order(self) -> bool:
         return tuple(i for f in self.key_fields for i in f.inputs) == self.relation.identity
+
+
+def _text_for(value: Value) -> bytes:
+    """The value, or what no row of the source holds."""
+    if isinstance(value, Invalid):
+        return b"\x7fINVALID\x7f" + value.raw.hex().encode()
+    return value  # type: ignore[return-value]
 
 
 def _spread(identity: Row, places: Mapping[int, int], inputs: Sequence[int]) -> Row:

@@ -15,9 +15,12 @@ from cdc_daemon.model.entities import EntityType
 Lossy = Literal["round", "truncate"]
 Convert = Callable[[bytes], bytes]
 
-TEXTS = frozenset({"char", "varchar", "text"})
+TEXTS = frozenset({"char", "varchar", "text", "citext"})
 PRINTED = "(SELECT format('%s', o.v) FROM (SELECT {} AS v) o WHERE o.v IS DISTINCT FROM NULL)"
 """What a type's output function prints; a cast to text may say something else (inet: ``/32``)."""
+
+OPAQUE = frozenset({"other", "array", "hstore"})
+"""Types whose text only the type itself can read."""
 
 INTEGERS = {"smallint": 5, "integer": 10, "bigint": 19}  # most digits
 

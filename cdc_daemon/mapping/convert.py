@@ -40,6 +40,7 @@ from cdc_daemon.mapping import documents, times
 from cdc_daemon.mapping.canonical import canonical, canonical_form
 from cdc_daemon.mapping.conversion_rule import (
     INTEGERS,
+    OPAQUE,
     PRINTED,
     TEXTS,
     Conversion,
@@ -52,6 +53,7 @@ from cdc_daemon.mapping.conversion_rule import (
     passes,
     same_type,
 )
+from cdc_daemon.mapping.convert_documents import json_of_hstore, to_json_array
 from cdc_daemon.mapping.convert_numbers import to_decimal, to_double, to_integer, to_numeric
 from cdc_daemon.mapping.convert_times import to_date, to_timestamp
 from cdc_daemon.mapping.strict import (
@@ -69,6 +71,7 @@ __all__ = ["Conversion", "ConversionUnsupported", "canonical", "canonical_form",
 _LONGEST = {
     "smallint": 6, "integer": 11, "bigint": 20, "real": 15, "double": 24, "boolean": 5,
     "date": 16, "time": 15, "timetz": 24, "timestamp": 32, "timestamptz": 38, "uuid": 36,
+    "money": 27,
 }  # fmt: skip
 
 
@@ -92,7 +95,7 @@ def _reason(source: ColumnType, target: EntityType) -> str:
     zones = {source.name, str(target.kind.value)}
     if zones >= {"timestamp", "timestamptz"} or zones in ({"date", "timestamptz"},):
         return f"{source} and {target} differ by a time zone; none is converted to the other"
-    if source.name == "other":
+    if source.name in OPAQUE:
         return f"{source} can only become text or string(n), not {target}"
     return f"{source} cannot become {target} without an expression"
 
@@ -102,7 +105,7 @@ def _reason(source: ColumnType, target: EntityType) -> str:
 
 def _to_text(source: ColumnType, target: EntityType, lossy: Lossy | None) -> Conversion:
     limit = target.length if target.kind is Kind.STRING else None
-    sql = "{}" if source.name in TEXTS else PRINTED if source.name == "other" else "{}::text"
+    sql = "{}" if source.name in TEXTS else PRINTED if source.name in OPAQUE else "{}::text"
     longest = _longest(source)
     prepare = _PREPARED.get(source.name)
     if prepare is None and (limit is None or (longest is not None and longest <= limit)):
@@ -119,7 +122,7 @@ def _to_text(source: ColumnType, target: EntityType, lossy: Lossy | None) -> Con
 
 def _longest(source: ColumnType) -> int | None:
     """The most characters a value of this type prints; None: no bound."""
-    if source.name == "varchar":
+    if source.name in ("varchar", "oid"):
         return source.length
     if source.name == "numeric" and source.length is not None:
         scale = source.scale or 0
@@ -197,6 +200,10 @@ def _to_json(source: ColumnType, target: EntityType, _lossy: Lossy | None) -> Co
         return passes()
     if source.name == "json":
         return converts(documents.check_json, "{}::jsonb")
+    if source.name == "hstore":
+        return converts(json_of_hstore, "{}::jsonb")
+    if source.name == "array" and source.element is not None:
+        return to_json_array(source.element)
     return parsed(source, target, parse_json, "jsonb")
 
 

@@ -13,7 +13,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from cdc_daemon.config.schema import FieldConfig
-from cdc_daemon.mapping.conversion_rule import INTEGERS
+from cdc_daemon.mapping.conversion_rule import INTEGERS, TEXTS
 from cdc_daemon.mapping.convert import Conversion, ConversionUnsupported, conversion
 from cdc_daemon.mapping.decimals import canonical_decimal, with_scale
 from cdc_daemon.mapping.map_keys import MapKeyError, map_keys, prints_alike
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from cdc_daemon.mapping.expression import Expression
 
 Text = bytes | None
-TEXT_LIKE = frozenset({"text", "varchar", "char"})
 
 
 class NeedsSource(Exception):
@@ -92,7 +91,7 @@ class Field:
         if self.invalid == "null":
             return None
         if self.invalid == "keep":
-            return value.raw.decode("utf-8", "backslashreplace").encode()
+            return value.kept
         raise DataError(
             f"the source value is not valid: {value.reason}",
             code="invalid_value",
@@ -115,7 +114,7 @@ class Nulls:
 
     def of(self, type_: ColumnType, *, ref: bool) -> frozenset[bytes]:
         """The texts that mean NULL in a column of that type."""
-        found = self.text if type_.name in TEXT_LIKE else frozenset()
+        found = self.text if type_.name in TEXTS else frozenset()
         return found | self.reference if ref else found
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from cdc_daemon.mapping.compile import CompiledMapping
 from cdc_daemon.mapping.fields import NeedsSource
-from cdc_daemon.model.changes import UNCHANGED, Batch, Operation, Relation, Row, Run
+from cdc_daemon.model.changes import UNCHANGED, Batch, Invalid, Operation, Relation, Row, Run
 from cdc_daemon.model.effects import EntityRun, Key, Layout, Rejected
 from cdc_daemon.model.errors import DataError
 
@@ -104,14 +104,15 @@ def old_images(
     """Fill in what the old images say about the keys before an update or delete."""
     assert run.old_rows is not None
     old = [run.old_rows[i] for i in indices]
-    identities: list[Key] = compiled.source_keys(old) if run.old_full else old  # type: ignore[assignment]
     if compiled.layout.reference is not None:
-        entity_run.old_source_keys = identities
+        entity_run.old_source_keys = (
+            compiled.source_keys(old) if run.old_full else compiled.known(old)
+        )
         return
     if run.old_full and not _keys_from_identity(compiled):
         entity_run.old_keys = [_full_key(compiled, row) for row in old]
         return
-    entity_run.old_keys = compiled.identity_keys(identities)
+    entity_run.old_keys = compiled.identity_keys(compiled.identities(old) if run.old_full else old)
 
 
 def _keys_from_identity(compiled: CompiledMapping) -> bool:
@@ -121,6 +122,8 @@ def _keys_from_identity(compiled: CompiledMapping) -> bool:
 
 def _full_key(compiled: CompiledMapping, row: Row) -> Key | None:
     """The entity key of a full old image; None where it never had one."""
+    if any(isinstance(row[i], Invalid) for i in compiled.relation.identity):
+        return None
     try:
         values = [key_field.of(row) for key_field in compiled.key_fields]
     except (DataError, NeedsSource):

@@ -26,7 +26,7 @@ from cdc_daemon.mapping.decimals import canonical_decimal, with_scale
 from cdc_daemon.model.changes import Column, ColumnType
 from cdc_daemon.model.errors import DataError
 
-NUMBERS = frozenset({*INTEGERS, "numeric", "real", "double"})
+NUMBERS = frozenset({*INTEGERS, "numeric", "real", "double", "oid"})
 LOOSE = frozenset({*TEXTS, "other"})
 BITS = {"smallint": 15, "integer": 31, "bigint": 63}
 

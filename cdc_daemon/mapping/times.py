@@ -49,7 +49,7 @@ def civil(days: int) -> tuple[int, int, int]:
     return date.year + 400 * (cycle - 1), date.month, date.day
 
 
-FIRST_DAY = days_of(-4712, 11, 24)
+FIRST_DAY = days_of(-4713, 11, 24)  # 4714-11-24 BC, Julian day 0
 LAST_DAY = days_of(5874897, 12, 31)
 LAST_TIMESTAMP_DAY = days_of(294276, 12, 31)
 

@@ -36,6 +36,12 @@ class Invalid:
 
     raw: bytes
     reason: str
+    codec: str = "utf-8"
+
+    @property
+    def kept(self) -> bytes:
+        r"""A text with ``\xff`` for each byte that is part of no character."""
+        return self.raw.decode(self.codec, "backslashreplace").encode()
 
 
 Value = bytes | Unset | Invalid | None
@@ -63,16 +69,18 @@ class Replica(enum.Enum):
 class ColumnType:
     """A source column's type in neutral words, the same for every engine.
 
-    ``name`` is one of: smallint integer bigint numeric real double boolean date time timetz
-    timestamp timestamptz interval uuid json jsonb bytes char varchar text other. ``length`` is
-    characters (char, varchar) or precision (numeric), ``scale`` only for numeric; None: unlimited.
-    ``native`` is the engine's own name for messages.
+    ``name`` is one of: smallint integer bigint oid numeric money real double boolean date time
+    timetz timestamp timestamptz interval uuid json jsonb bytes char varchar text citext array
+    hstore other. ``length`` is characters (char, varchar), precision (numeric) or digits (oid: any
+    unsigned number), ``scale`` only for numeric and money; None: unlimited. ``native`` is the
+    engine's own name for messages, ``element`` the type of an array's elements.
     """
 
     name: str
     length: int | None = None
     scale: int | None = None
     native: str = ""
+    element: ColumnType | None = None
 
     def __str__(self) -> str:
         return self.native or self.name
@@ -92,6 +100,7 @@ class Relation:
 
     ``columns`` are only those somebody asked for, in the order of the row tuples; ``identity`` are
     the positions among them of the row's identity (primary key, or the replica identity's index).
+    ``codec``: by which its texts were read, so that values may be INVALID; empty: they cannot be.
     """
 
     source: str
@@ -100,6 +109,7 @@ class Relation:
     columns: tuple[Column, ...]
     identity: tuple[int, ...]
     replica: Replica = Replica.KEY
+    codec: str = ""
 
     @property
     def name(self) -> str:

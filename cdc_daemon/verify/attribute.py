@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 from cdc_daemon.config.configuration import Configuration
 from cdc_daemon.config.schema import FieldConfig, MappingConfig
-from cdc_daemon.mapping.conversion_rule import INTEGERS
+from cdc_daemon.mapping.conversion_rule import INTEGERS, TEXTS
 from cdc_daemon.mapping.convert import conversion
 from cdc_daemon.mapping.expression import parse
 from cdc_daemon.mapping.map_keys import map_keys, prints_alike
@@ -21,9 +21,9 @@ from cdc_daemon.model.changes import ColumnType, Relation
 from cdc_daemon.model.entities import Attribute, EntityType, Kind
 from cdc_daemon.model.errors import ConfigurationError
 from cdc_daemon.sinks.postgres.names import column_type, literal, qualified, quote
+from cdc_daemon.verify.any_bytes import is_text, kept
 from cdc_daemon.verify.rejection import Reason, rejections
 
-TEXT_LIKE = frozenset({"text", "varchar", "char"})
 _TEXT = ColumnType("text")
 
 
@@ -128,8 +128,8 @@ class _Compiler:
         """An expression over the row's columns; NULL texts are NULL in it."""
         assert self.config.expr is not None
         sql, type_ = expression_sql(self.config.expr, self.relation, self.text_nulls, self.depth)
-        base = _bytewise(sql) if type_.name in TEXT_LIKE else sql
-        return self._converted(base, _TEXT if type_.name in TEXT_LIKE else type_)
+        base = _bytewise(sql) if type_.name in TEXTS else sql
+        return self._converted(base, _TEXT if type_.name in TEXTS else type_)
 
     def column(self) -> AttributeSql:
         """A column: trim, NULL texts, then map or conversion."""
@@ -137,7 +137,7 @@ class _Compiler:
         if self.config.map is not None:
             printed = f"pg_catalog.trim_scale({column})" if prints_alike(type_) else column
             return self._mapped(self._cleaned(self._log_text(printed, type_), type_), type_)
-        if type_.name in TEXT_LIKE or type_.name == "other":
+        if type_.name in TEXTS or type_.name == "other":
             text = self._log_text(column, type_)
             return self._converted(self._cleaned(text, type_), _same_family(type_))
         if self.config.trim and type_.name == "json":
@@ -148,7 +148,7 @@ class _Compiler:
         """The key of the row that an id means, as that row's own mapping makes it."""
         column, type_ = self._column(self.config.ref or "")
         texts = list(self.reference_nulls)
-        if type_.name in TEXT_LIKE:
+        if type_.name in TEXTS:
             texts += self.text_nulls
         found = column
         if texts:
@@ -173,19 +173,27 @@ class _Compiler:
 
     def _column(self, name: str) -> tuple[str, ColumnType]:
         index = self.relation.position_of(name)
-        return f"t{self.depth}.{quote(name)}", self.relation.columns[index].type
+        column, type_ = f"t{self.depth}.{quote(name)}", self.relation.columns[index].type
+        codec = self.relation.codec
+        if codec and self.config.invalid != "park" and type_.name in TEXTS:
+            otherwise = kept(column, codec) if self.config.invalid == "keep" else "NULL"
+            sound = is_text(column, codec)
+            column = f"(CASE WHEN {sound} THEN ({column})::text ELSE {otherwise} END)"
+        return column, type_
 
     def _log_text(self, column: str, type_: ColumnType) -> str:
         """A column's text as the log has it, without a char column's padding. Casts to text are
-        not the output functions for boolean, inet and their like."""
-        if type_.name in TEXT_LIKE:
+        not the output functions for boolean, inet and their like; a composite of NULLs is NULL to
+        IS NULL, and is a value all the same."""
+        if type_.name in TEXTS:
             return _bytewise(column)
-        return f'(CASE WHEN {column} IS NOT NULL THEN pg_catalog.concat({column}) END COLLATE "C")'
+        given = f"{column} IS DISTINCT FROM NULL"
+        return f'(CASE WHEN {given} THEN pg_catalog.concat({column}) END COLLATE "C")'
 
     def _cleaned(self, text: str, type_: ColumnType) -> str:
         if self.config.trim:
             text = f"pg_catalog.btrim({text}, ' ')"
-        if type_.name not in TEXT_LIKE or not self.text_nulls:
+        if type_.name not in TEXTS or not self.text_nulls:
             return text
         nulls = self.text_nulls
         if self.config.trim:
@@ -196,7 +204,8 @@ class _Compiler:
     def _converted(self, base: str, type_: ColumnType) -> AttributeSql:
         target, lossy, value = self.attribute.type, self.config.lossy, self._base(0)
         rule = conversion(type_, target, lossy=lossy)
-        reasons = rejections(type_, target, rule, lossy, value, self.dialect.version)
+        counted = self.relation.codec == "utf-8"  # where a character is a byte to the server
+        reasons = rejections(type_, target, rule, lossy, value, self.dialect.version, counted)
         text = f"({rule.sql.replace('{}', value)})::text"
         if reasons:
             conditions = " ".join(f"WHEN {condition} THEN NULL" for condition, _ in reasons)
@@ -285,4 +294,4 @@ def _as_type(value: str, type_: ColumnType, wanted: ColumnType) -> str:
         return rf"(CASE WHEN {text} ~* '^[0-9a-f]{{8}}(-[0-9a-f]{{4}}){{3}}-[0-9a-f]{{12}}$' THEN {text}::uuid END)"  # noqa: E501
     if wanted.name == "char":
         return f"({text})::bpchar"
-    return text if wanted.name in TEXT_LIKE else f"({text})::{wanted.native}"
+    return text if wanted.name in TEXTS else f"({text})::{wanted.native}"

@@ -18,6 +18,8 @@ import psycopg
 from psycopg.abc import Buffer
 from psycopg.adapt import Loader
 
+from cdc_daemon.model.changes import Invalid
+from cdc_daemon.sources.postgres.encodings import read
 from cdc_daemon.verify.poison import UNCOMPUTABLE, Poison, find_poison
 from cdc_daemon.verify.statement import Excluded, SourceStatement, is_one_of
 
@@ -123,10 +125,18 @@ class SourceReader:
             (row,) = stream(self.connection, sql)
         except (*UNCOMPUTABLE, ValueError):
             self.connection.execute("ROLLBACK TO SAVEPOINT verify_key")
-            identity = next(stream(self.connection, statement.found(of=one.name, only=only)))
+            (identity,) = stream(self.connection, statement.found(of=one.name, only=only))
+            if codec := statement.relation.codec:
+                identity = tuple([_as_read(value, codec) for value in identity])
             return (*identity, NOT_COMPUTED, None, *[None] * width)
         identity, key = row[: statement.identities], row[statement.identities + 2 :]
         return (*identity, NOT_COMPUTED, None, *key, *[None] * (width - statement.keys))
+
+
+def _as_read(value: bytes | None, codec: str) -> bytes | None:
+    """A stored text as the log's reader has it; what is none stays as its bytes."""
+    found = read(value, codec)
+    return value if isinstance(found, Invalid) else found  # type: ignore[return-value]
 
 
 def _begun(rows: Iterator[Texts]) -> Iterator[Texts]:

@@ -9,6 +9,7 @@ version 16 on. The values themselves: mapping/convert.
 from __future__ import annotations
 
 from cdc_daemon.mapping.conversion_rule import INTEGERS, TEXTS, Conversion
+from cdc_daemon.mapping.convert_numbers import number_sql
 from cdc_daemon.model.changes import ColumnType
 from cdc_daemon.model.entities import EntityType, Kind
 from cdc_daemon.sinks.postgres.names import column_type
@@ -28,10 +29,11 @@ def rejections(
     lossy: str | None,
     value: str,
     version: int,
+    bytewise: bool = False,
 ) -> list[Reason]:
     """Conditions on ``value`` (SQL of the source's type), the first that is true being the reason.
 
-    ``version``: the server's, as a number (180000).
+    ``version``: the server's, as a number (180000). ``bytewise``: it counts bytes as characters.
     """
     if rule.lossless:
         return []
@@ -39,7 +41,10 @@ def rejections(
     match target.kind:
         case Kind.STRING if lossy is None:
             text = rule.sql.replace("{}", value)
-            found.append((f"pg_catalog.char_length({text}) > {target.length}", "too_long"))
+            length = f"pg_catalog.char_length({text})"
+            if bytewise:
+                length = f"pg_catalog.length(pg_catalog.convert_to({text}, 'SQL_ASCII'), 'UTF8')"
+            found.append((f"{length} > {target.length}", "too_long"))
         case Kind.INTEGER | Kind.BIGINT:
             found += _whole(source, target, lossy, value)
         case Kind.DECIMAL:
@@ -70,9 +75,9 @@ def _invalid(source: ColumnType, target: EntityType, value: str, version: int) -
 
 def _number(source: ColumnType, value: str) -> str:
     """The value as numeric, exactly."""
-    return (
-        f"{value}::numeric" if source.name in (*INTEGERS, "numeric") else f"{value}::text::numeric"
-    )
+    if source.name in INTEGERS:
+        return f"{value}::numeric"
+    return number_sql(source).replace("{}", value)
 
 
 def _whole(source: ColumnType, target: EntityType, lossy: str | None, value: str) -> list[Reason]:

@@ -71,17 +71,21 @@ class SourceStatement:
         return f"{found} ORDER BY {order(self.keys, encoding)}"
 
     def probe(self, *, of: str, only: str) -> str:
-        """Computes every value of some rows and gives nothing away."""
-        width = len(self.attributes)
-        counted = ", ".join(f"pg_catalog.count(v.a{n})" for n in range(width))
-        counted += ", pg_catalog.count(v.reason), pg_catalog.count(v.dangling)"
-        return f"SELECT {counted} FROM ({self.rows(of=of, only=only)}) AS v"
+        """Computes every value of some rows, also as UTF-8, and gives nothing away."""
+        values = [f"v.i{n}" for n in range(self.identities)]
+        values += [f"v.a{n}" for n in range(len(self.attributes))]
+        counted = [f"pg_catalog.count(pg_catalog.convert_to({value}, 'UTF8'))" for value in values]
+        counted += ["pg_catalog.count(v.reason)", "pg_catalog.count(v.dangling)"]
+        return f"SELECT {', '.join(counted)} FROM ({self.rows(of=of, only=only)}) AS v"
 
     def found(self, *, of: str, only: str) -> str:
-        """Identity of rows from which nothing else can be computed."""
+        """Identity of rows from which nothing else can be computed; as bytes where a database
+        takes any."""
         names = [self.relation.columns[i].name for i in self.relation.identity]
-        texts = ", ".join(_text(f"t0.{quote(name)}") for name in names)
-        return f"SELECT {texts} FROM {of} AS t0 WHERE {only}"
+        texts = [_text(f"t0.{quote(name)}") for name in names]
+        if self.relation.codec:
+            texts = [f"pg_catalog.convert_to({text}, 'SQL_ASCII')" for text in texts]
+        return f"SELECT {', '.join(texts)} FROM {of} AS t0 WHERE {only}"
 
 
 def source_statement(
@@ -204,4 +208,4 @@ def _names(keys: int) -> str:
 
 def _text(column: str) -> str:
     """A column's text as the log has it."""
-    return f"CASE WHEN {column} IS NOT NULL THEN pg_catalog.concat({column}) END"
+    return f"CASE WHEN {column} IS DISTINCT FROM NULL THEN pg_catalog.concat({column}) END"

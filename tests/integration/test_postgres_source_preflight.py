@@ -289,18 +289,6 @@ def test_rights_that_are_missing(database: Database) -> None:
         database.execute("DROP OWNED BY reader; DROP ROLE reader")
 
 
-def test_an_sql_ascii_database(postgres_factory: PostgresFactory) -> None:
-    """P13: one bad byte would block the slot for ever."""
-    server = postgres_factory(18)
-    server.execute(
-        "CREATE DATABASE ascii ENCODING 'SQL_ASCII' TEMPLATE template0 LOCALE 'C'"
-        " LOCALE_PROVIDER libc"
-    )
-    database = Database(server=server, name="ascii")
-    database.execute(DDL)
-    assert "SQL_ASCII" in whats(make_source(database, T).check(None))
-
-
 def test_wal_level(postgres_factory: PostgresFactory) -> None:
     server = postgres_factory(18, settings={"wal_level": "replica"})
     source = make_source(Database(server=server, name="postgres"), T)

@@ -458,3 +458,20 @@ def test_a_text_is_cut_to_its_length_where_that_is_allowed(
     found = conversion(source, EntityType(Kind.STRING, 3), lossy="truncate")
     assert applied(found, value.encode()) == cut.encode()
     assert not found.injective
+
+
+@pytest.mark.parametrize(
+    "text, scale, number",
+    [
+        ("$1,234.50", 2, "1234.50"),
+        ("-$92,233,720,368,547,758.08", 2, "-92233720368547758.08"),
+        ("$12.34", 0, "1234"),  # yen
+        ("-$0.05", 3, "-0.005"),  # dinars
+        ("$0.00", 3, "0.000"),
+    ],
+)
+def test_money_has_the_digits_of_its_database(text: str, scale: int, number: str) -> None:
+    money = ColumnType("money", None, scale)
+    found = conversion(money, EntityType(Kind.NUMERIC)).convert
+    assert found is not None
+    assert found(text.encode()) == number.encode()

@@ -47,7 +47,18 @@ NUMERIC = 1700
         (1043, 44, ColumnType("varchar", 40, native="character varying(40)")),
         (1043, -1, ColumnType("varchar", native="character varying")),
         (1042, 7, ColumnType("char", 3, native="character(3)")),
-        (790, -1, ColumnType("other", native="type 790")),
+        (790, -1, ColumnType("money", None, 2, "money")),
+        (26, -1, ColumnType("oid", 10, native="oid")),
+        (
+            1231,
+            (10 << 16 | 2) + 4,
+            ColumnType(
+                "array",
+                native="numeric(10,2)[]",
+                element=ColumnType("numeric", 10, 2, "numeric(10,2)"),
+            ),
+        ),
+        (600, -1, ColumnType("other", native="type 600")),
     ],
 )
 def test_types(oid: int, modifier: int, expected: ColumnType) -> None:

@@ -9,7 +9,8 @@ from __future__ import annotations
 from decimal import Decimal
 
 from cdc_daemon.mapping import decimals, documents, strict, times
-from cdc_daemon.mapping.conversion_rule import PRINTED
+from cdc_daemon.mapping.conversion_rule import OPAQUE, PRINTED
+from cdc_daemon.mapping.convert_numbers import number_of_money
 from cdc_daemon.mapping.expression import moments, numbers, texts
 from cdc_daemon.mapping.expression.tree import Place
 from cdc_daemon.mapping.expression.typed import Apply, Const, Typed
@@ -57,6 +58,7 @@ ENVIRONMENT: dict[str, object] = {
     "text_number": _text_number,
     "text_double": _text_double,
     "text_jsonb": _text_jsonb,
+    "number_of_money": number_of_money,
     "greatest": greatest,
     "least": least,
     "abs": abs,
@@ -146,7 +148,7 @@ def cast(node: Typed, target: str, place: Place) -> Typed:
     template = _template(node.kind, target)
     if template is None:
         raise place.error(f"{node.kind} cannot be cast to {target}")
-    sql = PRINTED.replace("{}", "{0}") if node.kind == "other" else f"({{0}})::{sql_type(target)}"
+    sql = PRINTED.replace("{}", "{0}") if node.kind in OPAQUE else f"({{0}})::{sql_type(target)}"
     return folded(Apply(target, template, sql, (node,)), place)
 
 

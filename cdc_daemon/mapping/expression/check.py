@@ -35,7 +35,7 @@ from cdc_daemon.mapping.expression.typed import (
 from cdc_daemon.model.changes import ColumnType
 from cdc_daemon.model.errors import DataError, suggest
 
-_KINDS = {"varchar": "text", "real": "double"}
+_KINDS = {"varchar": "text", "real": "double", "money": "numeric", "oid": "numeric"}
 
 
 def check(node: Node, types: Mapping[str, ColumnType]) -> Typed:

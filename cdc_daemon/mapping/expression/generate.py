@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence, Set
 from typing import cast as assume
 
+from cdc_daemon.mapping.convert_numbers import money_scale
 from cdc_daemon.mapping.expression.casts import ENVIRONMENT, OUTPUT
 from cdc_daemon.mapping.expression.nulls import Nulls
 from cdc_daemon.mapping.expression.numbers import failure
@@ -31,6 +32,7 @@ from cdc_daemon.mapping.expression.typed import (
     Typed,
     Written,
 )
+from cdc_daemon.model.changes import ColumnType
 from cdc_daemon.model.errors import DataError
 
 Text = bytes | None
@@ -40,6 +42,8 @@ _LOAD = {
     "integer": "int({0})",
     "bigint": "int({0})",
     "numeric": "parse_numeric({0})",
+    "oid": "parse_numeric({0})",
+    "money": "parse_numeric(number_of_money({0}, SCALE))",
     "real": "load_real({0})",
     "double": "load_double({0})",
     "boolean": "{0} == b't'",
@@ -54,6 +58,7 @@ _LOAD = {
 NULL_TEXTS = {
     "text": "None if {0} in nulls else {0}",
     "varchar": "None if {0} in nulls else {0}",
+    "citext": "None if {0} in nulls else {0}",
     "char": "None if {0} is None or (text := {0}.rstrip(b' ')) in char_nulls else text",
 }
 """The same of text columns in which some texts mean NULL."""
@@ -150,18 +155,20 @@ class _Generator:
         name = self._names.get(node.name)
         if name is None:
             column = f"c{self._columns.index(node.name)}"
-            load = self._load(node.type.name, column)
+            load = self._load(node.type, column)
             name = column if load is None else f"v{column[1:]}"
             if load is not None:
                 self._loads[node.name] = f"{name} = {load}"
             self._names[node.name] = name
         return name
 
-    def _load(self, type_name: str, column: str) -> str | None:
+    def _load(self, type_: ColumnType, column: str) -> str | None:
         """A column's value from its text; None: the text itself."""
-        if self._has_nulls and type_name in NULL_TEXTS:
-            return NULL_TEXTS[type_name].format(column)
-        template = _LOAD.get(type_name)
+        if self._has_nulls and type_.name in NULL_TEXTS:
+            return NULL_TEXTS[type_.name].format(column)
+        template = _LOAD.get(type_.name)
+        if template is not None and type_.name == "money":
+            template = template.replace("SCALE", str(money_scale(type_)))
         return (
             None if template is None else f"None if {column} is None else {template}".format(column)
         )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Set
 
+from cdc_daemon.mapping.convert_numbers import number_sql
 from cdc_daemon.mapping.expression.casts import TEXTS, printed, sql_type
 from cdc_daemon.mapping.expression.generate import NULL_TEXTS
 from cdc_daemon.mapping.expression.typed import (
@@ -60,6 +61,10 @@ def render(  # noqa: C901, PLR0911, PLR0912 - one arm per kind
         case Not():
             return f"(NOT {sql(node.operand)})"
         case Is():
+            if (
+                node.value is None and node.operand.kind == "other"
+            ):  # a composite of NULLs is a value
+                return f"({sql(node.operand)} IS NOT DISTINCT FROM NULL)"
             word = "NULL" if node.value is None else str(node.value).upper()
             return f"({sql(node.operand)} IS {word})"
         case Distinct():
@@ -85,10 +90,13 @@ def _collation(node: Compare) -> str:
 
 
 def _input(node: Input, quote: Quote, nulls: Set[bytes]) -> str:
-    """Char without its padding; real as the double that calculates; others as they are."""
+    """Char without its padding; real as the double, money and oid as the numeric that calculates;
+    others as they are."""
     name = quote(node.name)
     if node.type.name == "real":
         return f"({name})::double precision"
+    if node.type.name in ("money", "oid"):
+        return number_sql(node.type).replace("{}", f"({name})")
     value = f"({name})::text" if node.type.name == "char" else name
     if not nulls or node.type.name not in NULL_TEXTS:
         return value

@@ -32,6 +32,8 @@ _SETTINGS = {
     "bytea_output": "hex",
     "extra_float_digits": "3",
     "standard_conforming_strings": "on",
+    "array_nulls": "on",
+    "quote_all_identifiers": "off",
     "lock_timeout": f"'{LOCK_TIMEOUT_SECONDS}s'",
     "statement_timeout": "0",
     "idle_in_transaction_session_timeout": "0",

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from cdc_daemon.model.changes import Relation
 from cdc_daemon.model.ports import Table
 from cdc_daemon.sources.postgres.connection import Connection
+from cdc_daemon.sources.postgres.encodings import codec_of
 from cdc_daemon.sources.postgres.relations import REPLICAS, Described, Relations
 from cdc_daemon.sources.postgres.types import Types
 
@@ -47,11 +48,14 @@ ORDER BY a.attrelid, a.attnum
 _TYPES = """
 WITH RECURSIVE used (oid) AS (
     SELECT pg_catalog.unnest(%s::oid[])
-    UNION SELECT t.typbasetype FROM used u JOIN pg_catalog.pg_type t ON t.oid = u.oid
-          WHERE t.typtype = 'd')
+    UNION SELECT COALESCE(e.oid, t.typbasetype)
+          FROM used u JOIN pg_catalog.pg_type t ON t.oid = u.oid
+          LEFT JOIN pg_catalog.pg_type e ON e.oid = t.typelem AND e.typarray = t.oid
+          WHERE t.typtype = 'd' OR e.oid IS NOT NULL)
 SELECT t.oid, pg_catalog.format_type(t.oid, NULL),
-       CASE WHEN t.typtype = 'd' THEN t.typbasetype ELSE 0 END, t.typtypmod
+       CASE WHEN t.typtype = 'd' THEN t.typbasetype ELSE 0 END, t.typtypmod, COALESCE(e.oid, 0)
 FROM used u JOIN pg_catalog.pg_type t ON t.oid = u.oid
+LEFT JOIN pg_catalog.pg_type e ON e.oid = t.typelem AND e.typarray = t.oid
 """
 
 
@@ -129,9 +133,13 @@ def read_tables(
 def learn(
     connection: Connection, facts: Sequence[TableFacts], relations: Relations, types: Types
 ) -> None:
-    """Teach the decoder what only the catalogue knows: primary keys, domains, type names."""
+    """Teach the decoder what only the catalogue knows: primary keys, domains, arrays, names."""
+    relations.codec = codec_of(connection)
+    types.codec = relations.codec or "utf-8"
     used = sorted({column.oid for table in facts for column in table.columns})
-    types.learn(connection.execute(_TYPES, (used,)).fetchall())
+    found = connection.execute(_TYPES, (used,)).fetchall()
+    types.learn(row[:4] for row in found)
+    types.learn_arrays((row[0], row[4]) for row in found if row[4])
     for table in facts:
         relations.learn_primary_key(table.schema, table.name, table.primary_key)
 

@@ -34,13 +34,15 @@ SESSION: Final = {
     "bytea_output": "hex",
     "lc_monetary": "C",
     "xmlbinary": "base64",
+    "quote_all_identifiers": "off",
+    "array_nulls": "on",
     "search_path": "",
     "row_security": "off",  # a policy that hides rows is an error, not a smaller table
     "statement_timeout": "0",
     "lock_timeout": "0",
     "idle_in_transaction_session_timeout": "0",
 }
-"""Settings that decide how values look, or that would end a long copy."""
+"""Settings that decide how values look and are read, or that would end a long copy."""
 
 _DEFAULTS: Final = {
     "connect_timeout": "10",
@@ -124,9 +126,21 @@ class Server:
         """A walsender connection: only replication commands and simple queries."""
         return self._connect(replication="database")
 
-    def _connect(self, **extra: str) -> Connection:
+    def money_scale(self) -> int:
+        """Digits after the point that ``money`` has in sessions of this database.
+
+        A money value is a whole number of the smallest coins, and ``lc_monetary`` says how many
+        make one: with the daemon's own C, 1,234 yen print as ``$12.34``.
+        """
+        kept = {name: value for name, value in SESSION.items() if name != "lc_monetary"}
+        with self._connect(kept) as connection:
+            row = connection.execute("SELECT pg_catalog.scale(0::money::numeric)").fetchone()
+        assert row is not None
+        return int(row[0])
+
+    def _connect(self, session: Mapping[str, str] = SESSION, **extra: str) -> Connection:
         settings = {**_DEFAULTS, **self._conninfo, **extra}
-        forced = " ".join(f"-c {name}={value}" for name, value in SESSION.items())
+        forced = " ".join(f"-c {name}={value}" for name, value in session.items())
         settings["options"] = f"{settings.get('options', '')} {forced}".strip()
         settings["client_encoding"] = "UTF8"
         settings.setdefault("application_name", f"cdc_daemon:{self.source}")

@@ -184,7 +184,7 @@ class Decoder:
         elif kind == "T":
             self._truncate(message)
         elif kind == "Y":
-            self._types.name(*parse_type(message))
+            self._types.name(*parse_type(message, self._types.codec))
         elif kind in "IUD":
             self._must_be_unmapped(message, kind)
         elif kind in "BC":

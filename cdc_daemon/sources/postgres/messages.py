@@ -54,11 +54,11 @@ def feedback(*, written: int, flushed: int, now: int, ask: bool = False) -> byte
     return _FEEDBACK.pack(b"r", written, flushed, flushed, now - EPOCH, ask)
 
 
-def parse_type(message: bytes) -> tuple[int, str]:
+def parse_type(message: bytes, codec: str = "utf-8") -> tuple[int, str]:
     """The oid and the qualified name of a type that is not built in."""
     schema, name, _ = message[HEADER + 5 :].split(b"\0")
     oid = int.from_bytes(message[HEADER + 1 : HEADER + 5], "big")
-    return oid, f"{schema.decode()}.{name.decode()}"
+    return oid, f"{schema.decode(codec)}.{name.decode(codec)}"
 
 
 def parse_truncate(message: bytes) -> list[bytes]:
@@ -78,7 +78,7 @@ def parse_relation(message: bytes, types: Types) -> Described:
     offset = 3
     for _ in range(count):
         end = rest.index(b"\0", offset + 1)
-        name = rest[offset + 1 : end].decode()
+        name = rest[offset + 1 : end].decode(types.codec)
         oid, modifier = struct.unpack_from(">Ii", rest, end + 1)
         names.append(name)
         column_types.append(types.column_type(oid, modifier))
@@ -91,8 +91,8 @@ def parse_relation(message: bytes, types: Types) -> Described:
     if replica not in REPLICAS:
         raise DecodeError(f"unknown replica identity {replica!r}", kind="R", offset=30)
     return Described(
-        schema=schema.decode() or "pg_catalog",
-        table=table.decode(),
+        schema=schema.decode(types.codec) or "pg_catalog",
+        table=table.decode(types.codec),
         names=tuple(names),
         types=tuple(column_types),
         flagged=frozenset(flagged),

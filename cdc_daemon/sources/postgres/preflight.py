@@ -208,10 +208,6 @@ def _server_problems(server: Server, connection: Connection) -> list[Problem]:
     if row and row[0] != "logical":
         cure = "ALTER SYSTEM SET wal_level = 'logical', then restart the server"
         problems.append(Problem(what=f"wal_level is {row[0]}", where=server.where, cure=cure))
-    if connection.info.parameter_status("server_encoding") == "SQL_ASCII":
-        what = "the database has encoding SQL_ASCII: one bad byte would block the stream for ever"
-        cure = "move it into a database with encoding UTF8"
-        problems.append(Problem(what=what, where=server.where, cure=cure))
     return problems
 
 

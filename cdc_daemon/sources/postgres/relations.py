@@ -37,6 +37,7 @@ class Relations:
 
     def __init__(self, source: str, tables: Iterable[Table]) -> None:
         self.source = source
+        self.codec = ""  # by which texts are read; the catalogue says so
         self.tables = {(table.schema, table.name): table for table in tables}
         self._primary_keys: dict[tuple[str, str], tuple[str, ...]] = {}
         self._known: dict[object, Relation] = {}
@@ -65,6 +66,7 @@ class Relations:
             columns=columns,
             identity=tuple(i for i, column in enumerate(columns) if column.name in identity),
             replica=described.replica,
+            codec=self.codec,
         )
         return self._known.setdefault(key, relation), wanted
 

@@ -19,11 +19,13 @@ from typing import Any
 
 from cdc_daemon.model.changes import UNCHANGED, Operation, Relation, Row, Run, Value
 from cdc_daemon.model.errors import DecodeError, Stop
+from cdc_daemon.sources.postgres.encodings import read_rows
 from cdc_daemon.sources.postgres.messages import HEADER, KEY_END
 from cdc_daemon.sources.postgres.rowcode import compile_rows
 
 Decoded = tuple[list[Row], list[Row], list[int]]
-"""New rows, old rows (either may be empty), and the indexes of new rows that hold UNCHANGED."""
+"""New rows, old rows (either may be empty), and the indexes of new rows that hold UNCHANGED or
+INVALID."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -80,9 +82,10 @@ class Shape:
         if self._rows is None:
             self._rows = compile_rows(self, self._append)
         try:
-            return self._rows(messages)
+            decoded = self._rows(messages)
         except IndexError:
-            return self._strictly(messages)
+            decoded = self._strictly(messages)
+        return _read(decoded, self.relation.codec) if self.relation.codec else decoded
 
     def decode_pending(self) -> Decoded:
         """Decode what was collected."""
@@ -97,6 +100,13 @@ class Shape:
         for message in messages:
             append_strictly(self, message, decoded)
         return decoded
+
+
+def _read(decoded: Decoded, codec: str) -> Decoded:
+    """In UTF-8, with INVALID for what is no text; rows that hold any are partial."""
+    news, olds, partial = decoded
+    news, marked = read_rows(news, codec)
+    return news, read_rows(olds, codec)[0], sorted({*partial, *marked})
 
 
 def runs_of(shape: Shape, decoded: Decoded, rows: slice, sequence: int) -> Iterator[Run]:

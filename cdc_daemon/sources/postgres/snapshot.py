@@ -21,6 +21,7 @@ from cdc_daemon.model.errors import PreflightRefusal, Problem, Unreachable
 from cdc_daemon.model.ports import Table
 from cdc_daemon.sources.postgres.connection import Connection, Server
 from cdc_daemon.sources.postgres.copytext import parse_rows
+from cdc_daemon.sources.postgres.encodings import in_its_encoding, read_rows, take_bytes
 from cdc_daemon.sources.postgres.lsn import parse_lsn
 
 SLOT_TIMEOUT: Final = 60.0  # seconds that creating a slot may wait for running transactions
@@ -64,6 +65,8 @@ class PostgresSnapshot:
 
     def read(self, tables: Sequence[Table]) -> Iterator[Batch]:
         """All rows of these tables, table by table, as INSERT runs."""
+        with self._server.errors("copying"):
+            take_bytes(self._connection)
         for table in tables:
             relation, partitioned = self._relations[table.schema, table.name]
             query = copy_query(relation, partitioned=partitioned)
@@ -94,7 +97,7 @@ class PostgresSnapshot:
     def _lines(self, query: sql.Composed) -> Iterator[list[bytes]]:
         """The lines of one COPY, as they come from the server."""
         pgconn = self._connection.pgconn
-        pgconn.send_query(query.as_bytes(self._connection))
+        pgconn.send_query(in_its_encoding(query, self._connection))
         poll = select.poll()
         poll.register(pgconn.socket, select.POLLIN)
         _expect_copy(self._connection, poll)
@@ -121,6 +124,9 @@ class PostgresSnapshot:
         first = self._sequence
         self._sequence += len(rows)
         run = Run(relation=relation, operation=Operation.INSERT, new_rows=rows, sequence=first)
+        if relation.codec:
+            run.new_rows, marked = read_rows(rows, relation.codec)
+            run.partial = bool(marked)
         begin = (0, parse_lsn(self._position), self._begun)  # the copy is one transaction
         return Batch(runs=[run], begins=[begin], changes=len(rows), size=size)
 

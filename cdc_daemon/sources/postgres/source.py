@@ -101,6 +101,9 @@ class PostgresSource:
         if problems:
             raise ConfigurationError(problems)
         catalog.learn(connection, list(self._facts.values()), self._relations, self._types)
+        used = (column.oid for table in self._facts.values() for column in table.columns)
+        if self._types.holds_money(used):
+            self._types.money_scale = self._server.money_scale()
 
     def _describe(self, table: Table) -> Relation:
         facts = self._facts[table.schema, table.name]

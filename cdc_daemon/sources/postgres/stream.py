@@ -27,6 +27,7 @@ from cdc_daemon.model.changes import Batch
 from cdc_daemon.model.errors import PreflightRefusal, Problem, Unreachable
 from cdc_daemon.sources.postgres.connection import Connection, Server
 from cdc_daemon.sources.postgres.decoder import Decoder
+from cdc_daemon.sources.postgres.encodings import take_bytes
 from cdc_daemon.sources.postgres.lsn import format_lsn, parse_lsn
 from cdc_daemon.sources.postgres.messages import feedback
 
@@ -95,6 +96,7 @@ class PostgresStream:
         try:
             connection.add_notice_handler(self._notice)
             with self._server.errors(f"starting replication from slot {slot}"):
+                take_bytes(connection)
                 connection.execute(command)
         except BaseException:
             connection.close()
