@@ -1,6 +1,7 @@
 """What the journal receives, on a real datagram socket."""
 
 import os
+import re
 import socket
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -99,6 +100,16 @@ def test_a_journal_that_is_away_drops_lines(tmp_path: Path) -> None:
 def test_an_event_has_one_id_for_ever() -> None:
     """Operators have it in their filters."""
     assert message_id("pipeline stopped") == "389107ba45a55ea3b0ba29bc3d11c1b6"
+
+
+def test_the_operators_page_has_the_ids_of_events_that_there_are() -> None:
+    root = Path(__file__).parents[2]
+    page = (root / "docs/operations/service.md").read_text("utf-8")
+    found = dict(re.findall(r"^\| (.+) \| `([0-9a-f]{32})` \|$", page, re.M))
+    assert len(found) >= 5
+    assert found == {event: message_id(event) for event in found}
+    code = "".join(path.read_text("utf-8") for path in (root / "cdc_daemon").rglob("*.py"))
+    assert [event for event in found if f'"{event}"' not in code] == []
 
 
 @pytest.mark.parametrize("key,name", [("a b-c", "CDC_A_B_C"), ("x" * 99, "CDC_" + "X" * 60)])
