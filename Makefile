@@ -5,7 +5,8 @@ STAMP := .venv/.complete
 PYTEST := $(BIN)/pytest -n 4 --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo servers test lint check acceptance bench bench-quick docs lock clean
+.PHONY: help venv demo servers test lint lint-container systemd-score check acceptance bench \
+    bench-quick docs lock clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 14
@@ -19,8 +20,9 @@ $(STAMP): .ci/requirements.lock .ci/make-venv pyproject.toml
 demo: venv ## private servers, the real daemon, a workload, and the proof (DEMO_ARGS="--seconds 30")
 	@$(BIN)/cdc-daemon demo $(DEMO_ARGS)
 
-servers: ## PostgreSQL 15 from Debian, for the tests that need an older server
+servers: ## what tests need of Debian's: PostgreSQL 15 and the programs of systemd
 	@.ci/install-postgresql
+	@.ci/install-systemd
 
 test: venv servers ## all tests but the long campaigns (PYTEST_ARGS="-k name")
 	$(PYTEST) $(PYTEST_ARGS)
@@ -31,11 +33,20 @@ lint: venv ## format, style, types, architecture
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+lint-container: venv ## hadolint's opinion of the Dockerfile
+	$(BIN)/hadolint Dockerfile
+	@echo "hadolint: clean"
+
+systemd-score: venv ## systemd-analyze's opinion of the units: verify and security
+	@.ci/install-systemd
+	@.ci/systemd-score
+
 check: ## lint, then test
 	@$(MAKE) --no-print-directory lint
 	@$(MAKE) --no-print-directory test
 
 acceptance: venv servers ## the long campaigns with recorded seeds
+	@.ci/install-systemd acceptance
 	$(BIN)/pytest -m acceptance --timeout 0 $(PYTEST_ARGS)
 
 bench: venv ## all benchmarks; writes benchmarks/results.json
@@ -47,6 +58,7 @@ bench-quick: venv ## a tenth of it; writes nothing
 docs: venv ## the pages that are generated from the code
 	$(BIN)/cdc-daemon config reference > docs/configuration.md.new
 	mv docs/configuration.md.new docs/configuration.md
+	$(BIN)/python -m tests.support.man_pages docs/man
 
 lock: venv ## choose versions anew (needs uv)
 	uv pip compile pyproject.toml --extra demo --extra dev --universal --python-version 3.11 \

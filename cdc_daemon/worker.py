@@ -44,9 +44,9 @@ from cdc_daemon.model.errors import (
 )
 from cdc_daemon.model.ports import Source
 from cdc_daemon.model.position import Checkpoint, Phase
-from cdc_daemon.telemetry import configure, get_logger
+from cdc_daemon.telemetry import configure, flush, get_logger
 
-log = get_logger(__name__)
+log = get_logger("cdc_daemon.worker")  # also where this module is __main__
 
 HEARTBEAT = 5.0  # seconds; the checkpoint row's seen_at may be at most 10 s old
 SUPERVISORS: Mapping[str, object] = {
@@ -88,7 +88,15 @@ def same_work(one: Mapping[str, object], other: Mapping[str, object]) -> bool:
     """Whether two documents mean the same, wherever in the files it is written."""
     first, second = configuration_of(one), configuration_of(other)
     unplaced: dict[str, object] = {"places": {}, "files": (), "warnings": ()}
-    return replace(first, **unplaced) == replace(second, **unplaced)  # type: ignore[arg-type]
+    logs = {"log_level": "info", "log_format": "auto", "log_file": None}  # changed as it runs
+    return _without(first, logs, unplaced) == _without(second, logs, unplaced)
+
+
+def _without(
+    configuration: Configuration, settings: Mapping[str, object], fields: Mapping[str, object]
+) -> Configuration:
+    plain = configuration.settings.model_copy(update=dict(settings))
+    return replace(configuration, settings=plain, **fields)  # type: ignore[arg-type]
 
 
 class SnapshotBegun(Exception):
@@ -330,7 +338,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     configuration = configuration_of(json.loads(sys.stdin.readline()))
     settings = configuration.settings
-    configure(level=settings.log_level, format=settings.log_format)
+    configure(settings.log_level, settings.log_format, file=settings.log_file)
     meter = Meter(given.pipeline, build.mapping_names(configuration.mappings_of(given.pipeline)))
     stopping = Stopping(settings.drain_seconds)
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -361,10 +369,14 @@ def _share_the_interpreter() -> None:
 def _listen(stopping: Stopping, meter: Meter) -> None:
     """Messages of the supervisor; its end of the pipe closed means: stop."""
     for line in sys.stdin:
-        if "dump" in json.loads(line):
+        message = json.loads(line)
+        if "dump" in message:
             log.info("state", **meter.status().to_dict())
+        if "logs" in message:
+            configure(**message["logs"])
     stopping.ask()
     time.sleep(stopping.drain_seconds + ORPHAN_GRACE)
+    flush()
     os._exit(EXIT_TRY_LATER)  # nobody is left to kill an applier that hangs in SQL
 
 

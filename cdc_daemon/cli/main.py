@@ -25,6 +25,10 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "plan": ("cdc_daemon.cli.plan:plan", "Show what has to be created in the databases."),
     "apply": ("cdc_daemon.cli.plan:apply", "Create what the plan shows."),
     "status": ("cdc_daemon.cli.status:status", "Show where every pipeline stands."),
+    "healthcheck": (
+        "cdc_daemon.cli.healthcheck:healthcheck",
+        "Ask the running daemon whether it is well.",
+    ),
     "snapshot": ("cdc_daemon.cli.snapshot:snapshot", "Take the first copy again."),
     "failures": ("cdc_daemon.cli.failures:failures", "Show and settle parked changes."),
     "verify": ("cdc_daemon.cli.verify:verify", "Compare source and target row by row."),

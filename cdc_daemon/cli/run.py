@@ -22,24 +22,46 @@ if TYPE_CHECKING:
 @click.option(
     "--pipeline", "names", multiple=True, metavar="NAME", help="Run only this one; repeatable."
 )
+@click.option(
+    "--log-level",
+    type=click.Choice(["debug", "info", "warning", "error"]),
+    envvar="CDC_DAEMON_LOG_LEVEL",
+    show_envvar=True,
+    help="In place of the configuration's, also after a reload.",
+)
 @pass_given
-def run(given: Given, names: tuple[str, ...]) -> int:
+def run(given: Given, names: tuple[str, ...], log_level: str | None) -> int:
     """Run the daemon: one process per pipeline, until TERM."""
+    import faulthandler
+
     from cdc_daemon import telemetry
     from cdc_daemon.daemon import Supervisor
     from cdc_daemon.worker import same_work
 
-    configuration = given.load_with_warnings()
+    faulthandler.enable()  # the watchdog's SIGABRT shall tell where it found us
+    configuration = logging_at(log_level, given.load_with_warnings())
     settings = configuration.settings
-    telemetry.configure(settings.log_level, settings.log_format)
+    telemetry.check_log_file(settings.log_file)
+    telemetry.configure(settings.log_level, settings.log_format, file=settings.log_file)
+    listens = settings.metrics_listen
     supervisor = Supervisor(
         documents(configuration, names),
-        reload=lambda: reloaded(given.load_with_warnings(), names, settings.metrics_listen),
+        reload=lambda: reloaded(logging_at(log_level, given.load()), names, listens),
         limits=limits(configuration),
         admin_address=(settings.metrics_host, settings.metrics_port),
         same=same_work,
     )
     return supervisor.run()
+
+
+def logging_at(level: str | None, configuration: Configuration) -> Configuration:
+    """The configuration with another log level; None: as it is."""
+    import dataclasses
+
+    if level is None:
+        return configuration
+    settings = configuration.settings.model_copy(update={"log_level": level})
+    return dataclasses.replace(configuration, settings=settings)
 
 
 def reloaded(configuration: Configuration, names: Sequence[str], listens: str) -> Reloaded:
@@ -50,11 +72,19 @@ def reloaded(configuration: Configuration, names: Sequence[str], listens: str) -
     from cdc_daemon import telemetry
     from cdc_daemon.daemon import Reloaded
 
-    found = Reloaded(documents=documents(configuration, names), limits=limits(configuration))
     settings = configuration.settings
-    telemetry.configure(settings.log_level, settings.log_format)
+    found = Reloaded(
+        documents=documents(configuration, names),
+        limits=limits(configuration),
+        logs=settings.logs,
+    )
+    telemetry.check_log_file(settings.log_file)
+    telemetry.configure(settings.log_level, settings.log_format, file=settings.log_file)
+    log = telemetry.get_logger(__name__)
+    for warning in configuration.warnings:  # stderr may be a pipe that nobody empties
+        log.warning("configuration warning", warning=str(warning))
     if settings.metrics_listen != listens:
-        telemetry.get_logger(__name__).warning(
+        log.warning(
             "another address takes effect with a restart",
             setting="daemon.metrics_listen",
             in_use=listens,

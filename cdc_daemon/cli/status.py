@@ -18,7 +18,7 @@ import click
 from cdc_daemon.cli.given import Given, output_option, pass_given, shared_options
 from cdc_daemon.cli.output import ago, print_json, print_table
 from cdc_daemon.cli.problems import Found
-from cdc_daemon.model.errors import EXIT_DIFFERENCE, EXIT_OK
+from cdc_daemon.model.errors import EXIT_DIFFERENCE, EXIT_OK, CdcError
 from cdc_daemon.model.position import Checkpoint, Phase
 
 if TYPE_CHECKING:
@@ -69,16 +69,36 @@ class Standing:
     type=click.Choice(WORSE),
     help="Exit 3 if any pipeline is in this state or a worse one.",
 )
+@click.option(
+    "--nagios", is_flag=True, help="One line as a monitoring plugin says it; exits 0, 1, 2 or 3."
+)
+@click.option(
+    "--warning-lag",
+    type=click.FloatRange(min=0),
+    metavar="SECONDS",
+    help="With --nagios: a lag that is a warning.",
+)
+@click.option(
+    "--critical-lag",
+    type=click.FloatRange(min=0),
+    metavar="SECONDS",
+    help="With --nagios: a lag that is critical.",
+)
 @pass_given
-def status(given: Given, fail_on: str | None) -> int:
+def status(
+    given: Given,
+    fail_on: str | None,
+    nagios: bool,
+    warning_lag: float | None,
+    critical_lag: float | None,
+) -> int:
     """Show where every pipeline stands."""
+    if nagios:
+        return _as_plugin(given, warning_lag, critical_lag)
     configuration = given.load_for_control()
-    live = ask_daemon(configuration.settings.metrics_host, configuration.settings.metrics_port)
-    found = Found()
-    standings = [standing(name, None, live.get(name), None, None) for name in configuration.sources]
-    with found:
-        standings = stand(configuration, live)
+    found, standings = look(configuration)
     found.say()
+    live = any(one.live for one in standings)
     if given.output == "json":
         print_json([dataclasses.asdict(one) for one in standings])
     elif found.exit_code == EXIT_OK or live:
@@ -86,6 +106,35 @@ def status(given: Given, fail_on: str | None) -> int:
     if found.exit_code == EXIT_OK and fail_on and any(at_least(s, fail_on) for s in standings):
         return EXIT_DIFFERENCE
     return found.exit_code
+
+
+def look(configuration: Configuration) -> tuple[Found, list[Standing]]:
+    """What was found wrong on the way, and every pipeline as far as it is known."""
+    live = ask_daemon(configuration.settings.metrics_host, configuration.settings.metrics_port)
+    found = Found()
+    standings = [standing(name, None, live.get(name), None, None) for name in configuration.sources]
+    with found:
+        standings = stand(configuration, live)
+    return found, standings
+
+
+def _as_plugin(given: Given, warning: float | None, critical: float | None) -> int:
+    """Everything in one line on stdout: who calls a plugin reads nothing else."""
+    from cdc_daemon.cli import nagios
+    from cdc_daemon.telemetry import redact_text
+
+    try:
+        found, standings = look(given.load_for_control())
+        unsaid = [*map(str, found.problems), *found.unreachable]
+    except CdcError as error:
+        unsaid, standings = [str(error)], []
+    if unsaid and not any(one.live for one in standings):
+        click.echo(redact_text(nagios.unknown(unsaid[0])))
+        return nagios.UNKNOWN
+    limits = nagios.Thresholds(warning=warning, critical=critical)
+    code, line = nagios.report(standings, limits)
+    click.echo(redact_text(line))
+    return code
 
 
 def stand(configuration: Configuration, live: Mapping[str, Mapping[str, Any]]) -> list[Standing]:

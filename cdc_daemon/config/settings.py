@@ -23,7 +23,13 @@ class SettingsConfig(Model):
     )
     log_format: Literal["auto", "logfmt", "json"] = Field(
         default="auto",
-        description="Form of the log lines; `auto` is coloured text on a terminal, else logfmt.",
+        description="Form of the log lines; `auto` is entries with fields in the systemd journal, "
+        "coloured text on a terminal, else logfmt.",
+    )
+    log_file: str | None = Field(
+        default=None,
+        description="File that lines are appended to instead of stderr; absolute. It may be moved "
+        "away at any time, and is then created anew.",
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="Least important lines that are written."
@@ -85,6 +91,20 @@ class SettingsConfig(Model):
                 "use 127.0.0.1:port, and a reverse proxy for access from elsewhere",
             )
         return text
+
+    @field_validator("log_file")
+    @classmethod
+    def _absolute(cls, text: str | None) -> str | None:
+        if text is not None and (not text.startswith("/") or "\0" in text):
+            raise Complaint(
+                "the log file needs an absolute path", "write /var/log/cdc-daemon/daemon.log"
+            )
+        return text
+
+    @property
+    def logs(self) -> dict[str, str | None]:
+        """What ``telemetry.configure`` takes; JSON-ready."""
+        return {"level": self.log_level, "format": self.log_format, "file": self.log_file}
 
     @property
     def metrics_host(self) -> str:

@@ -91,7 +91,7 @@ class Pipeline:
         if hang is not None:
             log.error("worker hangs", pipeline=self.name, pid=child.pid, reason=hang)
             child.hung = True
-            child.terminate(now, self._limits.drain_seconds)
+            child.terminate(now, self._limits.hang_seconds)
         child.escalate(now)
 
     def stop(self, now: float) -> None:
@@ -115,6 +115,12 @@ class Pipeline:
             self._child.drain(now, self._limits)
         else:
             self._start_at = now
+
+    def keep(self, document: Document, logs: Mapping[str, object] | None) -> None:
+        """Go on, for this document means the same; only logs may go by other settings."""
+        self.document = document
+        if self._child is not None and logs is not None:
+            self._child.send({"logs": logs})
 
     def limit(self, limits: Limits) -> None:
         """Other limits from now on."""

@@ -30,9 +30,10 @@ class Limits:
 
     A drain gets ``drain_seconds`` (the worker's own limit) and ``drain_margin`` before SIGTERM,
     then ``kill_seconds`` before SIGKILL. A worker is hung after ``silence_seconds`` without a
-    status line or ``watchdog_seconds`` without a turn of its loop. ``max_restarts`` within
-    ``restart_window`` and without progress are allowed; the pauses double from ``backoff_first``
-    to ``backoff_most``.
+    status line or ``watchdog_seconds`` without a turn of its loop, and then has ``hang_seconds`` to
+    end by itself: less than systemd's watchdog, which would end its siblings too. ``max_restarts``
+    within ``restart_window`` and without progress are allowed; the pauses double from
+    ``backoff_first`` to ``backoff_most``.
     """
 
     drain_seconds: float = 10.0
@@ -40,10 +41,16 @@ class Limits:
     kill_seconds: float = 5.0
     silence_seconds: float = 30.0
     watchdog_seconds: float = 120.0
+    hang_seconds: float = 10.0
     max_restarts: int = 10
     restart_window: float = 600.0
     backoff_first: float = 1.0
     backoff_most: float = 60.0
+
+    @property
+    def longest_stop(self) -> float:
+        """How long a stop takes at most, with all the force that follows; and a little more."""
+        return self.drain_seconds + self.drain_margin + 2 * self.kill_seconds
 
 
 class Restarts:

@@ -12,7 +12,6 @@ import selectors
 import signal
 import sys
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from cdc_daemon.admin.board import Board
 from cdc_daemon.admin.server import AdminServer
 from cdc_daemon.daemon.pipeline import Document, Pipeline
 from cdc_daemon.daemon.restarts import Limits, worst
+from cdc_daemon.engine.status import State
 from cdc_daemon.model.errors import EXIT_OK, CdcError
 from cdc_daemon.telemetry import get_logger
 
@@ -29,14 +29,19 @@ log = get_logger(__name__)
 
 WORKER_COMMAND = (sys.executable, "-m", "cdc_daemon.worker")
 LONGEST_PAUSE = 1.0  # seconds; /healthz counts on the loop turning
+TROUBLED = frozenset({State.STALLED, State.BLOCKED, State.DEGRADED, State.STOPPED})
+MOST_NAMES = 5  # in the line for ``systemctl status``
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reloaded:
-    """What a configuration says: each pipeline's document, and the limits (None: as they are)."""
+    """What a configuration says: each pipeline's document, the limits (None: as they are), and how
+    workers log that are left alone (JSON-ready; None: as they do).
+    """
 
     documents: Mapping[str, Document]
     limits: Limits | None = None
+    logs: Mapping[str, object] | None = None
 
 
 Reload = Callable[[], Reloaded]
@@ -152,6 +157,7 @@ class Supervisor:
         self._stopping = True
         log.info("stopping", drain_seconds=self._limits.drain_seconds)
         self._notifier.stopping()
+        self._notifier.extend_timeout(self._limits.longest_stop)
         for pipeline in self._everyone():
             pipeline.stop(now)
 
@@ -179,7 +185,7 @@ class Supervisor:
         else:
             self.board.reloaded(successful=True)
             self._limit(reloaded.limits or self._limits)
-            self._apply(reloaded.documents)
+            self._apply(reloaded.documents, reloaded.logs)
         if self._ready:
             self._notifier.ready()
 
@@ -189,7 +195,7 @@ class Supervisor:
         for pipeline in self._everyone():
             pipeline.limit(limits)
 
-    def _apply(self, documents: Mapping[str, Document]) -> None:
+    def _apply(self, documents: Mapping[str, Document], logs: Mapping[str, object] | None) -> None:
         """Drain and restart what changed or had been given up; leave alone what did not."""
         now = time.monotonic()
         for name in self._pipelines.keys() - documents.keys():
@@ -205,6 +211,8 @@ class Supervisor:
             elif pipeline.ended is not None or not self._same(pipeline.document, document):
                 log.info("pipeline reloaded", pipeline=name)
                 pipeline.replace(document, now)
+            else:
+                pipeline.keep(document, logs)
         log.info("configuration reloaded", pipelines=len(documents))
 
     @contextmanager
@@ -257,8 +265,7 @@ class Supervisor:
             elif now >= self._next_extension:
                 self._notifier.extend_timeout(60)
                 self._next_extension = now + 20
-        states = Counter(pipeline.state.value for pipeline in self._pipelines.values())
-        text = ", ".join(f"{number} {state}" for state, number in sorted(states.items()))
+        text = self._summary()
         if text != self._told:
             self._told = text
             self._notifier.status(text)
@@ -267,3 +274,20 @@ class Supervisor:
         if all(pipeline.healthy() for pipeline in self._everyone()):
             self._notifier.watchdog()
             self._next_watchdog = now + self._watchdog_every
+
+    def _summary(self) -> str:
+        """How many pipelines are in which state, and which of them somebody should look at."""
+        names: dict[State, list[str]] = {}
+        for name, pipeline in self._pipelines.items():
+            names.setdefault(pipeline.state, []).append(name)
+        return ", ".join(
+            f"{len(found)} {state.value}{_named(state, found)}"
+            for state, found in sorted(names.items(), key=lambda item: item[0].value)
+        )
+
+
+def _named(state: State, names: Sequence[str]) -> str:
+    if state not in TROUBLED:
+        return ""
+    more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
+    return f" ({', '.join(names[:MOST_NAMES])}{more})"

@@ -10,22 +10,24 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 import cdc_daemon
 from tests.support import fake_daemon
+from tests.support.pipes import full_pipe
 from tests.support.waiting import until
 
 QUICK = {
     "drain_seconds": 1.0,
     "drain_margin": 0.5,
     "kill_seconds": 0.5,
+    "hang_seconds": 1.0,
     "silence_seconds": 20.0,
     "watchdog_seconds": 20.0,
     "backoff_first": 0.05,
@@ -62,12 +64,12 @@ class Daemon:
         """Make the configuration unreadable."""
         self._settings.write_text("{")
 
-    def start(self, **environment: str) -> None:
+    def start(self, stderr: int | None = None, **environment: str) -> None:
         root = str(Path(cdc_daemon.__file__).parents[1])
         with self._log.open("wb") as log:
             self.process = subprocess.Popen(
                 [sys.executable, fake_daemon.__file__, str(self._settings)],
-                stderr=log,
+                stderr=log if stderr is None else stderr,
                 env={**os.environ, "PYTHONPATH": root, **environment},
             )
 
@@ -137,11 +139,12 @@ class _Start:
         self,
         limits: dict[str, float] | None = None,
         environment: dict[str, str] | None = None,
+        stderr: int | None = None,
         **behaviours: object,
     ) -> Daemon:
         daemon = Daemon(self._folder, limits or {}, **behaviours)
         self._stack.callback(daemon.close)
-        daemon.start(**(environment or {}))
+        daemon.start(stderr, **(environment or {}))
         return daemon
 
 
@@ -325,33 +328,139 @@ def test_metrics_health_and_readiness_of_a_running_daemon(start: _Start) -> None
     assert daemon.get("/readyz?source=nobody")[0] == 404
 
 
+class Manager:
+    """A service manager's socket."""
+
+    def __init__(self, folder: Path) -> None:
+        self.address = str(folder / "notify")
+        self._channel = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._channel.bind(self.address)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._channel.close()
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """For the daemon: five times a second it shall say that it lives."""
+        return {"NOTIFY_SOCKET": self.address, "WATCHDOG_USEC": "400000"}
+
+    def hear(self, wanted: str, seconds: float = 30) -> list[str]:
+        """What is said until a line begins so, that line included."""
+        self._channel.settimeout(seconds)
+        heard: list[str] = []
+        while not any(line.startswith(wanted) for line in heard):
+            heard += self._channel.recv(4096).decode().splitlines()
+        return heard
+
+    def said_within(self, seconds: float) -> list[str]:
+        """What is said from now on, so long."""
+        self._channel.setblocking(False)
+        with suppress(BlockingIOError):
+            while True:
+                self._channel.recv(4096)
+        heard: list[str] = []
+        deadline = time.monotonic() + seconds
+        with suppress(TimeoutError):
+            while (left := deadline - time.monotonic()) > 0:
+                self._channel.settimeout(left)
+                heard += self._channel.recv(4096).decode().splitlines()
+        return heard
+
+
+@pytest.fixture
+def manager(tmp_path: Path) -> Iterator[Manager]:
+    with Manager(tmp_path) as found:
+        yield found
+
+
 def test_the_service_manager_hears_ready_status_watchdog_reloading_and_stopping(
-    start: _Start, tmp_path: Path
+    start: _Start, manager: Manager
 ) -> None:
-    address = str(tmp_path / "notify")
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
-        manager.bind(address)
-        manager.settimeout(30)
+    daemon = start(environment=manager.environment, erp="stream")
+    before = manager.hear("READY=1")
+    assert any(line.startswith("EXTEND_TIMEOUT_USEC=") for line in before)
+    manager.hear("STATUS=1 streaming")
+    manager.hear("WATCHDOG=1")
+    daemon.signal(signal.SIGHUP)
+    assert "READY=1" not in manager.hear("RELOADING=1")
+    manager.hear("READY=1")
+    daemon.spoil()
+    daemon.signal(signal.SIGHUP)
+    manager.hear("RELOADING=1")
+    manager.hear("READY=1")
+    assert "reload refused" in daemon.log()
+    daemon.signal(signal.SIGTERM)
+    manager.hear("STOPPING=1")
+    manager.hear("EXTEND_TIMEOUT_USEC=2500000")
+    assert daemon.wait() == 0
 
-        def hear(wanted: str) -> list[str]:
-            heard: list[str] = []
-            while not any(line.startswith(wanted) for line in heard):
-                heard += manager.recv(4096).decode().splitlines()
-            return heard
 
-        daemon = start(
-            environment={"NOTIFY_SOCKET": address, "WATCHDOG_USEC": "400000"}, erp="stream"
-        )
-        before = hear("READY=1")
-        assert any(line.startswith("EXTEND_TIMEOUT_USEC=") for line in before)
-        hear("STATUS=1 streaming")
-        hear("WATCHDOG=1")
-        daemon.signal(signal.SIGHUP)
-        hear("RELOADING=1")
-        hear("READY=1")
+def test_the_service_manager_hears_who_is_in_trouble(start: _Start, manager: Manager) -> None:
+    start(environment=manager.environment, erp="stream", hr={"behave": "leave", "code": 78})
+    manager.hear("STATUS=1 stopped (hr), 1 streaming")
+
+
+def test_the_watchdog_is_silent_while_a_worker_hangs_and_speaks_when_it_is_replaced(
+    start: _Start, manager: Manager
+) -> None:
+    limits = {"silence_seconds": 3.0, "hang_seconds": 600.0}
+    daemon = start(limits, manager.environment, erp="stream", hr="stream")
+    manager.hear("READY=1")
+    manager.hear("WATCHDOG=1")
+    (halted,) = daemon.pids("erp")
+    os.kill(halted, signal.SIGSTOP)
+    until(lambda: "no status for" in daemon.log())
+    assert "WATCHDOG=1" not in manager.said_within(2)
+    os.kill(halted, signal.SIGKILL)
+    manager.hear("WATCHDOG=1")
+    until(lambda: len(daemon.pids("erp")) == 2)
+    assert len(daemon.pids("hr")) == 1
+
+
+def test_a_hung_worker_is_killed_soon_however_long_a_drain_may_take(start: _Start) -> None:
+    limits = {"silence_seconds": 3.0, "drain_seconds": 600.0}
+    daemon = start(limits, erp="stream")
+    daemon.until_state("erp", "streaming", "idle")
+    os.kill(daemon.pids("erp")[0], signal.SIGSTOP)
+    until(lambda: len(daemon.pids("erp")) == 2)
+
+
+def test_a_reload_tells_workers_that_are_left_alone_how_to_log(start: _Start) -> None:
+    daemon = start(erp="stream")
+    daemon.until_state("erp", "streaming", "idle")
+    daemon.signal(signal.SIGHUP)
+    until(lambda: daemon.pids("erp", 'heard:{"logs":{"level":"debug"}}'))
+    assert len(daemon.pids("erp")) == 1
+
+
+def test_nobody_reading_the_log_holds_up_nothing(start: _Start) -> None:
+    """As in `cdc-daemon run 2>&1 | sleep 3600`."""
+    with full_pipe() as full:
+        daemon = start(stderr=full, erp="stream", hr="die")
+        daemon.until_state("hr", "stopped")
+        for _ in range(3):
+            daemon.signal(signal.SIGHUP)
+            daemon.signal(signal.SIGUSR1)
+        position = daemon.until_state("erp", "streaming", "idle")["position"]
+        until(lambda: daemon.state("erp")["position"] != position)
+        assert daemon.get("/healthz")[0] == 200
         daemon.signal(signal.SIGTERM)
-        hear("STOPPING=1")
         assert daemon.wait() == 0
+    assert daemon.pids("erp", "drained")
+
+
+def test_the_dump_holds_no_secret(start: _Start) -> None:
+    """What a worker reports of a server's error may quote a connection string."""
+    secret = "postgresql://cdc:hunter2@erp-db/erp"
+    daemon = start(erp={"behave": "stuck", "error": f"no answer from {secret} password='hunter2'"})
+    until(lambda: daemon.state("erp").get("error"))
+    daemon.signal(signal.SIGUSR1)
+    until(lambda: "pipeline state" in daemon.log())
+    assert "no answer from postgresql://cdc:***@erp-db/erp" in daemon.log()
+    assert "hunter2" not in daemon.log()
 
 
 def test_an_idle_supervisor_costs_next_to_no_processor_time(start: _Start) -> None:

@@ -24,7 +24,11 @@ def main(path: Path) -> int:
             found: dict[str, Any] = json.loads(path.read_text())
         except ValueError as exc:
             raise ConfigurationError(f"{path.name}: {exc}") from exc
-        return Reloaded(documents=found["documents"], limits=Limits(**found["limits"]))
+        return Reloaded(
+            documents=found["documents"],
+            limits=Limits(**found["limits"]),
+            logs={"level": "debug"},
+        )
 
     supervisor = Supervisor(
         reload().documents,

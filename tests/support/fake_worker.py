@@ -62,8 +62,10 @@ def stream(document: dict[str, Any], meter: Meter, say: Said) -> None:
 
 
 def stuck(document: dict[str, Any], meter: Meter, say: Said) -> None:
-    """Report, but never make progress."""
+    """Report, but never make progress; with the error that the document may name."""
     meter.phase(State.STREAMING)
+    if "error" in document:
+        meter.error(document["error"])
     _listen(say)
 
 

@@ -112,6 +112,10 @@ class RealDaemon:
         """SIGTERM to the supervisor, as a service manager sends it."""
         self._started.send_signal(signal.SIGTERM)
 
+    def signal(self, number: signal.Signals) -> None:
+        """Any other signal to the supervisor."""
+        self._started.send_signal(number)
+
     def stop(self, seconds: float = 30.0) -> int:
         """SIGTERM and wait; the exit code."""
         self.terminate()

@@ -19,6 +19,8 @@ def _restored() -> Iterator[None]:
     root = logging.getLogger()
     before, level, raising = root.handlers[:], root.level, logging.raiseExceptions
     yield
+    for handler in root.handlers:
+        handler.close()
     root.handlers[:] = before
     root.setLevel(level)
     logging.raiseExceptions = raising
@@ -30,6 +32,7 @@ def _event(**fields: object) -> dict[str, object]:
     out = io.StringIO()
     telemetry.configure("info", "json", out)
     telemetry.get_logger("test").info("something", **fields)
+    telemetry.flush()
     found: dict[str, object] = json.loads(out.getvalue())
     return found
 
@@ -81,6 +84,7 @@ def test_tracebacks_and_what_libraries_log_are_masked_too() -> None:
     except RuntimeError:
         telemetry.get_logger("test").exception("failed")
     logging.getLogger("library").warning("at %s", "mysql://a:hunter2@b")
+    telemetry.flush()
     first, second = out.getvalue().splitlines()
     assert "RuntimeError" in first
     assert "logger=library" in second
@@ -94,6 +98,7 @@ def test_lines_below_the_level_are_left_out() -> None:
     telemetry.get_logger("test").info("quiet")
     logging.getLogger("library").info("quiet")
     telemetry.get_logger("test", pipeline="erp").warning("loud", rows=3)
+    telemetry.flush()
     (line,) = out.getvalue().splitlines()
     assert "level=warning" in line
     assert "event=loud" in line
@@ -110,6 +115,7 @@ def test_in_the_journal_lines_carry_a_priority_and_no_time(
         telemetry.configure("info", "logfmt", journal)
         telemetry.get_logger("test").error("bad")
         telemetry.get_logger("test").info("good")
+        telemetry.flush()
         journal.seek(0)
         assert journal.read() == (
             "<3>level=error logger=test event=bad\n<6>level=info logger=test event=good\n"
@@ -124,6 +130,7 @@ def test_on_a_terminal_lines_are_for_people_and_colours_can_be_refused(
     monkeypatch.setenv("NO_COLOR", "1")
     telemetry.configure("info", "auto", out)
     telemetry.get_logger("test").info("hello", dsn="postgresql://a:hunter2@b")
+    telemetry.flush()
     assert "hello" in out.getvalue()
     assert "postgresql://a:***@b" in out.getvalue()
     assert "\x1b" not in out.getvalue()
@@ -135,3 +142,4 @@ def test_a_closed_stream_does_not_raise() -> None:
     telemetry.configure("info", "logfmt", out)
     out.close()
     telemetry.get_logger("test").error("nobody reads this")
+    telemetry.flush()

@@ -54,6 +54,8 @@ def test_it_holds_the_pipelines_source_mappings_and_entities(configured: Configu
     "old,new,pipelines",
     [
         pytest.param("max_restarts: 5", "max_restarts: 6", set(), id="the supervisor's"),
+        pytest.param("max_restarts: 5", "log_level: debug", set(), id="logs"),
+        pytest.param("max_restarts: 5", "log_file: /tmp/log", set(), id="where logs go"),
         pytest.param("name: string(200)", "name: string(99)", set(), id="nobody writes it"),
         pytest.param("employee_no: string(20)", "employee_no: string(21)", {"hr"}, id="another's"),
         pytest.param("customer: {key", "customer: {surrogate_id: true, key", {"erp"}, id="parent"),
