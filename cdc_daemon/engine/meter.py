@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from cdc_daemon.engine.retention import Retention
 from cdc_daemon.engine.status import (
     APPLY_BUCKETS,
     EVENTS,
@@ -50,6 +51,7 @@ class Meter:
         self._reconnects = 0
         self._lost = False
         self._slot: SlotState | None = None
+        self._retention = Retention()
         self._read = 0  # the reader's share of progress
         self._event_time: float | None = None
         self._received = [0, 0]  # transactions, changes
@@ -115,6 +117,7 @@ class Meter:
     def slot(self, state: SlotState | None) -> None:
         """What the source keeps of its log for us, and how far we are behind; None: unknown."""
         self._slot = state
+        self._retention.note(time.monotonic(), state.safe_bytes if state else None)
 
     def applying(self, begins: Sequence[Begin]) -> None:
         """A batch is in hand; until ``committed``, its first transaction defines the lag."""
@@ -251,6 +254,7 @@ class Meter:
             lag_seconds=self._lag(now),
             lag_bytes=self._slot.behind_bytes if self._slot else None,
             slot=self._slot,
+            slot_seconds_left=self._retention.seconds_left,
             events=self._events.copy(),
             received_transactions=self._received[0],
             received_changes=self._received[1],
