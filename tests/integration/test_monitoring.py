@@ -12,6 +12,9 @@ from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import psycopg
+import pytest
+
 from tests.conftest import DatabaseFactory, PostgresFactory
 from tests.integration.test_faults_refusals import dropped
 from tests.support.erp import Erp, Writer
@@ -164,6 +167,35 @@ def test_asking_all_the_time_does_not_slow_a_pipeline(erp: Erp) -> None:
         until(lambda: answers.count("200 OK") >= 200, what="200 answers")
         assert len(daemon.workers) == 1
         assert daemon.events("worker ended") == []
+    erp.same_content()
+
+
+def test_a_log_that_the_server_holds_back_is_lag(
+    postgres_factory: PostgresFactory,
+    database_factory: DatabaseFactory,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """After a fail-over, `synchronized_standby_slots` may name a standby that is gone: the server
+    answers, and sends nothing.
+    """
+    monkeypatch.setattr("cdc_daemon.engine.meter.STALLED_AFTER", 1.0)
+    monkeypatch.setattr("cdc_daemon.worker.RECHECK", 0.5)
+    server = postgres_factory()
+    erp = Erp(database_factory(server=server), database_factory(), tmp_path).set_up()
+    with erp.worker():
+        erp.caught_up()
+    with psycopg.connect(f"{erp.source.dsn}?replication=database", autocommit=True) as walsender:
+        walsender.execute(f"ALTER_REPLICATION_SLOT {erp.slot} (FAILOVER true)".encode())
+    with erp.worker() as meter:
+        server.execute("ALTER SYSTEM SET synchronized_standby_slots = 'gone'")
+        server.execute("SELECT pg_reload_conf()")
+        erp.insert_materials(1, 3)
+        until(lambda: (meter.status().lag_seconds or 0) > 1, what="it is told as lag")
+        server.execute("ALTER SYSTEM RESET synchronized_standby_slots")
+        server.execute("SELECT pg_reload_conf()")
+        erp.caught_up()
+        until(lambda: meter.status().lag_seconds == 0, what="it is over")
     erp.same_content()
 
 
