@@ -226,6 +226,7 @@ class Worker:
         self._meter.epoch = self._checkpoint.epoch
         self._checkpoint = parts.repairs.run_commands(self._checkpoint, only="snapshot")
         self._note_slot(parts.source, self._checkpoint)
+        self._rechecked = 0.0  # and again once its log is open
         _refuse(parts.source.check(self._checkpoint))
         self._note_identity(parts)
         parts.lanes.reload(parts.sink.lanes())
