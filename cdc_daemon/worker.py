@@ -233,6 +233,8 @@ class Worker:
             self._checkpoint = parts.sink.recover()
         self._meter.epoch = self._checkpoint.epoch
         self._checkpoint = parts.repairs.run_commands(self._checkpoint, only="snapshot")
+        self._note_slot(parts.source, self._checkpoint)
+        self._rechecked = 0.0  # and again once its log is open
         _refuse(parts.source.check(self._checkpoint))
         self._note_identity(parts)
         parts.lanes.reload(parts.sink.lanes())
@@ -294,6 +296,10 @@ class Worker:
     def _watch_source(self, source: Source, checkpoint: Checkpoint) -> None:
         """The publication must not change; what the slot keeps is to be seen."""
         _refuse(source.recheck(checkpoint.identity) if checkpoint.identity else [])
+        self._note_slot(source, checkpoint)
+
+    def _note_slot(self, source: Source, checkpoint: Checkpoint) -> None:
+        """A slot that is lost is to be seen also where the pipeline is refused for it."""
         position = self._meter.position or checkpoint.position
         self._meter.slot(source.slot_state(position) if position else None)
 

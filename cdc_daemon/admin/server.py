@@ -7,59 +7,40 @@ Not in here: what the figures mean (``metrics``), and anything that changes the 
 from __future__ import annotations
 
 import ipaddress
-import json
-import re
 import selectors
 import socket
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, cast
 from urllib.parse import parse_qs, urlsplit
 
-from prometheus_client import CollectorRegistry
-from prometheus_client.exposition import choose_encoder
-
-from cdc_daemon.admin.board import LATE_AFTER, Board, PipelineView
-from cdc_daemon.admin.metrics import registry
-from cdc_daemon.engine.status import State
+from cdc_daemon.admin.answers import Answer, health, readiness
+from cdc_daemon.admin.board import Board
+from cdc_daemon.admin.metrics import FRESH, MetricsPage
 from cdc_daemon.model.errors import ConfigurationError
 from cdc_daemon.telemetry import get_logger
 
 log = get_logger(__name__)
 
-READY_STATES = frozenset({State.STREAMING, State.IDLE, State.DEGRADED})
 MOST_REQUESTS = 16  # at a time
 MOST_FIELDS = 10  # in a query
 SLOWEST_CLIENT = 10.0  # seconds for a request to arrive
-_DURATION = re.compile(r"(?P<number>\d{1,9}(\.\d{1,3})?)(?P<unit>ms|s|m|h|)")
-_SECONDS = {"ms": 0.001, "s": 1.0, "": 1.0, "m": 60.0, "h": 3600.0}
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What a path says; ``body`` is JSON-ready or finished bytes."""
-
-    status: HTTPStatus
-    body: object
-    content_type: str = "application/json"
-
-    def encoded(self) -> bytes:
-        """The bytes that go over the wire."""
-        if isinstance(self.body, bytes):
-            return self.body
-        return json.dumps(self.body, ensure_ascii=False).encode() + b"\n"
 
 
 class AdminServer:
     """Serves a board from a thread of its own, between ``start`` and ``close``."""
 
-    def __init__(self, board: Board, host: str = "127.0.0.1", port: int = 9187) -> None:
-        """Bind. Raises ConfigurationError for an address that is taken or is not loopback."""
+    def __init__(
+        self, board: Board, host: str = "127.0.0.1", port: int = 9464, *, fresh: float = FRESH
+    ) -> None:
+        """Bind. Raises ConfigurationError for an address that is taken or is not loopback.
+
+        ``fresh``: seconds for which metrics are not rendered anew.
+        """
         try:
-            self._server = _Server(board, host, port)
+            self._server = _Server(board, host, port, MetricsPage(board, fresh))
         except OSError as exc:
             raise ConfigurationError(
                 f"cannot listen on {host}:{port}: {exc.strerror}",
@@ -97,73 +78,12 @@ class AdminServer:
                 self._server.handle_request()
 
 
-def health(board: Board) -> Answer:
-    """Whether the process and its loop live; says nothing about databases."""
-    late = board.lateness()
-    alive = late <= LATE_AFTER
-    status = HTTPStatus.OK if alive else HTTPStatus.SERVICE_UNAVAILABLE
-    return Answer(status, {"status": "ok" if alive else "late", "late_seconds": round(late, 3)})
-
-
-def readiness(board: Board, query: dict[str, list[str]]) -> Answer:
-    """Whether all pipelines (or ``source``) stream and their lag is within ``lag``.
-
-    Parked changes hold nobody back but their own keys, so they are told and make nothing unready.
-    """
-    most = _duration(query["lag"][0]) if "lag" in query else None
-    if "lag" in query and most is None:
-        return Answer(HTTPStatus.BAD_REQUEST, {"error": "lag must look like 500ms, 60s, 5m or 1h"})
-    wanted = query.get("source", [])
-    views = [view for view in board.pipelines() if not wanted or view.status.pipeline in wanted]
-    if wanted and not views:
-        return Answer(HTTPStatus.NOT_FOUND, {"error": "no such source"})
-    reasons = {view.status.pipeline: _unready(view, most) for view in views}
-    ready = bool(views) and not any(reasons.values()) and board.lateness() <= LATE_AFTER
-    return Answer(
-        HTTPStatus.OK if ready else HTTPStatus.SERVICE_UNAVAILABLE,
-        {
-            "ready": ready,
-            "sources": {
-                view.status.pipeline: {
-                    "state": view.status.state.value,
-                    "lag_seconds": view.status.lag_seconds,
-                    "reason": reasons[view.status.pipeline] or _remark(view),
-                }
-                for view in views
-            },
-        },
-    )
-
-
-def _unready(view: PipelineView, most: float | None) -> str | None:
-    """Why this pipeline is not ready; None when it is."""
-    status = view.status
-    if not view.alive:
-        return status.error or "no worker runs"
-    if status.state not in READY_STATES:
-        return f"state is {status.state.value}"
-    if most is not None and (status.lag_seconds is None or status.lag_seconds > most):
-        return "lag is not known" if status.lag_seconds is None else "lag is too large"
-    return None
-
-
-def _remark(view: PipelineView) -> str | None:
-    """What is to be said of a pipeline that is ready."""
-    rows = view.status.parked_rows
-    return f"changes are parked: {rows}" if rows else None
-
-
-def _duration(text: str) -> float | None:
-    found = _DURATION.fullmatch(text.strip())
-    return float(found["number"]) * _SECONDS[found["unit"]] if found else None
-
-
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 32
     timeout = 0  # handle_request is called when somebody has knocked
 
-    def __init__(self, board: Board, host: str, port: int) -> None:
+    def __init__(self, board: Board, host: str, port: int, page: MetricsPage) -> None:
         try:
             address = ipaddress.ip_address("127.0.0.1" if host == "localhost" else host)
         except ValueError as exc:
@@ -176,7 +96,7 @@ class _Server(ThreadingHTTPServer):
         if address.version == 6:
             self.address_family = socket.AF_INET6
         self.board = board
-        self.registry: CollectorRegistry = registry(board)
+        self.page = page
         self._slots = threading.BoundedSemaphore(MOST_REQUESTS)
         super().__init__((str(address), port), _Handler)
 
@@ -238,9 +158,8 @@ class _Handler(BaseHTTPRequestHandler):
         return cast(_Server, self.server).board
 
     def metrics(self, query: dict[str, list[str]]) -> Answer:
-        encode, content_type = choose_encoder(self.headers.get("Accept", ""))
-        page = encode(cast(_Server, self.server).registry)
-        return Answer(HTTPStatus.OK, page, content_type)
+        page = cast(_Server, self.server).page.render(self.headers.get("Accept", ""))
+        return Answer(HTTPStatus.OK, page.body, page.content_type)
 
     def health(self, query: dict[str, list[str]]) -> Answer:
         return health(self.board)

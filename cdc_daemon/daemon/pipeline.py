@@ -210,7 +210,8 @@ class Pipeline:
         status = child.status or WorkerStatus(pipeline=self.name)
         how = f"signal {-code}" if code < 0 else f"exit code {code}"
         log.info("worker ended", pipeline=self.name, pid=child.pid, how=how)
-        reason = status.error or f"worker ended with {how}"
+        said = status.error if code > 0 else ""  # else it is an older one, which it had survived
+        reason = said or f"worker ended with {how}"
         if self._goal is Goal.STOP:
             self._show(dataclasses.replace(status, state=State.STOPPED))
         elif self._goal is Goal.REPLACE:

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from cdc_daemon.engine.retention import Retention
 from cdc_daemon.engine.status import (
     APPLY_BUCKETS,
     EVENTS,
@@ -50,6 +51,10 @@ class Meter:
         self._reconnects = 0
         self._lost = False
         self._slot: SlotState | None = None
+        self._retention = Retention()
+        self._held: tuple[str | None, float] | None = (
+            None  # position behind the log, and since when
+        )
         self._read = 0  # the reader's share of progress
         self._event_time: float | None = None
         self._received = [0, 0]  # transactions, changes
@@ -115,6 +120,11 @@ class Meter:
     def slot(self, state: SlotState | None) -> None:
         """What the source keeps of its log for us, and how far we are behind; None: unknown."""
         self._slot = state
+        if state is None or not state.behind_bytes:
+            self._held = None
+        elif self._held is None or self._held[0] != self._position:
+            self._held = (self._position, time.monotonic())
+        self._retention.note(time.monotonic(), state.safe_bytes if state else None)
 
     def applying(self, begins: Sequence[Begin]) -> None:
         """A batch is in hand; until ``committed``, its first transaction defines the lag."""
@@ -251,6 +261,7 @@ class Meter:
             lag_seconds=self._lag(now),
             lag_bytes=self._slot.behind_bytes if self._slot else None,
             slot=self._slot,
+            slot_seconds_left=self._retention.seconds_left,
             events=self._events.copy(),
             received_transactions=self._received[0],
             received_changes=self._received[1],
@@ -301,14 +312,22 @@ class Meter:
     def _lag(self, now: float) -> float | None:
         """Seconds since the commit of the oldest transaction known and not yet applied.
 
-        With none in hand: 0 while the source answers, else the time since it last did.
+        With none in hand: 0 while the source answers and sends what it has, else the time since it
+        last did. A source may answer and hold its log back (``synchronized_standby_slots``).
         """
         if self._oldest is not None:
             return max(0.0, now - self._oldest)
-        if self._event_time is None or self._phase is not State.STREAMING:
+        if self._phase is not State.STREAMING:
             return None
-        silent = now - self._event_time
-        return silent if silent > STALLED_AFTER else 0.0
+        silent = self._silent(now)
+        return silent if silent is None or silent > STALLED_AFTER else 0.0
+
+    def _silent(self, now: float) -> float | None:
+        """Seconds since the source last answered, or last sent what it has; None: it never has."""
+        held = self._held
+        if held is not None and held[0] == self._position:
+            return max(time.monotonic() - held[1], now - (self._event_time or now))
+        return None if self._event_time is None else now - self._event_time
 
 
 class _Buckets:

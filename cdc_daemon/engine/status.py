@@ -73,6 +73,7 @@ class WorkerStatus:
     lag_seconds: float | None = None
     lag_bytes: int | None = None
     slot: SlotState | None = None
+    slot_seconds_left: float | None = None  # until the slot is lost, at the rate of late
     events: Mapping[str, int] = field(default_factory=dict)  # changes received, by operation
     received_transactions: int = 0
     received_changes: int = 0

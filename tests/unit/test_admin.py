@@ -2,20 +2,26 @@
 
 import http.client
 import json
+import socket
+import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from cdc_daemon.admin.board import Board, PipelineView
-from cdc_daemon.admin.metrics import MOST_REASONS
-from cdc_daemon.admin.server import AdminServer
+from cdc_daemon.admin.board import Board, PipelineView, Verification
+from cdc_daemon.admin.families import MOST_REASONS
+from cdc_daemon.admin.metrics import MetricsPage
+from cdc_daemon.admin.server import MOST_REQUESTS, AdminServer
 from cdc_daemon.engine.meter import Meter
 from cdc_daemon.engine.status import State, WorkerStatus
 from cdc_daemon.model.errors import ConfigurationError
 from cdc_daemon.model.ports import SlotState
+from tests.support.waiting import until
 
 
 class Site:
@@ -23,7 +29,7 @@ class Site:
 
     def __init__(self) -> None:
         self.board = Board()
-        self.server = AdminServer(self.board, port=0)
+        self.server = AdminServer(self.board, port=0, fresh=0)
         self.server.start()
 
     def show(self, pipeline: str = "erp", *, alive: bool = True, **fields: Any) -> None:
@@ -87,7 +93,7 @@ def test_metrics_render_the_latest_status(site: Site) -> None:
     assert site.samples("cdc_apply_duration_seconds_count") == {("erp",): 1}
     assert site.samples("cdc_end_to_end_latency_seconds_count") == {("erp",): 1}
     assert site.samples("cdc_failure_queue_rows") == {("erp.public.t_order", "erp", "parked"): 0}
-    assert site.samples("cdc_health")["erp", "pipeline", "streaming"] == 1
+    assert site.samples("cdc_health")["erp", "streaming"] == 1
     assert sum(site.samples("cdc_health").values()) == 1
     assert site.samples("cdc_config_last_reload_successful") == {(): 1}
     assert len(site.samples("cdc_build_info")) == 1
@@ -164,6 +170,97 @@ def test_the_slot_and_the_failure_queue_are_on_the_page(site: Site) -> None:
     assert site.samples("cdc_rows_filtered_total") == {("m", "ignore", "erp"): 4}
     oldest = site.samples("cdc_failure_queue_oldest_timestamp_seconds")
     assert oldest == {("erp",): 1_700_000_000}
+
+
+def test_lag_of_a_worker_that_is_gone_is_not_shown_as_if_it_were_well(site: Site) -> None:
+    """The last 0 would stay for ever; what the slot keeps stays as it was last seen."""
+    slot = SlotState(
+        active=True, status="lost", retained_bytes=900, safe_bytes=None, behind_bytes=7
+    )
+    site.show(alive=False, state=State.STOPPED, slot=slot, lag_seconds=0.0, lag_bytes=0)
+    for name in ("cdc_source_lag_seconds", "cdc_source_lag_bytes", "cdc_slot_seconds_left"):
+        assert site.samples(name) == {}
+    assert site.samples("cdc_slot_wal_status")["erp", "lost"] == 1
+    assert site.samples("cdc_source_connected") == {("erp",): 0}
+    assert site.samples("cdc_up") == {("erp",): 0}
+
+
+def _verification(**rows: int) -> Verification:
+    found = {("erp.public.t", result): number for result, number in rows.items()}
+    return Verification(pipeline="erp", time=1_700_000_000.0, seconds=2.5, rows=found)
+
+
+def test_verifications_are_shown_as_they_ended(site: Site) -> None:
+    site.show()
+    site.board.verification_due("erp", 1_700_000_600.0)
+    site.board.verified(_verification(match=7, missing=1, different=2, moving=4, parked=8))
+    assert site.samples("cdc_verification_timestamp_seconds") == {("erp",): 1_700_000_000}
+    assert site.samples("cdc_verification_due_timestamp_seconds") == {("erp",): 1_700_000_600}
+    assert site.samples("cdc_verification_duration_seconds") == {("erp",): 2.5}
+    assert site.samples("cdc_verification_differences") == {("erp.public.t", "erp"): 3}
+    assert site.samples("cdc_verification_rows")["erp.public.t", "match", "erp"] == 7
+    site.board.verified(_verification(match=10))
+    site.board.verified(
+        Verification(pipeline="erp", time=1_800_000_000.0, seconds=0.1, rows={}, failed=True)
+    )
+    assert site.samples("cdc_verification_differences") == {("erp.public.t", "erp"): 0}
+    assert site.samples("cdc_verification_timestamp_seconds") == {("erp",): 1_700_000_000}
+    assert site.samples("cdc_verification_runs_total") == {
+        ("different", "erp"): 1,
+        ("equal", "erp"): 1,
+        ("failed", "erp"): 1,
+    }
+    site.board.withdraw("erp")
+    assert site.samples("cdc_verification_runs_total") == {}
+
+
+HOSTILE = 'erp.public.t"} 1\nup{x="\\ \u2028物料'
+
+
+@pytest.mark.parametrize("accept", ["", "application/openmetrics-text; version=1.0.0"])
+def test_a_hostile_table_name_stays_one_label(site: Site, accept: str) -> None:
+    """Quotes, line ends and backslashes can neither end the label nor add a line."""
+    site.show(applied={(HOSTILE, HOSTILE, "insert"): 5}, parked={HOSTILE: 2}, failed={HOSTILE: 1})
+    _, kind, page = site.ask("/metrics", Accept=accept)
+    assert kind.startswith("application/openmetrics-text" if accept else "text/plain")
+    lines = page.split("\n")  # splitlines() would also split at U+2028, which is no line end here
+    assert not [line for line in lines if line.startswith("up")]
+    assert site.samples("cdc_rows_applied_total") == {(HOSTILE, HOSTILE, "insert", "erp"): 5}
+    assert site.samples("cdc_failure_queue_rows") == {(HOSTILE, "erp", "parked"): 2}
+
+
+def test_asking_all_the_time_renders_now_and_then() -> None:
+    """FAULT 44: what a page costs does not depend on how often it is asked for."""
+    page = MetricsPage(Board(), fresh=60.0)
+    with ThreadPoolExecutor(8) as pool:
+        bodies = {found.body for found in pool.map(page.render, [""] * 200)}
+    assert page.renders == len(bodies) == 1
+    page.render("application/openmetrics-text; version=1.0.0")
+    assert page.renders == 2
+
+
+def test_rendering_takes_a_bounded_share_of_a_core(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ten thousand tables render slowly; then a page is good for longer."""
+    clock = iter([0.0, 2.0])
+    page = MetricsPage(Board())
+    with monkeypatch.context() as patch:
+        patch.setattr("cdc_daemon.admin.metrics.time.monotonic", lambda: next(clock))
+        assert page.render("").good_until == pytest.approx(2.0 + 18.0)
+
+
+def test_no_more_requests_at_a_time_than_there_are_slots(site: Site) -> None:
+    """FAULT 44: clients that dawdle take no more threads than that, and the rest is turned away."""
+    address = site.server.url.removeprefix("http://").split(":")
+    before = threading.active_count()
+    with ExitStack() as stack:
+        for _ in range(3 * MOST_REQUESTS):
+            stack.enter_context(socket.create_connection((address[0], int(address[1]))))
+        until(lambda: threading.active_count() >= before + MOST_REQUESTS)
+        assert threading.active_count() <= before + MOST_REQUESTS
+        with pytest.raises((ConnectionError, http.client.HTTPException)):
+            site.ask("/healthz")
+    until(lambda: threading.active_count() <= before, what="the threads end with their clients")
+    assert site.ask("/healthz")[0] == 200
 
 
 def test_a_pipeline_without_worker_is_not_ready(site: Site) -> None:

@@ -173,6 +173,38 @@ def test_lag_is_the_age_of_the_oldest_transaction_in_hand_and_0_without_one(mete
     assert meter.status().lag_seconds == 0
 
 
+def _behind(behind: int) -> SlotState:
+    return SlotState(
+        active=True, status="reserved", retained_bytes=9, safe_bytes=None, behind_bytes=behind
+    )
+
+
+def test_a_log_that_the_source_has_and_does_not_send_is_lag(
+    meter: Meter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It answers all the while; what tells is that its log is longer and our place the same."""
+    monkeypatch.setattr(meter_module, "STALLED_AFTER", 0.05)
+    meter.checkpointed("0/4")
+    meter.slot(_behind(100))
+    until(lambda: hears(meter).lag_seconds, seconds=5)
+    meter.checkpointed("0/5")
+    assert hears(meter).lag_seconds == 0
+    meter.slot(_behind(100))
+    meter.slot(_behind(0))
+    time.sleep(0.06)
+    assert hears(meter).lag_seconds == 0
+    fresh = Meter("erp")  # since its start the source has said nothing at all
+    fresh.phase(State.STREAMING)
+    fresh.slot(_behind(100))
+    until(lambda: fresh.status().lag_seconds, seconds=5)
+
+
+def hears(meter: Meter) -> WorkerStatus:
+    """Its status just after the source has answered."""
+    meter.log_read()
+    return meter.status()
+
+
 def test_lag_is_not_known_before_the_log_was_read() -> None:
     assert Meter("erp").status().lag_seconds is None
 

@@ -1,0 +1,120 @@
+"""Alerts, their cases, their pages and the dashboard fit together; what the handbook says to type
+is a command, and what it shows as printed is an event that the daemon knows.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+from ruamel.yaml import YAML
+
+import cdc_daemon
+from cdc_daemon.cli.given import Given
+from cdc_daemon.cli.main import root
+from tests.support.prometheus import ALERTS_TEST, alerts, dashboard
+
+REPOSITORY = Path(__file__).parents[2]
+HANDBOOK = REPOSITORY / "docs" / "operations"
+PAGES = {page.stem: page for page in (HANDBOOK / "alerts").glob("*.md")}
+ALERTS = {rule["alert"]: rule for rule in alerts()}
+SECTIONS = ["Meaning", "Impact", "Look", "Do", "Clears"]
+
+
+@cache
+def _cases() -> list[dict[str, Any]]:
+    tests = YAML(typ="safe").load(ALERTS_TEST)["tests"]
+    return [case for test in tests for case in test["alert_rule_test"]]
+
+
+@pytest.mark.parametrize("name", ALERTS)
+def test_an_alert_has_a_case_that_fires_and_one_that_does_not(name: str) -> None:
+    expected = [bool(case["exp_alerts"]) for case in _cases() if case["alertname"] == name]
+    assert set(expected) == {True, False}
+
+
+@pytest.mark.parametrize("name", ALERTS)
+def test_an_alert_says_how_bad_it_is_and_leads_to_its_page(name: str) -> None:
+    rule = ALERTS[name]
+    assert rule["labels"]["severity"] in {"critical", "warning"}
+    assert set(rule["annotations"]) == {"summary", "description", "runbook_url"}
+    assert rule["annotations"]["runbook_url"] == f"docs/operations/alerts/{name}.md"
+    text = PAGES[name].read_text("utf-8")
+    assert text.startswith(f"# {name}\n\nSeverity: {rule['labels']['severity']}.")
+    assert re.findall(r"^## (.+)$", text, re.MULTILINE) == SECTIONS
+
+
+def test_every_page_belongs_to_an_alert_and_stands_in_the_index() -> None:
+    assert PAGES.keys() == ALERTS.keys()
+    index = (HANDBOOK / "README.md").read_text("utf-8")
+    for name, rule in ALERTS.items():
+        assert f"| [{name}](alerts/{name}.md) | {rule['labels']['severity']} |" in index
+    for page in HANDBOOK.glob("*.md"):
+        assert page.name == "README.md" or f"]({page.name})" in index, page.name
+
+
+def _commands() -> Iterator[tuple[str, list[str]]]:
+    """Each command of ours in the handbook: where it stands, and its words."""
+    for page in sorted(HANDBOOK.rglob("*.md")):
+        for number, line in enumerate(page.read_text("utf-8").splitlines(), 1):
+            if line.strip().startswith("$ cdc-daemon"):
+                where = f"{page.relative_to(HANDBOOK)}:{number}"
+                yield where, shlex.split(line.strip()[2:], comments=True)
+
+
+@pytest.mark.parametrize("words", [pytest.param(words, id=where) for where, words in _commands()])
+def test_a_command_of_the_handbook_is_one(words: list[str]) -> None:
+    """Its options and arguments are taken; nothing is carried out."""
+    command: click.Command = root
+    context = click.Context(command, info_name=words[0], obj=Given())
+    arguments = words[1:]
+    while isinstance(command, click.Group):
+        name, found, arguments = command.resolve_command(context, arguments)
+        assert found is not None
+        command, context = found, click.Context(found, info_name=name, parent=context)
+    command.make_context(context.info_name, list(arguments), parent=context.parent)
+
+
+def test_what_the_handbook_shows_as_logged_is_logged_by_the_code() -> None:
+    code = "\n".join(
+        path.read_text("utf-8") for path in Path(cdc_daemon.__file__).parent.rglob("*.py")
+    )
+    shown = set()
+    for page in HANDBOOK.rglob("*.md"):
+        shown |= set(re.findall(r'\bevent=(?:"([^"]+)"|(\w+))', page.read_text("utf-8")))
+    assert len(shown) > 8
+    for quoted, bare in shown:
+        assert f'"{quoted or bare}"' in code, quoted or bare
+
+
+def test_the_dashboard_can_be_imported_anywhere() -> None:
+    """It names no data source of ours, and no panel twice."""
+    board = dashboard()
+    assert [one["name"] for one in board["templating"]["list"]] == [
+        "datasource",
+        "instance",
+        "pipeline",
+    ]
+    panels = board["panels"]
+    ids = [panel["id"] for panel in panels]
+    assert len(ids) == len(set(ids))
+    titles = [panel["title"] for panel in panels if panel["type"] == "timeseries"]
+    assert len(titles) == len(set(titles))
+    for panel in panels:
+        if panel["type"] != "row":
+            assert panel["datasource"]["uid"] == "${datasource}"
+            assert panel["targets"]
+            assert all(one["datasource"]["uid"] == "${datasource}" for one in panel["targets"])
+    places = [
+        (panel["gridPos"]["y"] + y, panel["gridPos"]["x"] + x)
+        for panel in panels
+        for y in range(panel["gridPos"]["h"])
+        for x in range(panel["gridPos"]["w"])
+    ]
+    assert len(places) == len(set(places)), "two panels lie on each other"
