@@ -19,7 +19,7 @@ from typing import Any, Final, Self
 from urllib.parse import urlencode
 
 import pytest
-from ruamel.yaml import YAML
+import yaml
 
 from cdc_daemon.demo.processes import die_with
 from cdc_daemon.demo.server import free_port
@@ -126,7 +126,7 @@ class Prometheus:
 
 def alerts() -> list[dict[str, Any]]:
     """The rules of alerts.yml."""
-    groups = YAML(typ="safe").load(ALERTS)["groups"]
+    groups = yaml.safe_load(ALERTS.read_text(encoding="utf-8"))["groups"]
     return [rule for group in groups for rule in group["rules"]]
 
 

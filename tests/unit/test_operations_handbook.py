@@ -8,12 +8,13 @@ import re
 import shlex
 from collections.abc import Iterator
 from functools import cache
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
 import click
 import pytest
-from ruamel.yaml import YAML
+import yaml
 
 import cdc_daemon
 from cdc_daemon.cli.given import Given
@@ -29,7 +30,7 @@ SECTIONS = ["Meaning", "Impact", "Look", "Do", "Clears"]
 
 @cache
 def _cases() -> list[dict[str, Any]]:
-    tests = YAML(typ="safe").load(ALERTS_TEST)["tests"]
+    tests = yaml.safe_load(ALERTS_TEST.read_text(encoding="utf-8"))["tests"]
     return [case for test in tests for case in test["alert_rule_test"]]
 
 
@@ -65,7 +66,8 @@ def _commands() -> Iterator[tuple[str, list[str]]]:
         for number, line in enumerate(page.read_text("utf-8").splitlines(), 1):
             if line.strip().startswith("$ cdc-daemon"):
                 where = f"{page.relative_to(HANDBOOK)}:{number}"
-                yield where, shlex.split(line.strip()[2:], comments=True)
+                words = shlex.split(line.strip()[2:], comments=True)
+                yield where, list(takewhile(lambda word: word not in {"|", ">", "&&"}, words))
 
 
 @pytest.mark.parametrize("words", [pytest.param(words, id=where) for where, words in _commands()])
