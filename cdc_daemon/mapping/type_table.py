@@ -153,8 +153,8 @@ make UTF-8 of such a text ends the stream instead, at every try again; so the da
 they are stored and makes UTF-8 of them itself: of SQL_ASCII (what is UTF-8 counts as text), LATIN1
 to LATIN10, ISO_8859_5 to 8, WIN1250 to WIN1258, WIN866, WIN874, KOI8R, KOI8U and EUC_CN. What is no
 text is INVALID, and the field's `invalid` says whether the change parks (`park`), the attribute
-becomes NULL (`null`), or a text with `\\x81` for each such byte (`keep`). A row whose identity, or a
-column of its `where`, is INVALID always parks.
+becomes NULL (`null`), or a text with `\\x81` for each such byte (`keep`). A row whose identity, or
+a column of its `where`, is INVALID always parks.
 
 From EUC_JP, EUC_KR, EUC_TW, EUC_JIS_2004, JOHAB and MULE_INTERNAL the server makes UTF-8; there a
 byte that stands for no character still stops the pipeline.
