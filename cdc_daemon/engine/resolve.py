@@ -120,6 +120,8 @@ class Resolver:
         compiled, layout = one.compiled, one.compiled.layout
         run = _run_of(one, Operation.UPDATE)
         try:
+            if compiled.relation.codec:
+                compiled.refuse_invalid(row)
             passes = compiled.passes(row)
             entity_row = compiled.row(row)
         except DataError as error:

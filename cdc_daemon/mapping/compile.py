@@ -69,8 +69,6 @@ class CompiledMapping:
 
     def passes(self, source_row: Row) -> bool:
         """Whether the filter is true for the row. Raises DataError, NeedsSource."""
-        if self.relation.codec:
-            self._refuse_invalid(source_row)
         if self.predicate is None:
             return True
         values = [source_row[i] for i in self.predicate_inputs]
@@ -78,8 +76,11 @@ class CompiledMapping:
             raise NeedsSource
         return self.predicate(*values)
 
-    def _refuse_invalid(self, source_row: Row) -> None:
-        """A row is told by its identity, and chosen by its filter: neither can be INVALID."""
+    def refuse_invalid(self, source_row: Row) -> None:
+        """A row is told by its identity, and chosen by its filter: neither can be INVALID.
+
+        Raises DataError; to be asked of rows that may hold INVALID, before :meth:`passes`.
+        """
         for index in (*self.relation.identity, *self.predicate_inputs):
             if isinstance(value := source_row[index], Invalid):
                 name = self.relation.columns[index].name

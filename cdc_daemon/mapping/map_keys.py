@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Iterable
 
 from cdc_daemon.mapping import decimals, times
 from cdc_daemon.mapping.conversion_rule import INTEGERS, TEXTS
+from cdc_daemon.mapping.convert_numbers import money_scale, number_of_money
 from cdc_daemon.mapping.strict import parse_boolean, parse_bytes, parse_uuid
 from cdc_daemon.model.changes import ColumnType
 from cdc_daemon.model.errors import DataError
@@ -68,6 +69,8 @@ def _printed(key: bytes, type_: ColumnType, *, trim: bool) -> bytes:
         return _integer(key, _BITS[type_.name])
     if type_.name == "numeric":
         return _numeric(key, type_)
+    if type_.name == "money":
+        return _money(key, money_scale(type_))
     if type_.name in TEXTS:
         return _text(key, type_, trim=trim)
     convert = _PRINTED.get(type_.name)
@@ -90,6 +93,17 @@ def _numeric(key: bytes, type_: ColumnType) -> bytes:
     if len(fraction) > scale or len(whole.lstrip(b"-0")) > type_.length - (type_.scale or 0):
         raise DataError("it has more digits", code="out_of_range")
     return decimals.with_scale(number, scale)
+
+
+def _money(key: bytes, scale: int) -> bytes:
+    """``-1234.5`` as lc_monetary C prints that amount: ``-$1,234.50``."""
+    number = decimals.parse_number(number_of_money(key))
+    whole, _, fraction = decimals.canonical_decimal(number).partition(b".")
+    if len(fraction) > scale:
+        raise DataError("it has more digits", code="out_of_range")
+    coins = int(whole + fraction.ljust(scale, b"0"))
+    sign = "-" if coins < 0 else ""
+    return f"{sign}${abs(coins) // 100:,}.{abs(coins) % 100:02d}".encode()
 
 
 def _text(key: bytes, type_: ColumnType, *, trim: bool) -> bytes:

@@ -146,9 +146,12 @@ def touched(compiled: CompiledMapping, run: Run, i: int) -> tuple[Key, ...]:
 def _row_by_row(compiled: CompiledMapping, run: Run, mapped: Mapped) -> None:
     """Filter and map rows one at a time, keeping source order."""
     kept = _Kept(compiled, run, mapped)
+    may_be_invalid = run.partial and compiled.relation.codec
     for i, source_row in enumerate(run.new_rows):
         sequence = run.sequence + i
         try:
+            if may_be_invalid:
+                compiled.refuse_invalid(source_row)
             if compiled.passes(source_row):
                 kept.write(i, compiled.row(source_row))
             elif run.operation is Operation.INSERT:

@@ -84,7 +84,7 @@ def _rows_sql(compiled: CompiledMapping, limit: int) -> str:
     relation = compiled.relation
     columns = [f"t.{quote(column.name)}" for column in relation.columns]
     texts = [
-        f"CASE WHEN {column} IS NOT NULL THEN pg_catalog.concat({column}) END AS c{n}"
+        f"CASE WHEN {column} IS DISTINCT FROM NULL THEN pg_catalog.concat({column}) END AS c{n}"
         for n, column in enumerate(columns)
     ]
     order = ", ".join(columns[i] for i in relation.identity)

@@ -25,6 +25,9 @@ from cdc_daemon.model.changes import ColumnType
         (ColumnType("char", 6), "PCS   ", b"PCS"),
         (ColumnType("varchar", 6), "PCS ", b"PCS "),
         (ColumnType("other"), "happy", b"happy"),
+        (ColumnType("money", None, 2), "-1234.5", b"-$1,234.50"),
+        (ColumnType("money", None, 0), "1234", b"$12.34"),
+        (ColumnType("money", None, 2), "$0.07", b"$0.07"),
     ],
 )
 def test_a_key_is_what_the_column_prints(type_: ColumnType, key: str, printed: bytes) -> None:
@@ -41,6 +44,7 @@ def test_a_key_is_what_the_column_prints(type_: ColumnType, key: str, printed: b
         (ColumnType("numeric", 5, 2), ["1.234"], False),
         (ColumnType("numeric", 5, 2), ["1000"], False),
         (ColumnType("date"), ["2024-02-30"], False),
+        (ColumnType("money", None, 2), ["1.005"], False),
         (ColumnType("varchar", 3), ["PIECE"], False),
         (ColumnType("text"), [" PCS"], True),
         (ColumnType("text"), ["null"], False),
