@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import click
 
 from cdc_daemon.cli.given import shared_options
@@ -16,9 +18,16 @@ from cdc_daemon.cli.given import shared_options
     show_default=True,
     help="How long the workload runs.",
 )
+@click.option(
+    "--target",
+    type=click.Choice(["postgresql", "sqlite"]),
+    default="postgresql",
+    show_default=True,
+    help="What the control database is; an SQLite file takes one source, the ERP.",
+)
 @click.option("--keep", is_flag=True, help="Keep servers and files until Ctrl-C.")
-def demo(seconds: float, keep: bool) -> int:
+def demo(seconds: float, target: Literal["postgresql", "sqlite"], keep: bool) -> int:
     """Show the daemon at work on private databases; exits 0 only if all rows are equal."""
     from cdc_daemon.demo.show import run_demo
 
-    return run_demo(seconds, keep)
+    return run_demo(seconds, keep, target)

