@@ -16,8 +16,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from cdc_daemon.engine.growth import Growth
 from cdc_daemon.engine.status import (
     APPLY_BUCKETS,
+    AT_RISK,
     EVENTS,
     FILTERS,
     IDLE_AFTER,
@@ -29,6 +31,7 @@ from cdc_daemon.engine.status import (
     WorkerStatus,
 )
 from cdc_daemon.model.changes import Batch, Begin
+from cdc_daemon.model.findings import Finding
 from cdc_daemon.model.ports import SlotState
 
 
@@ -50,6 +53,8 @@ class Meter:
         self._reconnects = 0
         self._lost = False
         self._slot: SlotState | None = None
+        self._growth = Growth()
+        self._findings: tuple[dict[str, str], ...] = ()
         self._read = 0  # the reader's share of progress
         self._event_time: float | None = None
         self._received = [0, 0]  # transactions, changes
@@ -115,6 +120,17 @@ class Meter:
     def slot(self, state: SlotState | None) -> None:
         """What the source keeps of its log for us, and how far we are behind; None: unknown."""
         self._slot = state
+        if state is not None and state.written_bytes is not None:
+            self._growth.note(state.written_bytes, time.monotonic())
+
+    def found(self, findings: Sequence[Finding]) -> None:
+        """What checks find amiss now, beyond what ends the worker."""
+        self._findings = tuple(finding.to_dict() for finding in findings)
+
+    @property
+    def log_rate(self) -> float | None:
+        """How fast the source's log grows, in bytes a second; None: not known yet."""
+        return self._growth.rate
 
     def applying(self, begins: Sequence[Begin]) -> None:
         """A batch is in hand; until ``committed``, its first transaction defines the lag."""
@@ -251,6 +267,9 @@ class Meter:
             lag_seconds=self._lag(now),
             lag_bytes=self._slot.behind_bytes if self._slot else None,
             slot=self._slot,
+            log_bytes_per_second=self.log_rate,
+            slot_seconds_if_stopped=self._slot_seconds_if_stopped(),
+            findings=self._findings,
             events=self._events.copy(),
             received_transactions=self._received[0],
             received_changes=self._received[1],
@@ -287,10 +306,17 @@ class Meter:
             return State.STALLED
         if self._phase is State.SNAPSHOTTING:
             return State.SNAPSHOTTING
-        if any(self._parked.values()):
+        if any(self._parked.values()) or (self._slot and self._slot.status in AT_RISK):
             return State.DEGRADED
         quiet = self._oldest is None and tick - self._committed_at > IDLE_AFTER
         return State.IDLE if quiet else State.STREAMING
+
+    def _slot_seconds_if_stopped(self) -> float | None:
+        """Until the slot's log is removed, if we stopped and the log grew on as it does."""
+        slot, rate = self._slot, self.log_rate
+        if slot is None or slot.safe_bytes is None or not rate:
+            return None
+        return max(0, slot.safe_bytes) / rate
 
     def _moved_at(self) -> float:
         """When what there is to do last moved: the work in hand, else the reading of the log."""
