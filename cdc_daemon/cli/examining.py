@@ -24,6 +24,7 @@ from cdc_daemon.model.findings import (
     Note,
     Verdict,
     ok,
+    problem,
     problems,
     run,
 )
@@ -73,7 +74,9 @@ def _fit(compiled: Compile) -> Iterator[Note]:
     try:
         yield ok(f"mappings: {len(compiled())}")
     except ConfigurationError as error:
-        yield from problems(error.problems)
+        cure = "correct the mapping, or the column's type"
+        for one in error.problems:
+            yield problem(one.what, one.cure or cure, where=one.where)
 
 
 MAPPING: Final[Check[Compile]] = Check(

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -18,6 +20,7 @@ from cdc_daemon.cli.examining import MAPPING, SOURCE_REACH, TARGET_REACH
 from cdc_daemon.demo.server import PrivatePostgres, free_port
 from cdc_daemon.model.findings import Check
 from cdc_daemon.sinks.postgres import checks as target_checks
+from cdc_daemon.sinks.sqlite import checks as embedded_checks
 from cdc_daemon.sources.postgres import checks as source_checks
 from tests.conftest import DatabaseFactory, PostgresFactory
 from tests.support.cli import invoke, write_configuration
@@ -476,6 +479,34 @@ def test_only_one_source_is_asked_for(site: Site) -> None:
     assert "did you mean 'erp'?" in unknown.stderr
 
 
+# --- an embedded target ---------------------------------------------------------------------------
+
+
+def test_an_sqlite_target(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = site.path.parent / "control.db"
+    worker = site.target.server.dsn(site.target.name, user="cdc")
+    site.rewrite(
+        f'target: {{url: "{worker}", password: "{PASSWORD}"}}', f"target: sqlite:///{path}"
+    )
+    assert "does not exist" in site.amiss(code=78)["target.reach"]
+    admins = ["--admin-dsn", f"erp={site.source.dsn}"]
+    assert invoke("apply", "--yes", "-c", str(site.path), *admins).exit_code == 0
+    assert site.amiss(code=0) == {}
+    journal = [one for one in site.doctor(code=0) if one["check"] == "target.journal"]
+    assert [one["what"] for one in journal] == ["a write-ahead log, synchronised at each commit"]
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA journal_mode = DELETE")
+        connection.execute("DROP TABLE material")
+    access = os.access
+    monkeypatch.setattr(  # root may write everything
+        "os.access", lambda place, mode: str(place) != str(path) and access(place, mode)
+    )
+    found = site.amiss(code=78)
+    assert found["target.journal"] == "problem: journal mode is delete, not wal"
+    assert found["target.rights"] == "problem: the table does not exist"
+    assert "must not write" in found["target.writable"]
+
+
 # --- while running --------------------------------------------------------------------------------
 
 
@@ -529,6 +560,7 @@ ALL: tuple[Check[Any], ...] = (
     MAPPING,
     TARGET_REACH,
     *target_checks.CHECKS,
+    *embedded_checks.CHECKS,
 )
 
 
@@ -538,9 +570,8 @@ def test_every_check_has_its_section() -> None:
     sections = re.findall(
         r"^### `([\w.]+)`\n\n\*(.+)\*\n\n(?:\((.+?)\) )?", page.read_text("utf-8"), re.M
     )
-    assert [(name, title) for name, title, _ in sections] == [
-        (check.name, f"{check.title}.") for check in ALL
-    ]
+    checks = dict.fromkeys((check.name, f"{check.title}.") for check in ALL)
+    assert [(name, title) for name, title, _ in sections] == list(checks)
     watched = {name for name, _, marks in sections if "watched" in marks}
     assert watched == {check.name for check in ALL if check.watched}
     waiting = {name for name, _, marks in sections if "waits" in marks}
