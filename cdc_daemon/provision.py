@@ -14,6 +14,7 @@ from cdc_daemon.config.configuration import Configuration
 from cdc_daemon.mapping.compile import tables_of
 from cdc_daemon.model.effects import Layout
 from cdc_daemon.model.errors import ConfigurationError, Problem
+from cdc_daemon.model.findings import Finding
 from cdc_daemon.model.position import Checkpoint, Phase
 from cdc_daemon.sinks import sqlite
 from cdc_daemon.sinks.postgres.plan import Plan as TargetPlan
@@ -147,19 +148,33 @@ def layouts_of(configuration: Configuration, admins: Admins) -> list[Layout]:
     return found
 
 
-def check_target(configuration: Configuration, layouts: Sequence[Layout]) -> list[Problem]:
-    """What a worker would refuse about ledger, entity tables and rights."""
-    return make_sink(configuration, "check", layouts).check()
+def examine_target(configuration: Configuration, layouts: Sequence[Layout]) -> list[Finding]:
+    """The findings of every check on the control database, for these mappings' layouts."""
+    return make_sink(configuration, "check", layouts).examine()
 
 
-def idle_checkpoints(configuration: Configuration) -> dict[str, Checkpoint]:
-    """The checkpoints that a worker would start from, of pipelines that no worker holds now."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """Where a pipeline goes on from, and whether a worker holds it now."""
+
+    checkpoint: Checkpoint
+    held: bool
+
+
+def standings(configuration: Configuration) -> dict[str, Standing]:
+    """Every configured pipeline's; one that never ran is new. Raises as the control database does.
+
+    Asked before the sources are: a slot may only be ahead of what the ledger says by then.
+    """
     control = make_control(configuration)
     try:
+        known = {found.pipeline: found for found in control.checkpoints()}
         return {
-            found.pipeline: found
-            for found in control.checkpoints()
-            if found.phase is not Phase.NEW and not control.holder_alive(found.pipeline)
+            name: Standing(
+                checkpoint=known.get(name) or Checkpoint(pipeline=name, phase=Phase.NEW, epoch=0),
+                held=control.holder_alive(name),
+            )
+            for name in configuration.sources
         }
     finally:
         control.close()

@@ -32,6 +32,7 @@ from cdc_daemon.engine.pipeline import Pipeline
 from cdc_daemon.engine.reading import Stopping
 from cdc_daemon.engine.snapshot import take_snapshot
 from cdc_daemon.engine.status import State
+from cdc_daemon.engine.watching import Watching
 from cdc_daemon.model.entities import connected
 from cdc_daemon.model.errors import (
     EXIT_FAILED,
@@ -58,7 +59,8 @@ SUPERVISORS: Mapping[str, object] = {
 ORPHAN_GRACE = 5.0  # seconds beyond the drain time before a worker ends itself
 GARBAGE = 200_000  # containers made and not freed between two searches for cycles
 SWITCH = 0.001  # seconds that one of two busy threads waits for the other
-RECHECK = 10.0  # seconds between looks at the publication
+RECHECK = 10.0  # seconds between looks at publication and slot
+TARGET_RECHECK = 60.0  # seconds between looks at the control database's settings
 
 
 def document(configuration: Configuration, name: str) -> dict[str, object]:
@@ -115,7 +117,8 @@ class Worker:
         self._stopping = stopping
         self._parts: build.Parts | None = None
         self._seen_queue: tuple[int, ...] = ()
-        self._rechecked = 0.0
+        self._watching = Watching(name, meter)
+        self._rechecked = self._target_rechecked = 0.0
         self._checkpoint: Checkpoint | None = None
 
     def run(self) -> int:
@@ -227,7 +230,7 @@ class Worker:
     def _hold(self, parts: build.Parts) -> Checkpoint:
         """Take the pipeline, or take it again after a lost connection; check both ends."""
         if self._checkpoint is None:
-            _refuse(parts.sink.check())
+            self._watching.judge(parts.sink.examine())
             self._checkpoint = parts.sink.acquire()
         else:
             self._checkpoint = parts.sink.recover()
@@ -235,7 +238,7 @@ class Worker:
         self._checkpoint = parts.repairs.run_commands(self._checkpoint, only="snapshot")
         self._note_slot(parts.source, self._checkpoint)
         self._rechecked = 0.0  # and again once its log is open
-        _refuse(parts.source.check(self._checkpoint))
+        self._watching.judge(parts.source.examine(self._checkpoint))
         self._note_identity(parts)
         parts.lanes.reload(parts.sink.lanes())
         return self._checkpoint
@@ -289,14 +292,18 @@ class Worker:
         if after.phase is not self._checkpoint.phase:
             raise SnapshotBegun
         self._watch_parked(self._parts)
-        if time.monotonic() - self._rechecked >= RECHECK:
-            self._rechecked = time.monotonic()
+        now = time.monotonic()
+        if now - self._rechecked >= RECHECK:
+            self._rechecked = now
             self._watch_source(self._parts.source, self._checkpoint)
+        if now - self._target_rechecked >= TARGET_RECHECK:
+            self._target_rechecked = now
+            self._watching.judge(self._parts.sink.watch())
 
     def _watch_source(self, source: Source, checkpoint: Checkpoint) -> None:
         """The publication must not change; what the slot keeps is to be seen."""
-        _refuse(source.recheck(checkpoint.identity) if checkpoint.identity else [])
         self._note_slot(source, checkpoint)
+        self._watching.judge(source.watch(checkpoint, self._meter.log_rate))
 
     def _note_slot(self, source: Source, checkpoint: Checkpoint) -> None:
         """A slot that is lost is to be seen also where the pipeline is refused for it."""

@@ -8,13 +8,12 @@ import click
 
 from cdc_daemon.cli.given import Given, output_option, pass_given, shared_options
 from cdc_daemon.cli.output import print_json, words
-from cdc_daemon.cli.placing import placed
 from cdc_daemon.cli.problems import Found
 from cdc_daemon.model.errors import EXIT_OK
+from cdc_daemon.model.findings import Verdict, refusals
 
 if TYPE_CHECKING:
     from cdc_daemon.config.configuration import Configuration
-    from cdc_daemon.model.position import Checkpoint
 
 
 @click.command()
@@ -52,27 +51,13 @@ def _load(given: Given, found: Found, *, offline: bool) -> Configuration | None:
 
 def examine(configuration: Configuration, found: Found) -> None:
     """Connect to everything and collect what is wrong."""
-    from cdc_daemon import build, provision
-    from cdc_daemon.model.effects import Layout
+    from cdc_daemon.cli import examining
 
-    checkpoints: dict[str, Checkpoint] = {}
-    with found:
-        checkpoints = provision.idle_checkpoints(configuration)
-    layouts: list[Layout] = []
-    for name in configuration.sources:
-        source = build.make_source(configuration, name)
-        try:
-            with found:
-                compile_relation = build.compiler(configuration, name)
-                compiled = build.compile_all(configuration, source.relations(), compile_relation)
-                layouts += [one.layout for one in compiled]
-            with found:
-                found.problems += source.check(checkpoints.get(name))
-        finally:
-            source.close()
-    with found:
-        found.problems += provision.check_target(configuration, layouts)
-    found.problems = placed(configuration, found.problems)
+    findings = [finding for one in examining.examine(configuration) for finding in one.findings]
+    found.unreachable += [one.what for one in findings if one.verdict is Verdict.UNREACHABLE]
+    found.problems += [one.problem for one in findings if one.verdict is Verdict.PROBLEM]
+    if found.exit_code == EXIT_OK:
+        found.problems += refusals(findings)
 
 
 def summary(configuration: Configuration, *, offline: bool) -> str:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from cdc_daemon.cli.output import words
 from cdc_daemon.model.errors import CdcError, Fenced, PreflightRefusal, Retryable
+from cdc_daemon.model.findings import refusals
 from cdc_daemon.model.ports import Command, Control, Sink
 
 if TYPE_CHECKING:
@@ -89,7 +90,7 @@ def _carry_out(configuration: Configuration, pipeline: str) -> Fenced | None:
     meter = Meter(pipeline, build.mapping_names(configuration.mappings_of(pipeline)))
     parts = build.open_pipeline(configuration, pipeline, meter)
     try:
-        problems = parts.sink.check()
+        problems = refusals(parts.sink.examine())
         if problems:
             raise PreflightRefusal(problems)
         checkpoint = parts.sink.acquire()

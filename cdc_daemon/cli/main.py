@@ -21,6 +21,7 @@ EXIT_INTERRUPTED = 130
 COMMANDS: Mapping[str, tuple[str, str]] = {
     "run": ("cdc_daemon.cli.run:run", "Run the daemon."),
     "check-config": ("cdc_daemon.cli.check:check_config", "Check the configuration."),
+    "doctor": ("cdc_daemon.cli.doctor:doctor", "Examine sources and target."),
     "config": ("cdc_daemon.cli.config:config", "Show the configuration, its schema or reference."),
     "plan": ("cdc_daemon.cli.plan:plan", "Show what has to be created in the databases."),
     "apply": ("cdc_daemon.cli.plan:apply", "Create what the plan shows."),

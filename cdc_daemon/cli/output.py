@@ -26,6 +26,11 @@ _STYLES = {
     "blocked": "red",
     "stopped": "red",
     "different": "red",
+    "ok": "green",
+    "warning": "yellow",
+    "unknown": "yellow",
+    "unreachable": "red",
+    "problem": "red",
 }
 
 
@@ -50,6 +55,22 @@ def print_table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
             for i, text in enumerate(line)
         ]
         click.echo("  ".join(cells).rstrip())
+
+
+def print_aligned(rows: Iterable[Sequence[str]]) -> None:
+    """Rows of different lengths without a head; what a row's last cell holds widens no column."""
+    body = [["".join(map(_shown, text)) for text in row] for row in rows]
+    widths: dict[int, int] = {}
+    for row in body:
+        for i, text in enumerate(row[:-1]):
+            widths[i] = max(widths.get(i, 0), _width(text))
+    paint = _may_paint()
+    for row in body:
+        cells = [
+            _painted(_padded(text, widths[i], right=False), text.strip(), paint=paint)
+            for i, text in enumerate(row[:-1])
+        ]
+        click.echo("  ".join([*cells, *row[-1:]]).rstrip())
 
 
 def words(text: str) -> None:

@@ -19,6 +19,7 @@ from cdc_daemon.cli.given import Given, output_option, pass_given, shared_option
 from cdc_daemon.cli.output import ago, print_json, print_table
 from cdc_daemon.cli.problems import Found
 from cdc_daemon.model.errors import EXIT_DIFFERENCE, EXIT_OK, CdcError
+from cdc_daemon.model.findings import duration
 from cdc_daemon.model.position import Checkpoint, Phase
 
 if TYPE_CHECKING:
@@ -36,13 +37,18 @@ _HEAD = (
     "CHANGES",
     "POSITION",
     "APPLIED",
+    "SLOT LASTS",
     "NOTE",
 )
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Standing:
-    """One pipeline. ``live``: a daemon on this machine reports it; ``held``: a worker holds it."""
+    """One pipeline. ``live``: a daemon on this machine reports it; ``held``: a worker holds it.
+
+    ``slot_seconds_if_stopped``: how long the daemon may be away until the source's slot is lost;
+    ``findings``: what checks find amiss (see ``doctor``).
+    """
 
     pipeline: str
     state: str
@@ -57,8 +63,13 @@ class Standing:
     parked: int | None = None
     lag_seconds: float | None = None
     lag_bytes: int | None = None
+    slot_status: str | None = None
+    slot_safe_bytes: int | None = None
+    slot_seconds_if_stopped: float | None = None
+    log_bytes_per_second: float | None = None
     restarts: int | None = None
     error: str = ""
+    findings: Sequence[Mapping[str, str]] = ()
 
 
 @click.command()
@@ -188,8 +199,13 @@ def standing(
         state=str(live["state"]),
         lag_seconds=live["lag_seconds"],
         lag_bytes=live["lag_bytes"],
+        slot_status=(live["slot"] or {}).get("status"),
+        slot_safe_bytes=(live["slot"] or {}).get("safe_bytes"),
+        slot_seconds_if_stopped=live["slot_seconds_if_stopped"],
+        log_bytes_per_second=live["log_bytes_per_second"],
         restarts=live["restarts"],
         error=str(live["error"]),
+        findings=live["findings"],
         parked=sum(live["parked"].values()) if parked is None else parked,
     )
 
@@ -225,7 +241,7 @@ def at_least(standing: Standing, level: str) -> bool:
 
 
 def _row(standing: Standing) -> Sequence[object]:
-    lag = standing.lag_seconds
+    lag, lasts = standing.lag_seconds, standing.slot_seconds_if_stopped
     return (
         standing.pipeline,
         standing.state,
@@ -235,5 +251,15 @@ def _row(standing: Standing) -> Sequence[object]:
         standing.changes,
         standing.position,
         ago(standing.updated_at),
-        standing.error.split("\n", 1)[0],
+        None if lasts is None else duration(lasts),
+        _note(standing),
     )
+
+
+def _note(standing: Standing) -> str:
+    """The last error, else the first thing that a check finds amiss."""
+    if standing.error or not standing.findings:
+        return standing.error.split("\n", 1)[0]
+    first, *others = standing.findings
+    more = f" (and {len(others)} more: cdc-daemon doctor)" if others else ""
+    return f"{first['check']}: {first['what']}{more}"

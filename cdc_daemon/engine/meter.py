@@ -16,9 +16,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from cdc_daemon.engine.retention import Retention
+from cdc_daemon.engine.kept_log import KeptLog
 from cdc_daemon.engine.status import (
     APPLY_BUCKETS,
+    AT_RISK,
     EVENTS,
     FILTERS,
     IDLE_AFTER,
@@ -30,6 +31,7 @@ from cdc_daemon.engine.status import (
     WorkerStatus,
 )
 from cdc_daemon.model.changes import Batch, Begin
+from cdc_daemon.model.findings import Finding
 from cdc_daemon.model.ports import SlotState
 
 
@@ -50,11 +52,8 @@ class Meter:
         self._started = time.time()
         self._reconnects = 0
         self._lost = False
-        self._slot: SlotState | None = None
-        self._retention = Retention()
-        self._held: tuple[str | None, float] | None = (
-            None  # position behind the log, and since when
-        )
+        self._kept = KeptLog()
+        self._findings: tuple[dict[str, str], ...] = ()
         self._read = 0  # the reader's share of progress
         self._event_time: float | None = None
         self._received = [0, 0]  # transactions, changes
@@ -119,12 +118,16 @@ class Meter:
 
     def slot(self, state: SlotState | None) -> None:
         """What the source keeps of its log for us, and how far we are behind; None: unknown."""
-        self._slot = state
-        if state is None or not state.behind_bytes:
-            self._held = None
-        elif self._held is None or self._held[0] != self._position:
-            self._held = (self._position, time.monotonic())
-        self._retention.note(time.monotonic(), state.safe_bytes if state else None)
+        self._kept.note(state, self._position, time.monotonic())
+
+    def found(self, findings: Sequence[Finding]) -> None:
+        """What checks find amiss now, beyond what ends the worker."""
+        self._findings = tuple(finding.to_dict() for finding in findings)
+
+    @property
+    def log_rate(self) -> float | None:
+        """How fast the source's log grows, in bytes a second; None: not known yet."""
+        return self._kept.growth
 
     def applying(self, begins: Sequence[Begin]) -> None:
         """A batch is in hand; until ``committed``, its first transaction defines the lag."""
@@ -245,6 +248,7 @@ class Meter:
         now, tick = time.time(), time.monotonic()
         progress = self._read + self._done
         transactions, changes, commits = self._applied_totals
+        slot = self._kept.state
         return WorkerStatus(
             pipeline=self.pipeline,
             state=self._state(tick),
@@ -259,9 +263,12 @@ class Meter:
             event_time=self._event_time,
             checkpoint_time=self._checkpoint_time,
             lag_seconds=self._lag(now),
-            lag_bytes=self._slot.behind_bytes if self._slot else None,
-            slot=self._slot,
-            slot_seconds_left=self._retention.seconds_left,
+            lag_bytes=slot.behind_bytes if slot else None,
+            slot=slot,
+            slot_seconds_left=self._kept.seconds_left,
+            log_bytes_per_second=self.log_rate,
+            slot_seconds_if_stopped=self._kept.seconds_if_stopped,
+            findings=self._findings,
             events=self._events.copy(),
             received_transactions=self._received[0],
             received_changes=self._received[1],
@@ -298,7 +305,8 @@ class Meter:
             return State.STALLED
         if self._phase is State.SNAPSHOTTING:
             return State.SNAPSHOTTING
-        if any(self._parked.values()):
+        slot = self._kept.state
+        if any(self._parked.values()) or (slot and slot.status in AT_RISK):
             return State.DEGRADED
         quiet = self._oldest is None and tick - self._committed_at > IDLE_AFTER
         return State.IDLE if quiet else State.STREAMING
@@ -324,9 +332,9 @@ class Meter:
 
     def _silent(self, now: float) -> float | None:
         """Seconds since the source last answered, or last sent what it has; None: it never has."""
-        held = self._held
-        if held is not None and held[0] == self._position:
-            return max(time.monotonic() - held[1], now - (self._event_time or now))
+        withheld = self._kept.withheld(self._position, time.monotonic())
+        if withheld is not None:
+            return max(withheld, now - (self._event_time or now))
         return None if self._event_time is None else now - self._event_time
 
 

@@ -22,6 +22,7 @@ LATENCY_BUCKETS = (0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 1
 IDLE_AFTER = 5.0  # seconds without a transaction
 _K = TypeVar("_K")
 STALLED_AFTER = 30.0  # seconds without attested progress; idle progress comes every 10
+AT_RISK = ("unreserved", "lost")  # of a slot: its log is about to be removed, or was
 
 
 class State(enum.Enum):
@@ -34,7 +35,7 @@ class State(enum.Enum):
     IDLE = "idle"  # streaming, and the source has nothing new
     STALLED = "stalled"  # neither commit nor log read for STALLED_AFTER seconds
     BLOCKED = "blocked"  # the last attempt failed and is being retried
-    DEGRADED = "degraded"  # streaming while changes are parked
+    DEGRADED = "degraded"  # streaming while changes are parked or the slot's log is at risk
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +55,10 @@ class WorkerStatus:
     grows with each commit, idle checkpoint or log read; ``turns`` with each turn of the applier's
     loop, each piece that it finishes and each failed attempt, but not with the reading of the log:
     it shows that the loop is alive, also while a server is away or has nothing to say.
-    ``patience``: seconds that the current step may take without a turn (a sweep over a large
-    table).
+    ``log_bytes_per_second``: how fast the source's log grows; ``slot_seconds_if_stopped``: for how
+    long that may go on, with us stopped, until the slot is lost. ``findings``: what checks find
+    amiss (``Finding.to_dict``). ``patience``: seconds that the current step may take without a turn
+    (a sweep over a large table).
     """
 
     pipeline: str
@@ -74,6 +77,9 @@ class WorkerStatus:
     lag_bytes: int | None = None
     slot: SlotState | None = None
     slot_seconds_left: float | None = None  # until the slot is lost, at the rate of late
+    log_bytes_per_second: float | None = None
+    slot_seconds_if_stopped: float | None = None
+    findings: tuple[Mapping[str, str], ...] = ()
     events: Mapping[str, int] = field(default_factory=dict)  # changes received, by operation
     received_transactions: int = 0
     received_changes: int = 0
@@ -153,6 +159,7 @@ class WorkerStatus:
             plain["applied"] = {(m, e, op): rows for m, e, op, rows in plain["applied"]}
             plain["filtered"] = {(m, reason): rows for m, reason, rows in plain["filtered"]}
             plain["slot"] = SlotState(**plain["slot"]) if plain["slot"] else None
+            plain["findings"] = tuple(plain["findings"])
             for name in ("apply_duration", "end_to_end_latency"):
                 found = plain[name]
                 plain[name] = Histogram(tuple(found["counts"]), found["total"])

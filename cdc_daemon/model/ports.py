@@ -15,6 +15,7 @@ from typing import Protocol
 from cdc_daemon.model.changes import Batch, Relation, Row
 from cdc_daemon.model.effects import Key, Layout, Outcome, Parked, Step
 from cdc_daemon.model.errors import DataError, Problem
+from cdc_daemon.model.findings import Finding
 from cdc_daemon.model.position import Checkpoint, SourceIdentity
 
 
@@ -37,7 +38,8 @@ class SlotState:
     """What a source keeps of its log for us. Bytes; None: not known, or without a bound.
 
     ``status``: the server's word (reserved, extended, unreserved, lost); ``safe_bytes``: log that
-    may still be written before the slot is lost; ``behind_bytes``: log behind the checkpoint.
+    may still be written before the slot is lost; ``behind_bytes``: log behind the checkpoint;
+    ``written_bytes``: where the log ends (only differences mean something).
     """
 
     active: bool
@@ -45,6 +47,7 @@ class SlotState:
     retained_bytes: int | None
     safe_bytes: int | None
     behind_bytes: int | None
+    written_bytes: int | None = None
 
 
 class Stream(Protocol):
@@ -92,10 +95,20 @@ class Source(Protocol):
 
     name: str
 
-    def check(self, checkpoint: Checkpoint | None) -> list[Problem]:
-        """Every reason why starting from this checkpoint (None: any) would be wrong, with its cure.
+    def examine(
+        self, checkpoint: Checkpoint | None, *, held: bool = False, sample_seconds: float = 0.0
+    ) -> list[Finding]:
+        """The findings of every check, for going on from this checkpoint (None: not known).
 
-        Raises Unreachable, or ConfigurationError for a wrong password or missing database.
+        ``held``: a worker is at work, so the slot moves; ``sample_seconds``: how long to watch the
+        log's growth for. Raises Unreachable, and ConfigurationError where we are not let in.
+        """
+
+    def watch(self, checkpoint: Checkpoint, rate: float | None) -> list[Finding]:
+        """The findings of the watched checks; cheap, asked while running.
+
+        ``rate``: the log's growth in bytes a second, where it is known. Raises Unreachable when the
+        source must be opened anew.
         """
 
     def identify(self) -> SourceIdentity:
@@ -112,9 +125,6 @@ class Source(Protocol):
 
     def stream(self, after: str) -> Stream:
         """Open the log after that position."""
-
-    def recheck(self, identity: SourceIdentity) -> list[Problem]:
-        """What changed since the checkpoint that would lose changes; cheap, asked while running."""
 
     def slot_state(self, position: str) -> SlotState | None:
         """What the source keeps for us, and how far its log is past that position, if anything."""
@@ -227,11 +237,12 @@ class Command:
 class Sink(Protocol):
     """The control database, held by one pipeline's worker under its epoch."""
 
-    def check(self) -> list[Problem]:
-        """Everything about ledger, tables and rights that a worker must not start with.
+    def examine(self) -> list[Finding]:
+        """The findings of every check. Raises Unreachable, and ConfigurationError where we are not
+        let in."""
 
-        Raises Unreachable, or ConfigurationError for a database that is not there.
-        """
+    def watch(self) -> list[Finding]:
+        """The findings of the watched checks; cheap, asked while running. Raises Unreachable."""
 
     def acquire(self) -> Checkpoint:
         """Take the pipeline (raise the epoch) or raise Fenced naming the holder."""

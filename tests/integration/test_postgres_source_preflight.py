@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
 
+import psycopg
 import pytest
 
 from cdc_daemon.demo.server import PrivatePostgres
 from cdc_daemon.model.errors import ConfigurationError, Problem, Unreachable
+from cdc_daemon.model.findings import Finding, Verdict, refusals
 from cdc_daemon.model.ports import Table
 from cdc_daemon.model.position import Checkpoint, Phase
 from cdc_daemon.sources.postgres.source import PostgresSource
@@ -69,7 +72,7 @@ def test_nothing_is_wrong(source: PostgresSource) -> None:
     checkpoint = streaming_checkpoint(source)
     assert source.check(checkpoint) == []
     assert checkpoint.identity
-    assert source.recheck(checkpoint.identity) == []
+    assert refusals(source.watch(checkpoint, None)) == []
 
 
 # --- publication (G1, G2) ------------------------------------------------------------------------
@@ -106,7 +109,7 @@ def test_a_publication_that_was_changed(
     database.execute(change)
     assert "may have been skipped" in whats(source.check(checkpoint))
     assert checkpoint.identity
-    assert "may have been skipped" in whats(source.recheck(checkpoint.identity))
+    assert "may have been skipped" in whats(refusals(source.watch(checkpoint, None)))
 
 
 HARMLESS: dict[str, str] = {
@@ -329,10 +332,72 @@ def test_a_slot_whose_log_is_gone(postgres_factory: PostgresFactory) -> None:
     for _ in range(3):
         database.execute("INSERT INTO t SELECT i, 'x' FROM generate_series(1, 1000) i; TRUNCATE t")
         database.execute("SELECT pg_switch_wal()")
+    (log,) = [f for f in source.watch(checkpoint, None) if f.check.name == "slot.log"]
+    assert log.verdict is Verdict.WARNING
+    assert "the server's next checkpoint may remove it" in log.what
     database.execute("CHECKPOINT")
     assert "changes are lost" in whats(source.check(checkpoint))
     with pytest.raises(ConfigurationError):
         source.stream(checkpoint.position or "")
+
+
+@pytest.fixture(scope="module")
+def tight() -> Iterator[Database]:
+    """A server with little room, and a table that is published."""
+    limits: dict[str, str | int] = {
+        "max_slot_wal_keep_size": "2GB",
+        "max_wal_senders": 2,
+        "max_replication_slots": 1,
+    }
+    with PrivatePostgres(18, settings=limits) as server:
+        database = Database(server=server, name="postgres")
+        database.execute(DDL)
+        yield database
+
+
+def one(findings: list[Finding], check: str) -> Finding:
+    (found,) = [finding for finding in findings if finding.check.name == check]
+    return found
+
+
+def test_the_time_left_at_the_present_rate(
+    tight: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """G13: what is left of max_slot_wal_keep_size, at a growth that is known, or measured."""
+    source = make_source(tight, T)
+    checkpoint = streaming_checkpoint(source)
+    assert one(source.watch(checkpoint, None), "slot.retention").verdict is Verdict.OK
+    fast = one(source.watch(checkpoint, 1e9), "slot.retention")
+    assert fast.verdict is Verdict.WARNING
+    assert "at 1,000,000,000 bytes a second 2 s" in fast.what
+
+    def write_log(_: float) -> None:
+        tight.execute("SELECT pg_logical_emit_message(true, '', repeat('x', 8 << 20))")
+
+    monkeypatch.setattr("cdc_daemon.sources.postgres.checks.examined.time.sleep", write_log)
+    measured = one(source.examine(checkpoint, sample_seconds=0.01), "slot.retention")
+    assert measured.verdict is Verdict.WARNING
+    source.close()
+    tight.execute("SELECT pg_drop_replication_slot(%s)", source.slot)
+
+
+def test_no_free_place_is_waited_for(tight: Database) -> None:
+    """No walsender, no slot: said by the doctor; a worker tries again instead of ending."""
+    tight.execute("SELECT pg_create_physical_replication_slot('other')")
+    source = make_source(tight, T)
+    with ExitStack() as held:
+        for _ in range(2):
+            dsn = tight.server.dsn(replication="true")
+            held.enter_context(closing(psycopg.connect(dsn, autocommit=True)))
+        findings = source.examine(None)
+        with pytest.raises(Unreachable, match="max_wal_senders"):
+            source.check(None)
+    tight.execute("SELECT pg_drop_replication_slot('other')")
+    assert "all 2 of max_wal_senders" in one(findings, "source.walsenders").what
+    assert "all 1 of max_replication_slots" in one(findings, "source.slots").what
+    assert one(findings, "source.replication").verdict is Verdict.UNREACHABLE
+    assert one(findings, "source.identity").verdict is Verdict.UNKNOWN
+    source.close()
 
 
 FOREIGN: dict[str, tuple[str, str]] = {
@@ -418,6 +483,12 @@ def test_a_timeline_change_is_fine_before_the_fork(postgres_factory: PostgresFac
     server.execute("SELECT pg_promote()")
     assert source.identify().timeline == 2
     assert source.check(checkpoint) == []
+    (timeline,) = [f for f in source.examine(checkpoint) if f.check.name == "source.timeline"]
+    assert timeline.verdict is Verdict.WARNING  # G14: published before a standby had it
+    assert "cdc-daemon verify" in timeline.cure
+    server.execute("CHECKPOINT")
+    with pytest.raises(Unreachable, match="promoted"):  # then everything is compared anew
+        source.watch(checkpoint, None)
     late = dataclasses.replace(checkpoint, position=_after_switch(database))
     assert "not part of its history" in whats(source.check(late))
     source.close()

@@ -24,6 +24,7 @@ from cdc_daemon.model.errors import (
     Stop,
     Unreachable,
 )
+from cdc_daemon.model.findings import refusals
 from cdc_daemon.model.position import SourceIdentity
 from cdc_daemon.sinks.sqlite import SqliteControl, SqliteSink, apply_plan, database, plan
 from cdc_daemon.sinks.sqlite.errors import translate
@@ -325,7 +326,7 @@ def test_a_dropped_table_stops(target: SqliteTarget, sink: SqliteSink) -> None:
     target.sqlite("DROP TABLE material")
     with pytest.raises(Stop, match="no such table: material"):
         write(sink)
-    found = [problem.where for problem in sink.check()]
+    found = [problem.where for problem in refusals(sink.examine())]
     assert found == ["material", "everything"]
 
 

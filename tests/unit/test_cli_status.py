@@ -1,5 +1,6 @@
 """What ``status`` makes of a checkpoint and of a daemon's own word."""
 
+import dataclasses
 import datetime as dt
 import json
 import threading
@@ -10,8 +11,9 @@ from typing import Any
 import pytest
 
 from cdc_daemon.admin.board import PipelineView
-from cdc_daemon.cli.status import WORSE, ask_daemon, at_least, standing
+from cdc_daemon.cli.status import WORSE, _row, ask_daemon, at_least, standing
 from cdc_daemon.engine.status import State, WorkerStatus
+from cdc_daemon.model.ports import SlotState
 from cdc_daemon.model.position import Checkpoint, Phase
 
 CHECKPOINT = Checkpoint(
@@ -53,6 +55,26 @@ def test_the_daemons_word_goes_first_and_adds_lag() -> None:
     assert (found.state, found.lag_seconds, found.error) == ("blocked", 1.5, "no answer")
     assert (found.parked, found.position, found.live) == (2, "0/1A2B", True)
     assert standing("erp", None, live, None, None).parked == 4
+
+
+def test_how_long_the_slot_lasts_and_what_checks_find_amiss() -> None:
+    slot = SlotState(
+        active=True, status="extended", retained_bytes=1, safe_bytes=7200, behind_bytes=0
+    )
+    amiss = ({"check": "slot.retention", "what": "little is left"}, {"check": "b", "what": "x"})
+    live = view(
+        State.STREAMING,
+        slot=slot,
+        slot_seconds_if_stopped=7200.0,
+        log_bytes_per_second=1.0,
+        findings=amiss,
+    )
+    found = standing("erp", CHECKPOINT, live, True, 0)
+    assert (found.slot_status, found.slot_safe_bytes) == ("extended", 7200)
+    assert (found.slot_seconds_if_stopped, found.log_bytes_per_second) == (7200.0, 1.0)
+    note = "slot.retention: little is left (and 1 more: cdc-daemon doctor)"
+    assert _row(found)[-2:] == ("2 h", note)
+    assert _row(dataclasses.replace(found, error="no answer\nat all"))[-1] == "no answer"
 
 
 def test_a_pipeline_that_never_ran_is_stopped() -> None:

@@ -8,6 +8,7 @@ import time
 import pytest
 
 from cdc_daemon.engine import meter as meter_module
+from cdc_daemon.engine.growth import WINDOW, Growth
 from cdc_daemon.engine.meter import Meter, report
 from cdc_daemon.engine.status import LATENCY_BUCKETS, State, WorkerStatus
 from cdc_daemon.model.changes import Batch, Begin
@@ -244,3 +245,50 @@ def test_the_reporter_ends_when_nobody_reads() -> None:
     read_fd, write_fd = os.pipe()
     os.close(read_fd)
     report(Meter("erp"), write_fd, threading.Event(), every=3600)
+
+
+# --- the source's log -----------------------------------------------------------------------------
+
+
+def slot(written: int, safe: int | None = None, status: str = "reserved") -> SlotState:
+    return SlotState(
+        active=True,
+        status=status,
+        retained_bytes=0,
+        safe_bytes=safe,
+        behind_bytes=0,
+        written_bytes=written,
+    )
+
+
+def test_how_long_the_daemon_may_be_away(meter: Meter, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is left of the slot's bound at the rate at which the log grows."""
+    clock = [1000.0]
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+    meter.slot(slot(0, 5000))
+    assert meter.status().slot_seconds_if_stopped is None
+    clock[0] += 10
+    meter.slot(slot(1000, 4000))
+    status = meter.status()
+    assert (status.log_bytes_per_second, status.slot_seconds_if_stopped) == (100.0, 40.0)
+    assert WorkerStatus.from_json(status.to_json()) == status
+    meter.slot(slot(1000, None))
+    assert meter.status().slot_seconds_if_stopped is None
+
+
+def test_growth_is_that_of_the_last_minutes() -> None:
+    growth = Growth()
+    for now, written in [(0.0, 0), (100.0, 100_000), (200.0, 100_000), (200.0 + WINDOW, 100_000)]:
+        growth.note(written, now)
+    assert growth.rate == 0
+    growth.note(5, 600.0)  # a restored server
+    assert growth.rate is None
+
+
+@pytest.mark.parametrize("status", ["unreserved", "lost"])
+def test_a_slot_at_risk_degrades(meter: Meter, status: str) -> None:
+    meter.committed("0/1", begins=_begins(0.1), transactions=1)
+    meter.slot(slot(0))
+    assert meter.status().state is State.STREAMING
+    meter.slot(slot(0, status=status))
+    assert meter.status().state is State.DEGRADED

@@ -1,7 +1,7 @@
 """The control database on PostgreSQL 14 and later."""
 
 from cdc_daemon.sinks.postgres.control import PostgresControl
-from cdc_daemon.sinks.postgres.plan import Change, Plan, apply_plan, check_target, plan
+from cdc_daemon.sinks.postgres.plan import Change, Plan, apply_plan, plan
 from cdc_daemon.sinks.postgres.sink import PostgresSink
 
 __all__ = [
@@ -10,6 +10,5 @@ __all__ = [
     "PostgresControl",
     "PostgresSink",
     "apply_plan",
-    "check_target",
     "plan",
 ]

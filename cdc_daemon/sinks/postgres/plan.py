@@ -17,9 +17,10 @@ from cdc_daemon.model.entities import Entity
 from cdc_daemon.model.errors import ConfigurationError, Problem, Stop
 from cdc_daemon.sinks.postgres import ledger
 from cdc_daemon.sinks.postgres.checkpoint import version_problem
+from cdc_daemon.sinks.postgres.checks.tables import reference_differences
 from cdc_daemon.sinks.postgres.errors import translate
 from cdc_daemon.sinks.postgres.live import LiveTable, Place, live_tables, rights
-from cdc_daemon.sinks.postgres.names import LEDGER, qualified, quote, reference_columns
+from cdc_daemon.sinks.postgres.names import LEDGER, qualified, quote
 from cdc_daemon.sinks.postgres.session import Connection, connect
 from cdc_daemon.sinks.postgres.tables import (
     add_column,
@@ -27,14 +28,12 @@ from cdc_daemon.sinks.postgres.tables import (
     add_index,
     create_table,
     differences,
-    misfits,
     reserved_names,
     wanted_columns,
 )
+from cdc_daemon.sinks.postgres.used import RIGHTS, needed, used_tables
 
 OLDEST_SERVER = 140000
-_RIGHTS = ("SELECT", "INSERT", "UPDATE", "DELETE")
-_APPLY = "run cdc-daemon apply --admin-dsn …"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,61 +96,6 @@ def role_statements(role: str, schema: str = "public", database: str = "…") ->
     ]
 
 
-def check_target(
-    connection: Connection, entities: Mapping[str, Entity], layouts: Sequence[Layout], schema: str
-) -> list[Problem]:
-    """Everything about ledger, tables and rights that a worker must not start with."""
-    if connection.info.server_version < OLDEST_SERVER:
-        return [Problem(what="PostgreSQL 14 or later is needed", where="target")]
-    version = version_problem(connection)
-    if version is not None:
-        return [version]
-    places = _places(entities, layouts, schema)
-    lives = live_tables(connection, places)
-    found: list[Problem] = []
-    for layout in layouts:
-        if layout.reference is not None:
-            live = lives.get((LEDGER, layout.reference.name))
-            found += _reference_differences(layout, live) if live is not None else []
-    for entity in entities.values():
-        live = lives.get((schema, entity.name))
-        found += differences(entity, live, schema) if live is not None else []
-    return [*found, *_unusable(connection, places, lives)]
-
-
-def _places(entities: Mapping[str, Entity], layouts: Sequence[Layout], schema: str) -> list[Place]:
-    """Every table that a worker uses."""
-    references = [(LEDGER, layout.reference.name) for layout in layouts if layout.reference]
-    own = [(LEDGER, name) for name in ledger.TABLES]
-    return own + references + [(schema, name) for name in entities]
-
-
-def _unusable(
-    connection: Connection, places: Sequence[Place], lives: Mapping[Place, LiveTable]
-) -> Iterator[Problem]:
-    """Tables that are not there or may not be read and written."""
-    usable = {
-        home: _scalar(connection, "SELECT has_schema_privilege(%s, 'USAGE')", home)
-        for home in {home for home, name in places if (home, name) in lives}
-    }
-    granted = rights(connection, places, _RIGHTS)
-    for home, name in places:
-        where = f"{home}.{name}"
-        lacking = _needed(home, name) - granted.get((home, name), frozenset())
-        if (home, name) not in lives:
-            yield Problem(what="the table does not exist", where=where, cure=_APPLY)
-        elif not usable[home]:
-            yield Problem(what="no right to use its schema", where=where, cure=_APPLY)
-        elif lacking:
-            what = f"no right to {', '.join(sorted(lacking, key=_RIGHTS.index))}"
-            yield Problem(what=what, where=where, cure=_APPLY)
-
-
-def _needed(home: str, name: str) -> frozenset[str]:
-    """What a worker has to be allowed on a table."""
-    return frozenset({"SELECT"} if (home, name) == (LEDGER, "meta") else _RIGHTS)
-
-
 def _plan(
     connection: Connection,
     entities: Mapping[str, Entity],
@@ -167,7 +111,7 @@ def _plan(
     if not _scalar(connection, "SELECT to_regnamespace(%s) IS NOT NULL", quote(schema)):
         sql = f"CREATE SCHEMA {quote(schema)}"
         changes.append(Change(description=f"create schema {schema}", sql=sql))
-    lives = live_tables(connection, _places(entities, layouts, schema))
+    lives = live_tables(connection, used_tables(entities, layouts, schema))
     for name, entity in entities.items():
         changes += _entity_changes(connection, entity, lives.get((schema, name)), schema, refusals)
     changes += _foreign_changes(entities, layouts, lives, schema)
@@ -270,17 +214,7 @@ def _reference_changes(
             description, sql = ledger.create_reference(layout)
             yield Change(description=description, sql=sql)
         else:
-            refusals += _reference_differences(layout, live)
-
-
-def _reference_differences(layout: Layout, live: LiveTable) -> list[Problem]:
-    assert layout.reference is not None
-    sources, _ = reference_columns(layout)
-    if not misfits(live, ledger.reference_types(layout), sources):
-        return []
-    where = f"{LEDGER}.{layout.reference.name}"
-    cure = f"drop table {where} and take a new snapshot of {layout.mapping}"
-    return [Problem(what="was made for other keys than the mapping's", where=where, cure=cure)]
+            refusals += reference_differences(layout, live)
 
 
 def _rights(
@@ -304,12 +238,12 @@ def _rights(
         if not _scalar(connection, question, worker, home):
             sql = f"GRANT USAGE ON SCHEMA {quote(home)} TO {role}"
             yield Change(description=f"let {worker} use schema {home}", sql=sql)
-    places = _places(entities, layouts, schema)
-    granted = rights(connection, places, _RIGHTS, worker)
+    places = used_tables(entities, layouts, schema)
+    granted = rights(connection, places, RIGHTS, worker)
     for home, name in places:
-        lacking = _needed(home, name) - granted.get((home, name), frozenset())
+        lacking = needed(home, name) - granted.get((home, name), frozenset())
         if lacking:
-            verbs = ", ".join(sorted(lacking, key=_RIGHTS.index))
+            verbs = ", ".join(sorted(lacking, key=RIGHTS.index))
             sql = f"GRANT {verbs} ON {qualified(home, name)} TO {role}"
             yield Change(description=f"grant {worker} its rights on {home}.{name}", sql=sql)
 

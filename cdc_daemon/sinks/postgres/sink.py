@@ -18,13 +18,13 @@ import psycopg
 from cdc_daemon.model.effects import Layout
 from cdc_daemon.model.entities import Entity
 from cdc_daemon.model.errors import ConfigurationError, Problem, Unreachable
+from cdc_daemon.model.findings import Finding, refusals
 from cdc_daemon.model.ports import Command, Failure
 from cdc_daemon.model.position import Checkpoint, SourceIdentity
-from cdc_daemon.sinks.postgres import commands, failures
+from cdc_daemon.sinks.postgres import checks, commands, failures
 from cdc_daemon.sinks.postgres.checkpoint import Lease
 from cdc_daemon.sinks.postgres.dangling import References
 from cdc_daemon.sinks.postgres.errors import translate
-from cdc_daemon.sinks.postgres.plan import check_target
 from cdc_daemon.sinks.postgres.session import Connection, Session, connect
 from cdc_daemon.sinks.postgres.unit import PostgresUnit, Shapes
 
@@ -63,17 +63,26 @@ class PostgresSink:
     # --- holding ------------------------------------------------------------------------------
 
     def check(self) -> list[Problem]:
-        """Everything about ledger, tables and rights that a worker must not start with.
+        """Why a worker must not start. Raises as :meth:`examine`."""
+        return refusals(self.examine())
 
-        Raises Unreachable, or ConfigurationError for a wrong password or database.
-        """
+    def examine(self) -> list[Finding]:
+        """The findings of every check. Raises Unreachable, and ConfigurationError for a wrong
+        password or database."""
         connection = connect(self._conninfo, self._application)
         try:
-            return check_target(connection, self._entities, self._layouts, self._schema)
-        except psycopg.Error as exc:
-            raise translate(exc) from exc
+            return checks.examine(self._examined(connection))
         finally:
             connection.close()
+
+    def watch(self) -> list[Finding]:
+        """The findings of the watched checks, over the session that writes."""
+        return checks.watch(self._examined(self._live().connection))
+
+    def _examined(self, connection: Connection) -> checks.Examined:
+        return checks.Examined(
+            connection, self._conninfo, self._entities, self._layouts, self._schema
+        )
 
     def acquire(self) -> Checkpoint:
         """Take the pipeline (raise the epoch) or raise Fenced naming the holder."""

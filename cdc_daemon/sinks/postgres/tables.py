@@ -24,7 +24,7 @@ from cdc_daemon.sinks.postgres.names import (
     quote,
 )
 
-_APPLY = "run cdc-daemon apply --admin-dsn …"
+APPLY = "run cdc-daemon apply --admin-dsn …"
 _TIMESTAMPTZ = "timestamp with time zone"
 
 
@@ -99,7 +99,7 @@ def differences(entity: Entity, live: LiveTable, schema: str) -> list[Problem]:
     for name, (kind, _) in wanted.items():
         column = live.columns.get(name)
         if column is None:
-            found.append(Problem(what=f"column {name} is missing", where=where, cure=_APPLY))
+            found.append(Problem(what=f"column {name} is missing", where=where, cure=APPLY))
         elif column.type != kind:
             what = f"column {name} is {column.type}, not {kind}"
             found.append(Problem(what=what, where=where, cure=_by_hand(entity)))

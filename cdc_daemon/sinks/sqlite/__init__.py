@@ -1,7 +1,7 @@
 """The embedded control database: one SQLite file, one pipeline."""
 
 from cdc_daemon.sinks.sqlite.control import SqliteControl
-from cdc_daemon.sinks.sqlite.plan import Change, Plan, apply_plan, check_target, plan
+from cdc_daemon.sinks.sqlite.plan import Change, Plan, apply_plan, plan
 from cdc_daemon.sinks.sqlite.sink import SqliteSink
 
 __all__ = [
@@ -10,6 +10,5 @@ __all__ = [
     "SqliteControl",
     "SqliteSink",
     "apply_plan",
-    "check_target",
     "plan",
 ]

@@ -33,7 +33,7 @@ from cdc_daemon.sinks.sqlite.tables import (
     wanted_columns,
 )
 
-_APPLY = "run cdc-daemon apply"
+APPLY = "run cdc-daemon apply"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,34 +82,6 @@ def apply_plan(path: str, entities: Mapping[str, Entity], layouts: Sequence[Layo
     return Plan(changes=(*first, *made.changes), refusals=())
 
 
-def check_target(
-    connection: Connection, entities: Mapping[str, Entity], layouts: Sequence[Layout]
-) -> list[Problem]:
-    """Everything about ledger and tables that a worker must not start with."""
-    version = version_problem(connection)
-    if version is not None:
-        return [version]
-    found = name_problems(entities)
-    mode = scalar(connection, "PRAGMA journal_mode")
-    if mode != "wal":
-        found.append(Problem(what=f"journal mode is {mode}, not wal", where="target", cure=_APPLY))
-    for layout in layouts:
-        if layout.reference is not None:
-            found += _reference_problems(connection, layout)
-    for entity in entities.values():
-        live = live_table(connection, entity.name)
-        if live is None:
-            found.append(_not_there(entity.name))
-        else:
-            found += differences(entity, live, entities)
-    names = [PREFIX + name for name in ledger.TABLES]
-    return found + [_not_there(name) for name in names if live_table(connection, name) is None]
-
-
-def _not_there(name: str) -> Problem:
-    return Problem(what="the table does not exist", where=name, cure=_APPLY)
-
-
 def _plan(
     connection: Connection, entities: Mapping[str, Entity], layouts: Sequence[Layout]
 ) -> Plan:
@@ -124,7 +96,7 @@ def _plan(
             description, sql = ledger.create_reference(layout)
             changes.append(Change(description=description, sql=sql))
         else:
-            refusals += _reference_problems(connection, layout)
+            refusals += reference_problems(connection, layout)
     return Plan(changes=tuple(changes), refusals=tuple(refusals))
 
 
@@ -198,12 +170,14 @@ def _index_changes(
             )
 
 
-def _reference_problems(connection: Connection, layout: Layout) -> list[Problem]:
-    assert layout.reference is not None
+def reference_problems(connection: Connection, layout: Layout) -> list[Problem]:
+    """Why a mapping's reference table, where it is there, cannot hold its references."""
+    if layout.reference is None:
+        return []
     name = PREFIX + layout.reference.name
     live = live_table(connection, name)
     if live is None:
-        return [_not_there(name)]
+        return []
     sources, _ = reference_columns(layout)
     if not misfits(live, ledger.reference_types(layout), sources):
         return []

@@ -14,14 +14,14 @@ from contextlib import closing, contextmanager, suppress
 
 from cdc_daemon.model.effects import Layout
 from cdc_daemon.model.entities import Entity
-from cdc_daemon.model.errors import ConfigurationError, Problem, Unreachable
+from cdc_daemon.model.errors import ConfigurationError, Unreachable
+from cdc_daemon.model.findings import Finding
 from cdc_daemon.model.ports import Command, Failure
 from cdc_daemon.model.position import Checkpoint, SourceIdentity
-from cdc_daemon.sinks.sqlite import commands, failures
+from cdc_daemon.sinks.sqlite import checks, commands, failures
 from cdc_daemon.sinks.sqlite.checkpoint import Lease, writing
 from cdc_daemon.sinks.sqlite.dangling import References
 from cdc_daemon.sinks.sqlite.database import Connection, connect, translated
-from cdc_daemon.sinks.sqlite.plan import check_target
 from cdc_daemon.sinks.sqlite.unit import Shapes, SqliteUnit
 
 
@@ -51,13 +51,23 @@ class SqliteSink:
 
     # --- holding ------------------------------------------------------------------------------
 
-    def check(self) -> list[Problem]:
-        """Everything about ledger and tables that a worker must not start with.
+    def examine(self) -> list[Finding]:
+        """The findings of every check. Raises Unreachable, or ConfigurationError for a file that is
+        not there."""
+        with closing(connect(self._path, read_only=True)) as connection:
+            return checks.examine(self._examined(connection))
 
-        Raises Unreachable, or ConfigurationError for a file that is not there.
-        """
-        with closing(connect(self._path, read_only=True)) as connection, translated():
-            return check_target(connection, self._entities, self._layouts)
+    def watch(self) -> list[Finding]:
+        """The findings of the watched checks."""
+        return checks.watch(self._examined(self._live()))
+
+    def _examined(self, connection: Connection) -> checks.Examined:
+        return checks.Examined(
+            path=self._path,
+            connection=connection,
+            entities=self._entities,
+            layouts=self._layouts,
+        )
 
     def acquire(self) -> Checkpoint:
         """Take the pipeline (raise the epoch) or raise Fenced naming the holder."""

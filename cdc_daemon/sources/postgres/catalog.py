@@ -1,7 +1,7 @@
 """Mapped tables as the source's catalogue describes them now.
 
 Everything here is read with a few set-based queries, whatever the number of tables. What is wrong
-with what it finds, ``preflight.py`` says.
+with what it finds, ``requirements.py`` says.
 """
 
 from __future__ import annotations

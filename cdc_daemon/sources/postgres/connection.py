@@ -90,7 +90,7 @@ _STARTUP: Final = (
 _TRANSIENT = re.compile(
     r"shutting down|starting up|recovery|not yet accepting|too many|remaining connection slots"
     r"|could not connect|Connection refused|timeout expired|could not translate|timed out"
-    r"|closed the connection|No route|unreachable|terminat"
+    r"|closed the connection|No route|unreachable|terminat|exceeds .?max_wal_senders"
 )
 
 
@@ -107,6 +107,11 @@ class Server:
         get = self._conninfo.get
         host = get("host") or get("hostaddr") or "local socket"
         return f"source {self.source} ({host}:{get('port', '5432')}/{self.database})"
+
+    @property
+    def address(self) -> dict[str, str]:
+        """The connection's keywords without the password."""
+        return {name: text for name, text in self._conninfo.items() if name != "password"}
 
     @property
     def user(self) -> str:

@@ -12,9 +12,9 @@ from typing import Final
 
 from cdc_daemon.model.errors import Problem, suggest
 from cdc_daemon.model.ports import Table
-from cdc_daemon.sources.postgres.catalog import TableFacts, read_tables
+from cdc_daemon.sources.postgres.catalog import TableFacts
 from cdc_daemon.sources.postgres.connection import Connection
-from cdc_daemon.sources.postgres.publication import Member, Publication, read_publication
+from cdc_daemon.sources.postgres.publication import Member, Publication
 
 _KINDS: Final = {"v": "a view", "m": "a materialized view", "f": "a foreign table"}
 ACTIONS: Final = frozenset({"insert", "update", "delete", "truncate"})
@@ -43,16 +43,18 @@ class Asked:
     tables: tuple[Table, ...]
 
 
-def table_problems(where: str, connection: Connection, asked: Asked) -> list[Problem]:
-    """Everything that is wrong with the publication and the mapped tables."""
-    facts = read_tables(connection, asked.tables)
-    problems = missing(where, connection, asked, facts)
-    publication = read_publication(connection, asked.publication)
+def publication_problems(
+    where: str,
+    asked: Asked,
+    facts: dict[tuple[str, str], TableFacts],
+    publication: Publication | None,
+) -> list[Problem]:
+    """What is wrong with the publication and with how it holds the mapped tables."""
     place = f"{where}, publication {asked.publication}"
-    problems += identity_problems(where, connection, asked, facts, publication)
     if publication is None:
         cure = "cdc-daemon apply --admin-dsn creates it"
-        return [*problems, Problem(what="it does not exist", where=place, cure=cure)]
+        return [Problem(what="it does not exist", where=place, cure=cure)]
+    problems: list[Problem] = []
     if lacking := sorted(ACTIONS - publication.actions):
         cure = (
             f"ALTER PUBLICATION {asked.publication} "

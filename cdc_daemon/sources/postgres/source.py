@@ -1,7 +1,7 @@
 """One PostgreSQL database as a source: the ``Source`` protocol of ``model/ports.py``.
 
 Not in here: how the log is decoded (``decoder.py``), the open stream (``stream.py``), the first
-copy (``snapshot.py``), what is refused (``preflight.py``, ``requirements.py``), what an
+copy (``snapshot.py``), what is looked at before and while running (``checks``), what an
 administrator must set up (``setup.py``).
 """
 
@@ -13,16 +13,22 @@ from contextlib import contextmanager, suppress
 
 from cdc_daemon.model.changes import Relation, Row
 from cdc_daemon.model.effects import Key
-from cdc_daemon.model.errors import ConfigurationError, PreflightRefusal, Problem
+from cdc_daemon.model.errors import ConfigurationError, PreflightRefusal, Problem, Unreachable
+from cdc_daemon.model.findings import Finding, refusals
 from cdc_daemon.model.ports import SlotState, Table
 from cdc_daemon.model.position import Checkpoint, SourceIdentity
-from cdc_daemon.sources.postgres import catalog, preflight, requirements
+from cdc_daemon.sources.postgres import catalog, checks, requirements
+from cdc_daemon.sources.postgres.checks import identity
+from cdc_daemon.sources.postgres.checks.slot import advanced
 from cdc_daemon.sources.postgres.connection import Connection, Server
 from cdc_daemon.sources.postgres.decoder import Decoder
+from cdc_daemon.sources.postgres.lsn import parse_lsn
 from cdc_daemon.sources.postgres.relations import Relations
 from cdc_daemon.sources.postgres.reread import reread
+from cdc_daemon.sources.postgres.slot import read_slot, slot_state
 from cdc_daemon.sources.postgres.snapshot import PostgresSnapshot, exported_snapshot
 from cdc_daemon.sources.postgres.stream import PostgresStream
+from cdc_daemon.sources.postgres.system import timeline_of_last_checkpoint
 from cdc_daemon.sources.postgres.types import Types
 
 _NAME = re.compile(r"[a-z0-9_]{1,63}", re.ASCII)
@@ -64,26 +70,49 @@ class PostgresSource:
     # --- what it is ---------------------------------------------------------------------------
 
     def check(self, checkpoint: Checkpoint | None) -> list[Problem]:
-        with self._server.errors("checking the source"):
-            return preflight.check(self._server, self._sql(), self._asked(), checkpoint)
+        """Why a worker must not start from there. Raises as :meth:`examine`."""
+        return refusals(self.examine(checkpoint))
 
-    def recheck(self, identity: SourceIdentity) -> list[Problem]:
-        """Whether the publication is still the one of ``identity``; cheap, every few seconds."""
-        with self._server.errors("checking the publication"):
-            return preflight.recheck(self._server, self._sql(), self._asked(), identity)
+    def examine(
+        self, checkpoint: Checkpoint | None, *, held: bool = False, sample_seconds: float = 0.0
+    ) -> list[Finding]:
+        """The findings of every check. Raises Unreachable, and ConfigurationError for a wrong
+        password or missing database."""
+        at = checks.Examined(
+            self._server,
+            self._sql(),
+            self._asked(),
+            checkpoint,
+            held=held,
+            sample_seconds=sample_seconds,
+        )
+        return checks.examine(at)
+
+    def watch(self, checkpoint: Checkpoint, rate: float | None) -> list[Finding]:
+        """The findings of the watched checks. Raises Unreachable after a promotion: the stream is
+        opened anew, which compares the timelines."""
+        known = checkpoint.identity
+        with self._server.errors("watching the source"):
+            connection = self._sql()
+            if known and timeline_of_last_checkpoint(connection) > known.timeline:
+                raise Unreachable(f"{self._server.where}: the server was promoted")
+        at = checks.Examined(
+            self._server, connection, self._asked(), checkpoint, held=True, rate=rate
+        )
+        return checks.watch(at)
 
     def slot_state(self, position: str) -> SlotState | None:
         """What the server keeps for the slot, and how far its log is past that position."""
         with self._server.errors("looking at the slot"):
-            return preflight.slot_state(self._sql(), self.slot, position)
+            return slot_state(self._sql(), self.slot, position)
 
     def identify(self) -> SourceIdentity:
         with self._server.errors("identifying the source"):
-            return preflight.identify(self._server, self._sql(), self._asked())
+            return identity.identify(self._server, self._sql(), self._asked())
 
     def compare(self, then: SourceIdentity, now: SourceIdentity) -> list[Problem]:
         """What happened between two identities that would lose changes; asks nobody."""
-        return preflight.compare_identities(self._server, self._asked(), then, now)
+        return identity.compare_identities(self._server, self._asked(), then, now)
 
     def relations(self) -> list[Relation]:
         """The mapped tables as they are now; ConfigurationError for what is not there."""
@@ -161,10 +190,14 @@ class PostgresSource:
         return stream
 
     def _check_opened(self, after: str) -> None:
+        """Whether the stream begins after that position, or silently further on: from now on nobody
+        else can move the slot, and we have not yet confirmed anything."""
         with self._server.errors("checking the slot"):
-            problems = preflight.check_opened(self._server, self._sql(), self._asked(), after)
-        if problems:
-            raise PreflightRefusal(problems)
+            found = read_slot(self._sql(), self.slot)
+        where = f"{self._server.where}, slot {self.slot}"
+        moved = advanced(where, found, parse_lsn(after)) if found else None
+        if moved:
+            raise PreflightRefusal([Problem(what=moved.what, where=where, cure=moved.cure)])
 
     def reread(self, relation: Relation, keys: Sequence[Key]) -> dict[Key, Row]:
         facts = self._facts.get((relation.schema, relation.table))
