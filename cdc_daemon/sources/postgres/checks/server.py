@@ -213,8 +213,8 @@ CHECKS = (
     ),
     Check(
         name="source.encoding",
-        title="The database's texts can be converted to UTF-8",
-        why="a text that cannot be converted ends the stream at its position, again and again",
+        title="The database has an encoding",
+        why="without one nobody knows what bytes mean that are not UTF-8: such rows are parked",
         look=_encoding,
     ),
     Check(
