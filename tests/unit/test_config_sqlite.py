@@ -10,8 +10,8 @@ from cdc_daemon.config.configuration import Configuration
 from cdc_daemon.config.load import load
 from cdc_daemon.config.scalars import Complaint
 from cdc_daemon.config.sqlite_url import parse_sqlite, render_sqlite
+from cdc_daemon.demo.show import shipped_configuration
 from cdc_daemon.model.errors import ConfigurationError
-from tests.unit.test_config_load import shipped
 
 HEAD = """\
 sources:
@@ -118,6 +118,6 @@ def test_a_nul_is_no_path() -> None:
 
 
 def test_the_shipped_embedded_configuration_is_good() -> None:
-    found = load([shipped() / "embedded.yaml"], environ={})
+    found = load([shipped_configuration() / "embedded.yaml"], environ={})
     assert found.warnings == ()
     assert (found.target.path, list(found.sources)) == ("control.db", ["erp"])
