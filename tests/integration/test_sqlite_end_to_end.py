@@ -196,6 +196,9 @@ def test_commands_beside_a_running_daemon(filled: EmbeddedErp) -> None:
     plan = filled.ask("plan")
     assert (plan.exit_code, "nothing to do" in plan.stderr) == (0, True), plan.output
     assert filled.ask("apply", "--admin-dsn", "target=x").exit_code == 2
+    doctor = filled.ask("doctor")
+    assert "Traceback" not in doctor.output
+    assert doctor.exit_code in (0, 3), doctor.output  # warnings of the source's settings
 
 
 @acceptance

@@ -13,6 +13,7 @@ import pytest
 from cdc_daemon.model.effects import Layout, ReferenceTable
 from cdc_daemon.model.entities import Attribute, Entity, EntityType, Kind
 from cdc_daemon.model.errors import ConfigurationError, Stop
+from cdc_daemon.model.findings import refusals
 from cdc_daemon.sinks.sqlite import SqliteSink, apply_plan, plan
 
 TEXT = EntityType(Kind.TEXT)
@@ -57,7 +58,7 @@ def refused(path: str, wanted: Mapping[str, Entity]) -> list[str]:
     with pytest.raises(ConfigurationError) as caught:
         apply_plan(path, wanted, [])
     assert caught.value.problems == made.refusals
-    assert SqliteSink(path, "erp", wanted, []).check() != []
+    assert refusals(SqliteSink(path, "erp", wanted, []).examine()) != []
     return [str(one) for one in made.refusals]
 
 
@@ -83,7 +84,7 @@ def test_tables_are_strict_and_carry_their_keys(path: str) -> None:
         'PRIMARY KEY ("code")\n) STRICT'
     )
     assert sql["cdc_child_up"] == 'CREATE INDEX "cdc_child_up" ON "child" ("up")'
-    assert SqliteSink(path, "erp", entities(PARENT, CHILD), []).check() == []
+    assert refusals(SqliteSink(path, "erp", entities(PARENT, CHILD), []).examine()) == []
 
 
 def test_columns_that_may_be_null_are_added(path: str) -> None:
@@ -99,7 +100,7 @@ def test_columns_that_may_be_null_are_added(path: str) -> None:
     ]
     apply_plan(path, wanted, [])
     assert described(path, wanted) == []
-    assert SqliteSink(path, "erp", wanted, []).check() == []
+    assert refusals(SqliteSink(path, "erp", wanted, []).examine()) == []
 
 
 def test_an_empty_table_is_made_anew_and_one_with_rows_is_not(path: str) -> None:
@@ -177,7 +178,7 @@ def test_a_surrogate_id_is_the_rows_number(path: str) -> None:
     """And the entity's key stays unique."""
     wanted = entities(replace(PARENT, surrogate_id=True))
     apply_plan(path, wanted, [])
-    assert SqliteSink(path, "erp", wanted, []).check() == []
+    assert refusals(SqliteSink(path, "erp", wanted, []).examine()) == []
     run(path, "INSERT INTO parent (code, last_sync_time) VALUES ('a', ''), ('b', '')")
     with closing(sqlite3.connect(path)) as connection:
         assert connection.execute("SELECT id, code FROM parent").fetchall() == [(1, "a"), (2, "b")]
