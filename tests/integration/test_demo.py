@@ -23,7 +23,7 @@ def test_an_embedded_control_database_ends_equal(tmp_path: Path) -> None:
     """``--target sqlite``: one source, no server for the target, exit code 0 only if all is equal;
     nothing stays."""
     done = subprocess.run(
-        [*COMMAND, "demo", "--target", "sqlite", "--seconds", "2"],
+        [*COMMAND, "demo", "--target", "sqlite", "--seconds", "1"],
         env={**os.environ, "TMPDIR": str(tmp_path), "NO_COLOR": "1"},
         capture_output=True,
         text=True,

@@ -193,11 +193,15 @@ def test_commands_beside_a_running_daemon(filled: EmbeddedErp) -> None:
         filled.file.execute("UPDATE customer SET code = 'Z' WHERE code = 'C200'")
         found = filled.ask("verify", "--timeout", "2", "-o", "json")
         assert found.exit_code == 3, found.output
-    (plan,) = [filled.ask("plan")]
-    assert plan.exit_code == 0, plan.output
-    assert "nothing to do" in plan.stderr
+    plan = filled.ask("plan")
+    assert (plan.exit_code, "nothing to do" in plan.stderr) == (0, True), plan.output
+    assert filled.ask("apply", "--admin-dsn", "target=x").exit_code == 2
+    doctor = filled.ask("doctor")
+    assert "Traceback" not in doctor.output
+    assert doctor.exit_code in (0, 3), doctor.output  # warnings of the source's settings
 
 
+@acceptance
 def test_the_first_copy_can_be_asked_for_again(filled: EmbeddedErp) -> None:
     """``snapshot start`` with no daemon: the command line holds the pipeline meanwhile."""
     with filled.worker():

@@ -97,7 +97,7 @@ def test_a_copy_made_while_a_unit_is_open_is_whole(target: SqliteTarget, sink: S
         assert connection.execute("SELECT position FROM cdc_checkpoint").fetchall() == [("0/1",)]
 
 
-@pytest.mark.parametrize("call", ["acquire", "check"])
+@pytest.mark.parametrize("call", ["acquire", "examine", "watch"])
 def test_a_file_that_is_not_there_is_a_matter_of_configuration(tmp_path: Path, call: str) -> None:
     """And is not made; nor is its directory."""
     for path, cure in (
