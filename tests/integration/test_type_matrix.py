@@ -12,6 +12,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing, suppress
+from dataclasses import replace
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
@@ -250,10 +251,14 @@ def test_type_matrix(
     matrix = Matrix(database_factory(server=server), database_factory(server=server))
     matrix.create()
     compare_source(matrix)
-    compare_daemon(matrix, tmp_path)
+    if version != 18:  # the daemon's own part is the same on every server
+        matrix.cases = [replace(case, key=False) for case in matrix.cases]
+    other = compare_daemon(matrix, tmp_path)
+    if version == 18:
+        compare_embedded(matrix, tmp_path, other)
     print(f"\n{matrix.report()}")
     assert not matrix.differences, "\n".join(matrix.differences)
-    assert sum(matrix.cells.values()) > 8_000
+    assert sum(matrix.cells.values()) > (10_000 if version == 18 else 7_000)
 
 
 # --- the source alone -----------------------------------------------------------------------------
@@ -443,7 +448,7 @@ def configuration(matrix: Matrix) -> str:
     return "\n".join(["entities:", *entities, "mappings:", *mappings])
 
 
-def compare_daemon(matrix: Matrix, folder: Path) -> None:
+def compare_daemon(matrix: Matrix, folder: Path) -> Configuration:
     """Every value arrives exactly in every entity type that it fits, and verify agrees."""
     system = TypeSystem(matrix.source, matrix.target, folder, configuration(matrix))
     system.apply()
@@ -458,7 +463,7 @@ def compare_daemon(matrix: Matrix, folder: Path) -> None:
     parked = matrix.target.query("SELECT mapping, error_code, error_message FROM cdc.failure")
     assert not parked
     assert report.equal, report
-    compare_embedded(matrix, folder, system.configuration)
+    return system.configuration
 
 
 def compare_embedded(matrix: Matrix, folder: Path, other: Configuration) -> None:
