@@ -9,6 +9,7 @@ source type                  entity types its text passes to unchanged
 smallint                     integer, bigint, decimal(p,s) with p-s ≥ 5, numeric, double
 integer                      integer, bigint, decimal(p,s) with p-s ≥ 10, numeric, double
 bigint                       bigint, decimal(p,s) with p-s ≥ 19, numeric
+oid                          decimal(p,s) with p-s ≥ its digits, numeric, bigint (10 digits)
 numeric(p,s)                 decimal(P,S) with S ≥ s and P-S ≥ p-s, numeric
 numeric                      numeric
 real, double                 double
@@ -25,7 +26,8 @@ Every type but char and boolean passes to text unchanged, and to string(n) where
 has at most n characters. A real is carried as the decimal text it prints (``0.1``), not as the
 nearest double. ``numeric(p,s)`` can hold NaN: passed through it stays NaN, while every converter
 into decimal(p,s) rejects it. timestamp and timestamptz are different types and never become each
-other here; json becomes text but text becomes json only if it parses.
+other here; json becomes text but text becomes json only if it parses. The page for users is made by
+mapping/type_table; the type matrix compares every pair with a real target.
 
 Text of a source type is what its server prints (ISO dates, hex bytea, UTC, ``extra_float_digits``
 above 0); what comes from text columns is parsed strictly. Not in here: canonical text

@@ -25,6 +25,7 @@ from tests.support.sources import copy, make_source, plain, read_changes, stream
 TABLES = """
 CREATE TABLE item (id integer PRIMARY KEY, code varchar(20), name text, note text, remark text);
 CREATE TABLE tag (code text PRIMARY KEY, label text);
+CREATE TABLE doc (id text PRIMARY KEY, no varchar(20));
 CREATE TABLE plain (id integer PRIMARY KEY, name varchar(20));
 ALTER TABLE item REPLICA IDENTITY FULL;
 """
@@ -32,6 +33,7 @@ CONFIGURATION = """
 entities:
   item: {key: [code], attributes: {code: string(20), name: text, note: text, remark: text}}
   tag: {key: [code], attributes: {code: string(20), label: text}}
+  doc: {key: [no], attributes: {no: string(20)}}
   plain: {key: [id], attributes: {id: integer, name: string(20)}}
 mappings:
   - from: erp.public.item
@@ -39,9 +41,10 @@ mappings:
     key: {code: code}
     fields: {name: name, note: {from: note, invalid: null}, remark: {from: remark, invalid: keep}}
   - {from: erp.public.tag, to: tag, key: {code: code}, fields: {label: label}}
+  - {from: erp.public.doc, to: doc, key: {no: no}}
   - {from: erp.public.plain, to: plain, key: {id: id}, where: "name <> 'x'", fields: {name: name}}
 """
-NAMES = ("item", "tag", "plain")
+NAMES = ("item", "tag", "doc", "plain")
 CITY = r"E'\xe6\xb7\xb1\xe5\x9c\xb3'"  # 深圳 in UTF-8, whatever the client's encoding is
 
 
@@ -95,6 +98,9 @@ def test_bytes_that_are_no_text_park_their_row_and_nothing_else(
                 r"DELETE FROM tag WHERE label = 'latin'; INSERT INTO tag VALUES ('u', 'after')"
             )
             source.execute(r"UPDATE plain SET name = 'fine'; DELETE FROM item WHERE id = 3")
+            source.execute(r"INSERT INTO doc VALUES (E'\xff', 'n1'), ('ok', 'n2'), (E'\xfe', 'n3')")
+            source.execute(r"UPDATE doc SET id = 'mended' WHERE no = 'n3'")
+            source.execute(r"DELETE FROM doc WHERE no = 'n1'")
             system.caught_up(running)
             report = verify(system.configuration, timeout=30)
             assert report.equal, report
@@ -102,11 +108,16 @@ def test_bytes_that_are_no_text_park_their_row_and_nothing_else(
                 ("a", "深圳"),
                 ("d", "ok"),
             ]
+            assert system.rows("SELECT no FROM doc") == [("n2",)]
             assert system.rows("SELECT code, label FROM tag ORDER BY 1") == [
                 ("t", "x"),
                 ("u", "after"),
             ]
         assert parked(system) == [
+            ("erp.doc.doc", "invalid_value"),
+            ("erp.doc.doc", "invalid_value"),
+            ("erp.doc.doc", "waiting"),
+            ("erp.doc.doc", "waiting"),
             ("erp.item.item", "invalid_value"),
             ("erp.item.item", "invalid_value"),
             ("erp.item.item", "waiting"),
