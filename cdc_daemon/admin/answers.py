@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from http import HTTPStatus
 
 from cdc_daemon.admin.board import LATE_AFTER, Board, PipelineView
-from cdc_daemon.engine.status import State
+from cdc_daemon.engine.status import AT_RISK, State
 
 READY_STATES = frozenset({State.STREAMING, State.IDLE, State.DEGRADED})
 _DURATION = re.compile(r"(?P<number>\d{1,9}(\.\d{1,3})?)(?P<unit>ms|s|m|h|)")
@@ -82,8 +82,11 @@ def _unready(view: PipelineView, most: float | None) -> str | None:
 
 def _remark(view: PipelineView) -> str | None:
     """What is to be said of a pipeline that is ready."""
-    rows = view.status.parked_rows
-    return f"changes are parked: {rows}" if rows else None
+    status = view.status
+    said = [f"changes are parked: {status.parked_rows}"] if status.parked_rows else []
+    if status.slot is not None and status.slot.status in AT_RISK:
+        said.append(f"the slot's log is {status.slot.status}")
+    return "; ".join(said) or None
 
 
 def _duration(text: str) -> float | None:

@@ -32,7 +32,7 @@ class Watching:
 
         Raises PreflightRefusal for what would lose changes, Unreachable where nobody answers.
         """
-        for name in {finding.check.name for finding in findings}:
+        for name in dict.fromkeys(finding.check.name for finding in findings):
             mine = [finding for finding in findings if finding.check.name == name]
             self._amiss[name] = [each for each in mine if each.verdict is not Verdict.OK]
         self._meter.found([each for some in self._amiss.values() for each in some])

@@ -147,6 +147,12 @@ def test_parked_changes_are_told_by_who_is_ready(site: Site) -> None:
     code, _, body = site.ask("/readyz")
     assert code == 200
     assert json.loads(body)["sources"]["erp"]["reason"] == "changes are parked: 2"
+    slot = SlotState(
+        active=True, status="unreserved", retained_bytes=9, safe_bytes=-1, behind_bytes=0
+    )
+    site.show(state=State.DEGRADED, slot=slot)
+    reason = json.loads(site.ask("/readyz")[2])["sources"]["erp"]["reason"]
+    assert reason == "the slot's log is unreserved"
 
 
 def test_the_slot_and_the_failure_queue_are_on_the_page(site: Site) -> None:
