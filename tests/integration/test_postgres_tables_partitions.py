@@ -208,7 +208,8 @@ def test_partitions_that_came_empty(database: Database, publish: str) -> None:
         database.execute(publish)
     source = make_source(database, P)
     checkpoint = begun(source)
-    assert checkpoint.identity
+    identity = checkpoint.identity
+    assert identity
     position = position_of(checkpoint)
     for number, (name, ddl) in enumerate(BORN.items(), 2):
         statements, q, key = placed(ddl, number)
@@ -222,7 +223,7 @@ def test_partitions_that_came_empty(database: Database, publish: str) -> None:
             with pytest.raises(Unreachable, match=rf"{q} is a new partition of public\.p"):
                 read_changes(stream, 1)
         assert problems(source, checkpoint) == "", name
-        assert source.compare(checkpoint.identity, source.identify()) == []
+        assert source.compare(identity, source.identify()) == []
         with streaming(source, position) as stream:
             batches = read_changes(stream, 1)
         found = [change[:2] for change in plain(batches) if change[1]]
