@@ -233,6 +233,18 @@ def test_partitions_that_came_empty(database: Database, publish: str) -> None:
     source.close()
 
 
+def test_a_partition_that_joins_between_check_and_identity(database: Database) -> None:
+    """What is stored was looked at too: it is neither taken on trust nor refused in vain."""
+    source = make_source(database, P)
+    checkpoint = begun(source)
+    assert checkpoint.identity
+    database.execute(placed(BORN["attached empty"], 2)[0])
+    assert source.compare(checkpoint.identity, source.identify()) == []
+    database.execute(placed(BROUGHT["with rows"], 3)[0])
+    assert "(public.q3)" in whats(source.compare(checkpoint.identity, source.identify()))
+    source.close()
+
+
 BROUGHT = {
     "with rows": (
         "CREATE TABLE {q} (LIKE p INCLUDING ALL); INSERT INTO {q} VALUES ({0}, 'x');"

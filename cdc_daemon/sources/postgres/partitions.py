@@ -38,11 +38,13 @@ FROM pg_catalog.pg_class c, pg_catalog.pg_partition_ancestors(c.oid) a (relid) W
 class Places:
     """What one source's process knows of partitions, by place mark and by oid.
 
-    ``vouched``: those that brought no rows. ``titles``: their names. ``noted``: the oids of the
-    leaves that stand in the identity taken last; None: none was taken.
+    ``vouched``: those that brought no rows. ``copied``: those that stood in the first identity
+    that was seen. ``titles``: their names. ``noted``: the oids of the leaves that stand in the
+    identity taken last; None: none was taken.
     """
 
     vouched: set[str] = field(default_factory=set)
+    copied: set[str] | None = None
     titles: dict[str, str] = field(default_factory=dict)
     noted: frozenset[int] | None = None
 
@@ -54,19 +56,29 @@ class Places:
             if not each.attached:
                 self.vouched.add(mark)
 
-    def note(self, facts: Facts) -> None:
+    def note(self, connection: Connection, facts: Facts) -> None:
         """These leaves stand in an identity that is about to be stored."""
         self.noted = frozenset(each.oid for each in _leaves(facts))
+        if self.copied is None:
+            self.copied = set(map(place_mark, _leaves(facts)))
+        self.vouch(connection, facts)
 
-    def vouch(
+    def compared(
         self, connection: Connection, joined: Mapping[Table, frozenset[str]], facts: Facts
     ) -> None:
+        """All but those that joined stood in the checkpoint's identity."""
+        known = set(map(place_mark, _leaves(facts))).difference(*joined.values())
+        self.copied = known | (self.copied or set())
+        self.vouch(connection, facts)
+
+    def vouch(self, connection: Connection, facts: Facts) -> None:
         """Look whether those that joined brought rows."""
-        for table, marks in joined.items():
-            found = facts[table.schema, table.name]
-            for each in found.descendants:
+        for found in facts.values():
+            for each in found.descendants if found.partitioned else ():
                 mark = place_mark(each)
-                if mark in marks - self.vouched and not _brought_rows(connection, found, each):
+                if mark in self.vouched or mark in (self.copied or ()):
+                    continue
+                if not _brought_rows(connection, found, each):
                     self.vouched.add(mark)
 
     def gaps(self, difference: Difference) -> Iterator[tuple[Table, str]]:
