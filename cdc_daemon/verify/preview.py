@@ -16,7 +16,7 @@ from cdc_daemon.mapping.convert import canonical
 from cdc_daemon.model.changes import Row
 from cdc_daemon.model.entities import EntityType
 from cdc_daemon.model.errors import ConfigurationError, DataError, suggest
-from cdc_daemon.sinks.postgres.names import DELETED_AT, LAST_SYNC, qualified, quote
+from cdc_daemon.sinks.postgres.names import DELETED_AT, LAST_SYNC, quote
 from cdc_daemon.sources.postgres.connection import Server
 from cdc_daemon.verify.reading import snapshot, stream
 from cdc_daemon.verify.statement import table_of
