@@ -76,8 +76,9 @@ class Relations:
     def learn(self, schema: str, table: str, known: Known) -> None:
         """Take in what the catalogue knows of a mapped table."""
         mapped = self.tables[schema, table]
-        self._facts[schema, table] = known
-        self._by_oid = {oid: each for oid, each in self._by_oid.items() if each is not mapped}
+        before, self._facts[schema, table] = self.known(mapped), known
+        for oid in (before.oid, *before.leaves):
+            self._by_oid.pop(oid, None)
         if known.oid:
             self._by_oid |= dict.fromkeys((known.oid, *known.leaves), mapped)
 
