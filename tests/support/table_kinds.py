@@ -8,6 +8,7 @@ filter, values that the log leaves out.
 from __future__ import annotations
 
 import json
+import random
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -145,7 +146,7 @@ KINDS: Final = (
     Kind(
         name="filtered",
         ddl=(
-            "CREATE TABLE filtered (id bigint, region text, a text, b numeric,"
+            "CREATE TABLE filtered (id bigint, region text DEFAULT 'eu', a text, b numeric,"
             " PRIMARY KEY (id, region)); ALTER TABLE filtered ALTER a SET STORAGE EXTERNAL"
         ),
         published="filtered WHERE (region = 'eu' OR id % 5 = 0)",
@@ -168,7 +169,8 @@ KINDS: Final = (
     Kind(
         name="filtered_full",
         ddl=(
-            "CREATE TABLE filtered_full (id bigint PRIMARY KEY, a text, b numeric, live boolean);"
+            "CREATE TABLE filtered_full (id bigint PRIMARY KEY, a text, b numeric,"
+            " live boolean DEFAULT true);"
             "ALTER TABLE filtered_full REPLICA IDENTITY FULL;"
             "ALTER TABLE filtered_full ALTER a SET STORAGE EXTERNAL"
         ),
@@ -273,6 +275,37 @@ def make_kinds(source: Database, target: Database, folder: Path) -> tuple[System
     system.publish(*[kind.published for kind in kinds if kind.published])
     system.apply()
     return system, kinds
+
+
+def random_statement(kind: Kind, draw: random.Random) -> str:
+    """One statement that changes at most a few rows of a kind's table, and breaks no constraint.
+
+    Keys are 0 to 29, which the partitions have from the start.
+    """
+    table = f"{'ONLY ' if kind.name == 'parent' else ''}{quoted(*kind.place)}"
+    key, other, number = draw.randrange(30), draw.randrange(30), draw.randrange(10**9)
+    column = quoted(kind.attributes["a"][1])
+    text = draw.choice([f"'short {number}'", BIG.format(f"'{number}'")])
+    if kind.name == "by_index":
+        text = f"'unique {number}'"
+    free = f"NOT EXISTS (SELECT FROM {table} o WHERE o.id = {other})"
+    choices = [
+        f"INSERT INTO {quoted(*kind.place)} (id, {column}, b) SELECT {other}, {text}, {number}"
+        f" WHERE {free}",
+        f"UPDATE {table} SET b = NULLIF({number} % 7, 0) WHERE id = {key}",
+        f"UPDATE {table} SET {column} = {text} WHERE id = {key}",
+        f"UPDATE {table} SET b = b + 1 WHERE id > {key}",
+        f"UPDATE {table} SET id = {other} WHERE id = {key} AND {free}",
+        f"DELETE FROM {table} WHERE id = {key}",
+    ]
+    more = {
+        "filtered": f"UPDATE {table} SET region = 'eu' WHERE region <> 'eu' AND id = {key}",
+        "filtered_full": f"UPDATE {table} SET live = NULLIF({number} % 3, 2) = 1 WHERE id = {key}",
+        "listed": f"UPDATE {table} SET c = {number} WHERE id = {key}",
+    }
+    if kind.name in more:
+        choices += 2 * [more[kind.name], more[kind.name].replace("'eu'", "'us'")]
+    return draw.choice(choices)
 
 
 def agree(system: System, kinds: list[Kind]) -> None:
