@@ -134,6 +134,17 @@ def test_another_table_of_that_name_is_refused_at_once(database: Database, ddl: 
     source.close()
 
 
+def test_a_table_that_becomes_unlogged_is_refused(database: Database) -> None:
+    """In a publication of all tables nothing keeps an administrator from it."""
+    source = make_source(database, T)
+    checkpoint = checkpoint_of(source)
+    assert checkpoint.identity
+    database.execute("ALTER TABLE s.t SET UNLOGGED")
+    assert "table s.t" in whats(source.recheck(checkpoint.identity))
+    assert "it is unlogged" in whats(source.check(checkpoint))
+    source.close()
+
+
 # --- columns -------------------------------------------------------------------------------------
 
 
