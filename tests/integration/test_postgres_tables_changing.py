@@ -9,6 +9,7 @@ from __future__ import annotations
 import pytest
 
 from cdc_daemon.model.errors import PreflightRefusal, Stop
+from cdc_daemon.model.findings import refusals
 from cdc_daemon.sources.postgres.source import PostgresSource
 from tests.conftest import DatabaseFactory, PostgresOf
 from tests.support.databases import Database
@@ -103,7 +104,7 @@ def test_a_table_that_keeps_its_new_name_is_carried_until_it_is_refused(
     with streaming(source, checkpoint.position) as stream:
         database.execute("ALTER TABLE s.t RENAME TO u; INSERT INTO s.u VALUES (1, 'x')")
         assert plain(read_changes(stream, 1)) == [("insert", (b"1", b"x", None), None)]
-    assert "renamed" in whats(source.recheck(checkpoint.identity))
+    assert "renamed" in whats(refusals(source.watch(checkpoint, None)))
     assert "the table does not exist" in whats(source.check(checkpoint))
     source.close()
 
@@ -140,7 +141,7 @@ def test_a_table_that_becomes_unlogged_is_refused(database: Database) -> None:
     checkpoint = checkpoint_of(source)
     assert checkpoint.identity
     database.execute("ALTER TABLE s.t SET UNLOGGED")
-    assert "table s.t" in whats(source.recheck(checkpoint.identity))
+    assert "table s.t" in whats(refusals(source.watch(checkpoint, None)))
     assert "it is unlogged" in whats(source.check(checkpoint))
     source.close()
 

@@ -8,6 +8,7 @@ import pytest
 
 from cdc_daemon.model.changes import Batch, Relation, Row, Value
 from cdc_daemon.model.errors import PreflightRefusal, Unreachable
+from cdc_daemon.model.findings import refusals
 from cdc_daemon.model.position import Checkpoint
 from cdc_daemon.sources.postgres.source import PostgresSource
 from tests.conftest import DatabaseFactory, PostgresOf
@@ -67,7 +68,7 @@ def problems(source: PostgresSource, checkpoint: Checkpoint) -> str:
     """What is refused at a start; while running it is the same."""
     assert checkpoint.identity
     found = whats(source.check(checkpoint))
-    assert whats(source.recheck(checkpoint.identity)) == found
+    assert whats(refusals(source.watch(checkpoint, None))) == found
     return found
 
 
