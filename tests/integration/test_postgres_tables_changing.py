@@ -25,13 +25,13 @@ from tests.support.sources import (
     table,
     whats,
 )
-from tests.support.versions import VERSIONS
+from tests.support.versions import NEWEST
 
 T = table("t", "id", "a", "b", schema="s")
 SNAPSHOT = "cdc-daemon snapshot start"
 
 
-@pytest.fixture(params=VERSIONS)
+@pytest.fixture(params=NEWEST)
 def database(
     request: pytest.FixtureRequest, postgres_of: PostgresOf, database_factory: DatabaseFactory
 ) -> Database:
@@ -48,15 +48,6 @@ def news(source: PostgresSource, position: str, count: int) -> list[object]:
     """The new rows of so many changes."""
     with streaming(source, position) as stream:
         return [new for _, new, _ in plain(read_changes(stream, count))]
-
-
-def refusal(source: PostgresSource, position: str) -> str:
-    """What the stream is refused with."""
-    with streaming(source, position) as stream, pytest.raises(PreflightRefusal) as caught:
-        read_changes(stream, 1000)
-    assert SNAPSHOT in str(caught.value)
-    assert caught.value.exit_code == 78
-    return str(caught.value)
 
 
 # --- names ---------------------------------------------------------------------------------------
@@ -178,42 +169,49 @@ def test_columns_that_come_go_and_change_places(database: Database) -> None:
     source.close()
 
 
-@pytest.mark.parametrize(
-    "ddl", ["ALTER TABLE s.t DROP b", "ALTER TABLE s.t RENAME b TO bb"], ids=["drop", "rename"]
-)
-def test_a_mapped_column_that_is_gone_stops_by_name(database: Database, ddl: str) -> None:
+def test_a_mapped_column_that_is_gone_stops_by_name(database: Database) -> None:
     source = make_source(database, T)
-    position, _ = copy(source)
-    with streaming(source, position) as stream:
-        database.execute(f"{ddl}; INSERT INTO s.t VALUES (1, 'x')")
-        with pytest.raises(Stop, match=r"erp\.s\.t: the log no longer carries the column 'b'"):
-            read_changes(stream, 1)
-    assert "column 'b' does not exist" in whats(source.check(None))
+    for ddl in ("RENAME b TO bb", "DROP b"):
+        position, _ = copy(source, replace=True)
+        with streaming(source, position) as stream:
+            database.execute(f"ALTER TABLE s.t {ddl}; INSERT INTO s.t VALUES (1, 'x')")
+            with pytest.raises(Stop, match=r"erp\.s\.t: the log no longer carries the column 'b'"):
+                read_changes(stream, 1)
+        assert "column 'b' does not exist" in whats(source.check(None))
+        database.execute("DELETE FROM s.t")
+        if "RENAME" in ddl:
+            database.execute("ALTER TABLE s.t RENAME bb TO b")
     source.close()
 
 
 # --- keys ----------------------------------------------------------------------------------------
 
 KEYS = {
-    "another key": "ALTER TABLE s.t DROP CONSTRAINT t_pkey, ADD PRIMARY KEY (a)",
     "a wider key": "ALTER TABLE s.t DROP CONSTRAINT t_pkey, ADD PRIMARY KEY (id, a)",
-    "full": "ALTER TABLE s.t REPLICA IDENTITY FULL",
+    "another key": "ALTER TABLE s.t DROP CONSTRAINT t_pkey, ADD PRIMARY KEY (a)",
     "by index": (
-        "CREATE UNIQUE INDEX t_a ON s.t (a); ALTER TABLE s.t REPLICA IDENTITY USING INDEX t_a"
+        "CREATE UNIQUE INDEX t_id ON s.t (id); ALTER TABLE s.t REPLICA IDENTITY USING INDEX t_id"
     ),
+    "full": "ALTER TABLE s.t REPLICA IDENTITY FULL",
 }
 
 
-@pytest.mark.parametrize("ddl", KEYS.values(), ids=KEYS)
-def test_another_identity_is_refused_in_the_log(database: Database, ddl: str) -> None:
+def test_another_identity_is_refused_in_the_log(database: Database) -> None:
     """Changed and changed back before anybody looks: a row known by another key is not the same."""
     source = make_source(database, T)
-    checkpoint = checkpoint_of(source)
-    assert checkpoint.position
-    database.execute("INSERT INTO s.t VALUES (1, 'x')")
-    database.execute(f"{ddl}; UPDATE s.t SET b = 2; DELETE FROM s.t")
-    assert "key or replica identity changed" in whats(source.check(checkpoint))
-    assert "primary key or replica identity is another one" in refusal(source, checkpoint.position)
+    for name, ddl in KEYS.items():
+        checkpoint = checkpoint_of(source, replace=True)
+        assert checkpoint.position
+        with streaming(source, checkpoint.position) as stream:
+            database.execute("INSERT INTO s.t VALUES (1, 'x')")
+            read_changes(stream, 1)
+            database.execute(f"{ddl}; UPDATE s.t SET b = 2; DELETE FROM s.t")
+            with pytest.raises(PreflightRefusal) as caught:
+                read_changes(stream, 1000)
+        assert "primary key or replica identity is another one" in str(caught.value), name
+        assert SNAPSHOT in str(caught.value)
+        assert caught.value.exit_code == 78
+        assert "key or replica identity changed" in whats(source.check(checkpoint)), name
     source.close()
 
 

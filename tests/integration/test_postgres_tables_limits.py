@@ -24,18 +24,19 @@ from tests.support.sources import (
     table,
     whats,
 )
-from tests.support.versions import VERSIONS
+from tests.support.versions import NEWEST
 
 WIDEST = 1600
 
 
-@pytest.fixture(params=VERSIONS)
+@pytest.fixture(params=NEWEST)
 def database(
     request: pytest.FixtureRequest, postgres_of: PostgresOf, database_factory: DatabaseFactory
 ) -> Database:
     return database_factory(server=postgres_of(request.param))
 
 
+@pytest.mark.acceptance
 def test_1600_columns(database_factory: DatabaseFactory, tmp_path: Path) -> None:
     """The widest table there is, as wide an entity as fits, and rows as long as fit."""
     source = database_factory()
@@ -136,6 +137,7 @@ def test_a_partitioned_table_filtered_as_a_whole(database: Database) -> None:
 # --- transactions and files ----------------------------------------------------------------------
 
 
+@pytest.mark.acceptance
 def test_a_prepared_transaction_comes_when_it_is_committed(
     postgres_factory: PostgresFactory, database_factory: DatabaseFactory
 ) -> None:

@@ -26,7 +26,7 @@ from tests.support.sources import (
     table,
     whats,
 )
-from tests.support.versions import VERSIONS
+from tests.support.versions import NEWEST
 
 P = table("p", "id", "a")
 DDL = (
@@ -42,7 +42,7 @@ DDL = (
 ROOT = f"ALTER PUBLICATION {PUBLICATION} SET (publish_via_partition_root = true)"
 
 
-@pytest.fixture(params=VERSIONS)
+@pytest.fixture(params=NEWEST)
 def database(
     request: pytest.FixtureRequest, postgres_of: PostgresOf, database_factory: DatabaseFactory
 ) -> Database:

@@ -59,10 +59,10 @@ def copy(source: PostgresSource, *, replace: bool = False) -> tuple[str, list[Ro
     return snapshot.position, [row for b in batches for run in b.runs for row in run.new_rows]
 
 
-def checkpoint_of(source: PostgresSource) -> Checkpoint:
+def checkpoint_of(source: PostgresSource, *, replace: bool = False) -> Checkpoint:
     """What the ledger holds after a snapshot."""
     identity = source.identify()
-    position, _ = copy(source)
+    position, _ = copy(source, replace=replace)
     return Checkpoint(
         pipeline="erp",
         phase=Phase.STREAMING,
