@@ -29,7 +29,7 @@ from cdc_daemon.mapping.mapper import Mapped, Mapper
 from cdc_daemon.model.changes import Batch
 from cdc_daemon.sinks.postgres.copytext import feed
 from cdc_daemon.sources.postgres.decoder import Decoder
-from cdc_daemon.sources.postgres.relations import Relations
+from cdc_daemon.sources.postgres.relations import Known, Relations
 from cdc_daemon.sources.postgres.types import Types
 
 ROWS = 100_000
@@ -91,7 +91,7 @@ def _read(found: Configuration, log: list[bytes]) -> list[Batch]:
     """All batches of a log."""
     relations = Relations(PIPELINE, tables_of(found.mappings_of(PIPELINE)))
     for schema, table in relations.tables:
-        relations.learn_primary_key(schema, table, ("id",))
+        relations.learn(schema, table, Known(primary_key=("id",)))
     decoder = Decoder(relations, Types())
     messages = iter([(len(payload), memoryview(payload)) for payload in log])
     nothing = (0, memoryview(b""))

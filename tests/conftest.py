@@ -16,8 +16,15 @@ import pytest
 from cdc_daemon.demo.server import Auth, PrivatePostgres, find_postgres
 from tests.support.databases import Database
 from tests.support.erp import Erp
+from tests.support.versions import ALWAYS
 
 _numbers = itertools.count(1)
+
+
+class PostgresOf(Protocol):
+    """The server of a major version that the tests of one worker share."""
+
+    def __call__(self, version: int) -> PrivatePostgres: ...
 
 
 class PostgresFactory(Protocol):
@@ -63,6 +70,25 @@ def postgres15() -> Iterator[PrivatePostgres]:
     _require(15)
     with PrivatePostgres(15) as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def postgres_of(request: pytest.FixtureRequest) -> Iterator[PostgresOf]:
+    """Servers of any version, each shared by the tests of one worker."""
+    others: dict[int, PrivatePostgres] = {}
+    with ExitStack() as stack:
+
+        def find(version: int) -> PrivatePostgres:
+            if version in ALWAYS:
+                found = request.getfixturevalue(f"postgres{version}")
+                assert isinstance(found, PrivatePostgres)
+                return found
+            if version not in others:
+                _require(version)
+                others[version] = stack.enter_context(PrivatePostgres(version))
+            return others[version]
+
+        yield find
 
 
 @pytest.fixture

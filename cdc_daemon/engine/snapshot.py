@@ -69,12 +69,13 @@ def take_snapshot(
             meter.snapshot_progress(tables_remaining=remaining, rows=rows)
             rows += _copy_group(snapshot, sink, applier, meter, stopping, copying, group)
         failpoint("handoff")
-        _same_publication(before, source.identify())
+        after = source.identify()
+        _same_publication(source, before, after)
         with meter.patience(LONG_STEP), sink.begin() as unit:
-            unit.finish_snapshot(copying.layouts, before, snapshot.position)
+            unit.finish_snapshot(copying.layouts, after, snapshot.position)
         meter.snapshot_progress(tables_remaining=0, rows=rows)
         meter.checkpointed(snapshot.position)
-        return snapshot.position, before
+        return snapshot.position, after
 
 
 def _copy_group(
@@ -162,16 +163,13 @@ def _with_end(batches: Iterator[Batch]) -> Iterator[Batch | None]:
     yield None
 
 
-def _same_publication(before: SourceIdentity, after: SourceIdentity) -> None:
-    if before != after:
-        raise PreflightRefusal(
-            [
-                Problem(
-                    what="the publication or a replica identity changed during the snapshot",
-                    cure="start again; leave the publication alone until the snapshot is done",
-                )
-            ]
-        )
+def _same_publication(source: Source, before: SourceIdentity, after: SourceIdentity) -> None:
+    """Nothing that loses changes may have happened meanwhile; a new partition does not."""
+    found = source.compare(before, after)
+    if found or before.timeline != after.timeline:
+        what = "the publication or a replica identity changed during the snapshot"
+        cure = "start again; leave the publication alone until the snapshot is done"
+        raise PreflightRefusal([Problem(what=what, cure=cure), *found])
 
 
 def prefetch(batches: Iterator[Batch]) -> Generator[Batch, None, None]:

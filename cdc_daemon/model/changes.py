@@ -101,6 +101,8 @@ class Relation:
     ``columns`` are only those somebody asked for, in the order of the row tuples; ``identity`` are
     the positions among them of the row's identity (primary key, or the replica identity's index).
     ``codec``: by which its texts were read, so that values may be INVALID; empty: they cannot be.
+    Its rows in the database, as the log tells them: those of the table ``alone``, without tables
+    that inherit from it, as far as they meet ``condition`` (in the source's SQL; empty: all).
     """
 
     source: str
@@ -110,6 +112,8 @@ class Relation:
     identity: tuple[int, ...]
     replica: Replica = Replica.KEY
     codec: str = ""
+    alone: bool = False
+    condition: str = ""
 
     @property
     def name(self) -> str:

@@ -256,10 +256,13 @@ class _Compiler:
         where = f"t{depth}.{quote(identity.name)} = {wanted}"
         if target.where:
             where += f" AND {expression_sql(target.where, relation, self.text_nulls, depth)[0]}"
+        if relation.condition:  # before its neighbours, for they may not be computable
+            where = f"{relation.condition} AND {where}"
         bases = ", ".join(f"{sql} AS b{n}" for n, sql in enumerate(key.bases)) or "1 AS one"
+        only = "ONLY " if relation.alone else ""
         return (
             f"(SELECT {key.value} FROM (SELECT {bases}"
-            f" FROM {qualified(relation.schema, relation.table)} AS t{depth}"
+            f" FROM {only}{qualified(relation.schema, relation.table)} AS t{depth}"
             f" WHERE {where}) AS s{depth} LIMIT 1)"
         )
 

@@ -42,6 +42,7 @@ def find_poison(connection: Connection, statement: SourceStatement) -> list[Pois
     name = qualified(statement.relation.schema, statement.relation.table)
     found: list[Poison] = []
     for oid, leaf, pages in connection.execute(_LEAVES.format(literal(name)).encode()).fetchall():
+        leaf = f"ONLY {leaf}"  # noqa: PLW2901 - what inherits is searched on its own, or not at all
         places = _search(connection, statement, leaf, pages)
         found += [Poison(table=oid, name=leaf, place=place) for place in places]
     return found

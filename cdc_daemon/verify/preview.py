@@ -16,9 +16,10 @@ from cdc_daemon.mapping.convert import canonical
 from cdc_daemon.model.changes import Row
 from cdc_daemon.model.entities import EntityType
 from cdc_daemon.model.errors import ConfigurationError, DataError, suggest
-from cdc_daemon.sinks.postgres.names import DELETED_AT, LAST_SYNC, qualified, quote
+from cdc_daemon.sinks.postgres.names import DELETED_AT, LAST_SYNC, quote
 from cdc_daemon.sources.postgres.connection import Server
 from cdc_daemon.verify.reading import snapshot, stream
+from cdc_daemon.verify.statement import table_of
 from cdc_daemon.verify.target import TargetReader, open_target
 from cdc_daemon.verify.verification import compile_source
 
@@ -89,8 +90,9 @@ def _rows_sql(compiled: CompiledMapping, limit: int) -> str:
     ]
     order = ", ".join(columns[i] for i in relation.identity)
     by = f" ORDER BY {order}" if order else ""
-    table = qualified(relation.schema, relation.table)
-    return f"SELECT {', '.join(texts)} FROM {table} AS t{by} LIMIT {max(limit, 0)}"
+    where = f" WHERE {relation.condition}" if relation.condition else ""
+    table = table_of(relation)
+    return f"SELECT {', '.join(texts)} FROM {table} AS t{where}{by} LIMIT {max(limit, 0)}"
 
 
 def _previewed(compiled: CompiledMapping, row: Row, target: _Target) -> Preview:

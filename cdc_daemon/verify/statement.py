@@ -48,9 +48,10 @@ class SourceStatement:
     ) -> str:
         """The rows without order. ``of``: another table in place of the mapping's (a partition).
         ``only``: a condition on the table's rows ``t0``; ``excluded``: rows not to look at."""
-        table = of or qualified(self.relation.schema, self.relation.table)
+        table = of or table_of(self.relation)
         source = f"{table} AS t0"
-        looked_at = [only] if only else []
+        looked_at = [self.relation.condition] if self.relation.condition else []
+        looked_at += [only] if only else []
         looked_at += [f"NOT {_stands(one)}" for one in excluded]
         if looked_at:  # before anything is computed from a row
             condition = " AND ".join(looked_at)
@@ -168,6 +169,12 @@ class TargetStatement:
     def _value(self, attribute: Attribute, key: bool) -> str:
         column = f"t.{quote(attribute.name)}"
         return comparable(attribute.type, column) if key else f"({column})::text"
+
+
+def table_of(relation: Relation) -> str:
+    """A relation's table in FROM, without what inherits from it."""
+    only = "ONLY " if relation.alone else ""
+    return f"{only}{qualified(relation.schema, relation.table)}"
 
 
 def key_set(keys: Sequence[Sequence[bytes]], width: int) -> str:

@@ -10,15 +10,16 @@ import psycopg
 import pytest
 
 from cdc_daemon.demo.server import PrivatePostgres
-from cdc_daemon.model.errors import ConfigurationError, Problem, Unreachable
+from cdc_daemon.model.errors import ConfigurationError, Unreachable
 from cdc_daemon.model.findings import Finding, Verdict, refusals
 from cdc_daemon.model.ports import Table
 from cdc_daemon.model.position import Checkpoint, Phase
 from cdc_daemon.sources.postgres.source import PostgresSource
-from tests.conftest import DatabaseFactory, PostgresFactory
+from tests.conftest import DatabaseFactory, PostgresFactory, PostgresOf
 from tests.support.databases import Database
 from tests.support.sources import (
     PUBLICATION,
+    checkpoint_of,
     conninfo,
     copy,
     last_position,
@@ -26,7 +27,9 @@ from tests.support.sources import (
     read_changes,
     streaming,
     table,
+    whats,
 )
+from tests.support.versions import VERSIONS
 
 T = table("t", "id", "a")
 DDL = (
@@ -35,10 +38,12 @@ DDL = (
 )
 
 
-@pytest.fixture(params=[15, 18])
-def database(request: pytest.FixtureRequest, database_factory: DatabaseFactory) -> Database:
+@pytest.fixture(params=VERSIONS)
+def database(
+    request: pytest.FixtureRequest, postgres_of: PostgresOf, database_factory: DatabaseFactory
+) -> Database:
     """An empty database on both versions, with a publication of table t."""
-    found = database_factory(server=request.getfixturevalue(f"postgres{request.param}"))
+    found = database_factory(server=postgres_of(request.param))
     found.execute(DDL)
     return found
 
@@ -48,28 +53,9 @@ def source(database: Database) -> PostgresSource:
     return make_source(database, T)
 
 
-def streaming_checkpoint(source: PostgresSource) -> Checkpoint:
-    """What the ledger holds after a snapshot."""
-    identity = source.identify()
-    position, _ = copy(source)
-    return Checkpoint(
-        pipeline="erp",
-        phase=Phase.STREAMING,
-        epoch=1,
-        identity=identity,
-        slot=source.slot,
-        position=position,
-    )
-
-
-def whats(problems: list[Problem]) -> str:
-    assert all(problem.cure for problem in problems), problems
-    return "\n".join(map(str, problems))
-
-
 def test_nothing_is_wrong(source: PostgresSource) -> None:
     assert source.check(None) == []
-    checkpoint = streaming_checkpoint(source)
+    checkpoint = checkpoint_of(source)
     assert source.check(checkpoint) == []
     assert checkpoint.identity
     assert refusals(source.watch(checkpoint, None)) == []
@@ -105,7 +91,7 @@ def test_a_publication_that_was_changed(
 ) -> None:
     """The stream has no trace of it; the catalogue's row versions have."""
     database.execute("CREATE TABLE u (id int PRIMARY KEY)")
-    checkpoint = streaming_checkpoint(source)
+    checkpoint = checkpoint_of(source)
     database.execute(change)
     assert "may have been skipped" in whats(source.check(checkpoint))
     assert checkpoint.identity
@@ -129,7 +115,7 @@ def test_what_cannot_lose_changes_is_no_problem(
     database: Database, source: PostgresSource, change: str
 ) -> None:
     database.execute("CREATE TABLE u (id int PRIMARY KEY)")
-    checkpoint = streaming_checkpoint(source)
+    checkpoint = checkpoint_of(source)
     database.execute(change)
     assert source.check(checkpoint) == []
 
@@ -141,7 +127,7 @@ def test_a_publication_of_a_schema(database: Database) -> None:
         f"CREATE PUBLICATION {PUBLICATION} FOR TABLES IN SCHEMA public"
     )
     source = make_source(database, T)
-    checkpoint = streaming_checkpoint(source)
+    checkpoint = checkpoint_of(source)
     assert source.check(checkpoint) == []
     database.execute(
         f"ALTER PUBLICATION {PUBLICATION} DROP TABLES IN SCHEMA public;"
@@ -154,7 +140,7 @@ def test_a_table_mapped_later_was_never_copied(database: Database, source: Postg
     database.execute(
         f"CREATE TABLE u (id int PRIMARY KEY);ALTER PUBLICATION {PUBLICATION} ADD TABLE u"
     )
-    checkpoint = streaming_checkpoint(source)
+    checkpoint = checkpoint_of(source)
     more = make_source(database, T, table("u", "id"))
     assert "public.u is mapped now but was never copied" in whats(more.check(checkpoint))
 
@@ -163,7 +149,7 @@ def test_a_table_no_longer_mapped_does_not_matter(database: Database) -> None:
     database.execute(
         f"CREATE TABLE u (id int PRIMARY KEY);ALTER PUBLICATION {PUBLICATION} ADD TABLE u"
     )
-    checkpoint = streaming_checkpoint(make_source(database, T, table("u", "id")))
+    checkpoint = checkpoint_of(make_source(database, T, table("u", "id")))
     database.execute(f"ALTER PUBLICATION {PUBLICATION} DROP TABLE u")
     assert make_source(database, T).check(checkpoint) == []
 
@@ -214,18 +200,40 @@ STATES: dict[str, tuple[str, Table, str]] = {
         "column list for public.x lacks b",
     ),
     "row filter": (
-        "CREATE TABLE x (id int PRIMARY KEY);"
-        f"ALTER PUBLICATION {PUBLICATION} ADD TABLE x WHERE (id > 0)",
+        "CREATE TABLE x (id int PRIMARY KEY, b int, c int);"
+        f"ALTER PUBLICATION {PUBLICATION} ADD TABLE x WHERE (id > 0 AND b < c)",
         table("x", "id"),
-        "row filter",
+        "row filter on public.x reads b, c, which is no part of its replica identity",
     ),
     "view": ("CREATE VIEW x AS SELECT 1 AS id", table("x", "id"), "it is a view"),
     "unlogged": ("CREATE UNLOGGED TABLE x (id int PRIMARY KEY)", table("x", "id"), "unlogged"),
     "missing table": ("SELECT 1", table("T", "id"), "the table does not exist"),
-    "partitioned": (
-        "CREATE TABLE x (id int PRIMARY KEY) PARTITION BY RANGE (id);" + NAMED,
+    "partition of a foreign server": (
+        "CREATE FOREIGN DATA WRAPPER w; CREATE SERVER s FOREIGN DATA WRAPPER w;"
+        "CREATE TABLE x (id int NOT NULL) PARTITION BY RANGE (id);"
+        "ALTER TABLE x REPLICA IDENTITY FULL;"
+        "CREATE FOREIGN TABLE x1 PARTITION OF x FOR VALUES FROM (0) TO (10) SERVER s",
+        table("x", "id", identity=("id",)),
+        "partition public.x1 is a foreign table",
+    ),
+    "partitions published one by one": (
+        "CREATE TABLE x (id int PRIMARY KEY) PARTITION BY RANGE (id);"
+        "CREATE TABLE x1 PARTITION OF x FOR VALUES FROM (0) TO (10);"
+        f"ALTER PUBLICATION {PUBLICATION} ADD TABLE x1",
         table("x", "id"),
-        "under its partitions' names",
+        "table public.x is not in it",
+    ),
+    "heir that nobody maps": (
+        "CREATE TABLE x (id int PRIMARY KEY); CREATE TABLE y (PRIMARY KEY (id)) INHERITS (x);"
+        + NAMED,
+        table("x", "id"),
+        "public.y inherits from public.x and is published, but nobody maps it",
+    ),
+    "full identity and a column list": (
+        "CREATE TABLE x (id int PRIMARY KEY, a text); ALTER TABLE x REPLICA IDENTITY FULL;"
+        f"ALTER PUBLICATION {PUBLICATION} ADD TABLE x (id)",
+        table("x", "id"),
+        "column list for public.x lacks a",
     ),
     "partition": (
         "CREATE TABLE p (id int PRIMARY KEY) PARTITION BY RANGE (id);"
@@ -303,7 +311,7 @@ def test_wal_level(postgres_factory: PostgresFactory) -> None:
 
 def test_a_slot_advanced_by_somebody_else(database: Database, source: PostgresSource) -> None:
     """P6, fault 18: the server would fast-forward in silence."""
-    checkpoint = streaming_checkpoint(source)
+    checkpoint = checkpoint_of(source)
     database.execute("INSERT INTO t VALUES (51, 'lost', 1)")
     database.execute("SELECT pg_replication_slot_advance(%s, pg_current_wal_lsn())", source.slot)
     assert "past the checkpoint" in whats(source.check(checkpoint))
@@ -311,13 +319,13 @@ def test_a_slot_advanced_by_somebody_else(database: Database, source: PostgresSo
 
 def test_a_checkpoint_ahead_of_the_server(source: PostgresSource) -> None:
     """P7, fault 24: the server would accept it and skip everything."""
-    checkpoint = dataclasses.replace(streaming_checkpoint(source), position="FFFF/0")
+    checkpoint = dataclasses.replace(checkpoint_of(source), position="FFFF/0")
     assert "ahead of the server's log" in whats(source.check(checkpoint))
 
 
 def test_a_slot_that_is_gone(database: Database, source: PostgresSource) -> None:
     """P9, fault 17: never created again by itself."""
-    checkpoint = streaming_checkpoint(source)
+    checkpoint = checkpoint_of(source)
     database.execute("SELECT pg_drop_replication_slot(%s)", source.slot)
     assert "the slot is gone" in whats(source.check(checkpoint))
 
@@ -328,7 +336,7 @@ def test_a_slot_whose_log_is_gone(postgres_factory: PostgresFactory) -> None:
     database = Database(server=server, name="postgres")
     database.execute(DDL)
     source = make_source(database, T)
-    checkpoint = streaming_checkpoint(source)
+    checkpoint = checkpoint_of(source)
     for _ in range(3):
         database.execute("INSERT INTO t SELECT i, 'x' FROM generate_series(1, 1000) i; TRUNCATE t")
         database.execute("SELECT pg_switch_wal()")
@@ -365,7 +373,7 @@ def test_the_time_left_at_the_present_rate(
 ) -> None:
     """G13: what is left of max_slot_wal_keep_size, at a growth that is known, or measured."""
     source = make_source(tight, T)
-    checkpoint = streaming_checkpoint(source)
+    checkpoint = checkpoint_of(source)
     assert one(source.watch(checkpoint, None), "slot.retention").verdict is Verdict.OK
     fast = one(source.watch(checkpoint, 1e9), "slot.retention")
     assert fast.verdict is Verdict.WARNING
@@ -440,7 +448,7 @@ def test_a_slot_without_a_checkpoint(database: Database, source: PostgresSource)
 
 def test_a_slot_in_use_is_no_reason_to_refuse(database: Database, source: PostgresSource) -> None:
     """A doctor may look at a running pipeline, whose slot goes on while it looks."""
-    checkpoint = streaming_checkpoint(source)
+    checkpoint = checkpoint_of(source)
     assert checkpoint.position
     database.execute("INSERT INTO t VALUES (1, 'x', 1)")
     with streaming(source, checkpoint.position) as stream:
@@ -466,7 +474,7 @@ def _with(checkpoint: Checkpoint, **changes: object) -> Checkpoint:
 def test_another_server(
     source: PostgresSource, change: Callable[[Checkpoint], Checkpoint], expected: str
 ) -> None:
-    assert expected in whats(source.check(change(streaming_checkpoint(source))))
+    assert expected in whats(source.check(change(checkpoint_of(source))))
 
 
 def test_a_timeline_change_is_fine_before_the_fork(postgres_factory: PostgresFactory) -> None:
@@ -475,7 +483,7 @@ def test_a_timeline_change_is_fine_before_the_fork(postgres_factory: PostgresFac
     database = Database(server=server, name="postgres")
     database.execute(DDL)
     source = make_source(database, T)
-    checkpoint = streaming_checkpoint(source)
+    checkpoint = checkpoint_of(source)
     source.close()
     server.stop()
     (server.data_dir / "standby.signal").touch()

@@ -6,16 +6,19 @@ import pytest
 
 from cdc_daemon.model.errors import ConfigurationError
 from cdc_daemon.sources.postgres.setup import apply_plan, plan, role_statements
-from tests.conftest import DatabaseFactory
+from tests.conftest import DatabaseFactory, PostgresOf
 from tests.support.databases import Database
 from tests.support.sources import PUBLICATION, conninfo, copy, make_source, table
+from tests.support.versions import VERSIONS
 
 T = table("t", "id", "a")
 
 
-@pytest.fixture(params=[15, 18])
-def database(request: pytest.FixtureRequest, database_factory: DatabaseFactory) -> Database:
-    found = database_factory(server=request.getfixturevalue(f"postgres{request.param}"))
+@pytest.fixture(params=VERSIONS)
+def database(
+    request: pytest.FixtureRequest, postgres_of: PostgresOf, database_factory: DatabaseFactory
+) -> Database:
+    found = database_factory(server=postgres_of(request.param))
     found.execute("CREATE TABLE t (id bigint PRIMARY KEY, a text)")
     return found
 
@@ -47,14 +50,33 @@ def test_what_a_publication_lacks_is_added(database: Database) -> None:
     assert make_source(database, *tables).check(None) == []
 
 
-def test_partitioned_tables_are_published_under_their_own_name(database: Database) -> None:
-    database.execute("CREATE TABLE p (id int PRIMARY KEY) PARTITION BY RANGE (id)")
+def test_partitioned_tables_are_published_by_their_partitions(database: Database) -> None:
+    """Only so does the log tell the TRUNCATE of one partition."""
+    database.execute(
+        "CREATE TABLE p (id int PRIMARY KEY) PARTITION BY RANGE (id);"
+        "CREATE TABLE p1 PARTITION OF p FOR VALUES FROM (0) TO (10)"
+    )
     tables = [T, table("p", "id")]
     apply_plan("erp", conninfo(database), publication=PUBLICATION, tables=[T])
     made = apply_plan("erp", conninfo(database), publication=PUBLICATION, tables=tables)
-    assert len(made.changes) == 2
+    assert [change.sql for change in made.changes] == [
+        f'ALTER PUBLICATION "{PUBLICATION}" ADD TABLE "public"."p"'
+    ]
     assert make_source(database, *tables).check(None) == []
     assert plan("erp", conninfo(database), publication=PUBLICATION, tables=tables).changes == ()
+
+
+def test_whoever_publishes_a_parent_says_what_becomes_of_its_heirs(database: Database) -> None:
+    """Their rows are its rows in SELECT and not in the log: that is nothing to be guessed."""
+    database.execute("CREATE TABLE heir (PRIMARY KEY (id)) INHERITS (t)")
+    made = plan("erp", conninfo(database), publication=PUBLICATION, tables=[T])
+    assert "public.heir inherits from it" in made.refusals[0].what
+    both = [T, table("heir", "id")]
+    assert plan("erp", conninfo(database), publication=PUBLICATION, tables=both).refusals == ()
+    database.execute(f"CREATE PUBLICATION {PUBLICATION} FOR TABLE ONLY t")
+    made = plan("erp", conninfo(database), publication=PUBLICATION, tables=[T])
+    assert (made.changes, made.refusals) == ((), ())
+    assert make_source(database, T).check(None) == []
 
 
 def test_a_table_that_would_break_its_application_is_refused(database: Database) -> None:

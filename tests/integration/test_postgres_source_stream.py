@@ -15,7 +15,7 @@ from cdc_daemon.sources.postgres import stream as stream_module
 from cdc_daemon.sources.postgres.lsn import parse_lsn
 from cdc_daemon.sources.postgres.source import PostgresSource
 from cdc_daemon.sources.postgres.stream import PostgresStream
-from tests.conftest import DatabaseFactory, PostgresFactory
+from tests.conftest import DatabaseFactory, PostgresFactory, PostgresOf
 from tests.support.databases import Database
 from tests.support.sources import (
     PUBLICATION,
@@ -29,15 +29,18 @@ from tests.support.sources import (
     streaming,
     table,
 )
+from tests.support.versions import VERSIONS
 from tests.support.waiting import until
 
 T = table("t", "id", "a", "b")
 
 
-@pytest.fixture(params=[15, 18])
-def database(request: pytest.FixtureRequest, database_factory: DatabaseFactory) -> Database:
+@pytest.fixture(params=VERSIONS)
+def database(
+    request: pytest.FixtureRequest, postgres_of: PostgresOf, database_factory: DatabaseFactory
+) -> Database:
     """An empty database on both versions, with a publication of table t."""
-    found = database_factory(server=request.getfixturevalue(f"postgres{request.param}"))
+    found = database_factory(server=postgres_of(request.param))
     found.execute("CREATE TABLE t (id bigint PRIMARY KEY, a text, b numeric(18,4))")
     found.execute(f"CREATE PUBLICATION {PUBLICATION} FOR TABLE t")
     return found

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from cdc_daemon.model.changes import UNCHANGED, Batch, Value
 from cdc_daemon.model.ports import Table
 from cdc_daemon.sources.postgres.decoder import Decoder
-from cdc_daemon.sources.postgres.relations import Relations
+from cdc_daemon.sources.postgres.relations import Known, Relations
 from cdc_daemon.sources.postgres.types import Types
 
 SENT = 7_777_777_777_777
@@ -109,7 +109,7 @@ def make_decoder(*tables: Table, primary_key: Sequence[str] = ("id",), **limits:
     wanted = tables or (Table(schema="public", name="t", columns=frozenset({"id", "a", "b"})),)
     relations = Relations("erp", wanted)
     for table in wanted:
-        relations.learn_primary_key(table.schema, table.name, primary_key)
+        relations.learn(table.schema, table.name, Known(primary_key=tuple(primary_key)))
     return Decoder(relations, Types(), **limits)
 
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 from psycopg.conninfo import conninfo_to_dict
 
 from cdc_daemon.model.changes import Batch, Operation, Row
+from cdc_daemon.model.errors import Problem
 from cdc_daemon.model.ports import Table
+from cdc_daemon.model.position import Checkpoint, Phase
 from cdc_daemon.sources.postgres.source import PostgresSource
 from cdc_daemon.sources.postgres.stream import PostgresStream
 from tests.support.databases import Database
@@ -55,6 +57,26 @@ def copy(source: PostgresSource, *, replace: bool = False) -> tuple[str, list[Ro
     with source.snapshot(source.slot, replace=replace) as snapshot:
         batches = list(snapshot.read(source.tables))
     return snapshot.position, [row for b in batches for run in b.runs for row in run.new_rows]
+
+
+def checkpoint_of(source: PostgresSource, *, replace: bool = False) -> Checkpoint:
+    """What the ledger holds after a snapshot."""
+    identity = source.identify()
+    position, _ = copy(source, replace=replace)
+    return Checkpoint(
+        pipeline="erp",
+        phase=Phase.STREAMING,
+        epoch=1,
+        identity=identity,
+        slot=source.slot,
+        position=position,
+    )
+
+
+def whats(problems: Sequence[Problem]) -> str:
+    """What is wrong, as text; each with a cure."""
+    assert all(problem.cure for problem in problems), problems
+    return "\n".join(map(str, problems))
 
 
 @contextmanager

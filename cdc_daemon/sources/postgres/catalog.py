@@ -6,25 +6,18 @@ with what it finds, ``requirements.py`` says.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from cdc_daemon.model.changes import Relation
 from cdc_daemon.model.ports import Table
 from cdc_daemon.sources.postgres.connection import Connection
 from cdc_daemon.sources.postgres.encodings import codec_of
-from cdc_daemon.sources.postgres.relations import REPLICAS, Described, Relations
+from cdc_daemon.sources.postgres.relations import REPLICAS, Described, Known, Relations
 from cdc_daemon.sources.postgres.types import Types
 
-_TABLES = """
-SELECT n.nspname::text, c.relname::text, c.oid, c.relkind::text, c.relpersistence::text,
-       c.relreplident::text, c.relispartition,
-       COALESCE(pg_catalog.row_security_active(c.oid), false),
-       k.columns, i.columns, COALESCE(i.oid, 0)
-FROM ROWS FROM (pg_catalog.unnest(%s::text[]), pg_catalog.unnest(%s::text[])) AS w (s, t)
-JOIN pg_catalog.pg_namespace n ON n.nspname = w.s
-JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid AND c.relname = w.t
-     AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
+_IDENTITIES = """
 LEFT JOIN LATERAL (
     SELECT pg_catalog.array_agg(a.attname::text ORDER BY a.attnum) AS columns
     FROM pg_catalog.pg_index x JOIN pg_catalog.pg_attribute a ON a.attrelid = x.indrelid
@@ -35,6 +28,40 @@ LEFT JOIN LATERAL (
     FROM pg_catalog.pg_index x JOIN pg_catalog.pg_attribute a ON a.attrelid = x.indrelid
          AND a.attnum = ANY ((x.indkey::int2[])[0:x.indnkeyatts - 1])
     WHERE x.indrelid = c.oid AND x.indisreplident GROUP BY x.indexrelid) i ON true
+"""
+
+_TABLES = f"""
+SELECT n.nspname::text, c.relname::text, c.oid, c.relkind::text, c.relpersistence::text,
+       c.relreplident::text, c.relispartition,
+       COALESCE(pg_catalog.row_security_active(c.oid), false),
+       k.columns, i.columns, COALESCE(i.oid, 0)
+FROM ROWS FROM (pg_catalog.unnest(%s::text[]), pg_catalog.unnest(%s::text[])) AS w (s, t)
+JOIN pg_catalog.pg_namespace n ON n.nspname = w.s
+JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid AND c.relname = w.t
+     AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
+{_IDENTITIES}
+"""
+
+_BORN = 4  # catalogue steps from a partition's creation to its place; attaching takes seven
+
+_DESCENDANTS = f"""
+WITH RECURSIVE tree (root, oid, edges, attached) AS (
+    SELECT r, r, '', NULL::xid FROM pg_catalog.unnest(%s::oid[]) r
+    UNION ALL
+    SELECT t.root, i.inhrelid, t.edges || '.' || i.xmin::text,
+           CASE WHEN born.so OR pg_catalog.age(t.attached) < pg_catalog.age(i.xmin)
+                THEN t.attached ELSE i.xmin END
+    FROM tree t JOIN pg_catalog.pg_inherits i ON i.inhparent = t.oid
+    JOIN pg_catalog.pg_attribute a ON a.attrelid = i.inhrelid AND a.attnum = -1
+    CROSS JOIN LATERAL (SELECT a.xmin = i.xmin
+         AND i.cmin::text::int - a.cmin::text::int BETWEEN 0 AND {_BORN} AS so) born)
+SELECT t.root, n.nspname::text, c.relname::text, c.oid, c.relkind::text, c.relpersistence::text,
+       c.relreplident::text, c.relispartition, k.columns, i.columns, c.relfilenode,
+       t.edges, COALESCE(t.attached::text, '')
+FROM tree t JOIN pg_catalog.pg_class c ON c.oid = t.oid AND c.relkind <> 'p' AND t.edges <> ''
+JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+{_IDENTITIES}
+ORDER BY c.oid
 """
 
 _COLUMNS = """
@@ -71,6 +98,33 @@ class ColumnFacts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Descendant:
+    """A partition that holds rows (a leaf), or a table that inherits, of a mapped table.
+
+    ``edges``: what changes when any table between the two is attached anew. ``attached``: the
+    transaction that did so last; empty: it came into being in its place, and brought no rows.
+    ``file``: changes when it is truncated or rewritten.
+    """
+
+    schema: str
+    name: str
+    oid: int
+    kind: str
+    persistence: str
+    replica: str
+    is_partition: bool
+    identity: tuple[str, ...]
+    file: int
+    edges: str
+    attached: str
+
+    @property
+    def title(self) -> str:
+        """``schema.table``."""
+        return f"{self.schema}.{self.name}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TableFacts:
     """One table, view or partition; ``kind``, ``persistence``, ``replica`` as in pg_class."""
 
@@ -86,15 +140,32 @@ class TableFacts:
     replica_index: tuple[str, ...]
     replica_index_oid: int
     columns: tuple[ColumnFacts, ...]
+    descendants: tuple[Descendant, ...] = ()
 
     @property
     def identity(self) -> tuple[str, ...]:
         """The columns that the log's key-only tuples carry; empty: none, or all of them."""
-        return {"d": self.primary_key, "i": self.replica_index}.get(self.replica, ())
+        return _identity(self.replica, self.primary_key, self.replica_index)
+
+    @property
+    def partitioned(self) -> bool:
+        """Whether its rows are those of its partitions."""
+        return self.kind == "p"
 
     def column(self, name: str) -> ColumnFacts | None:
         """A column by name."""
         return next((column for column in self.columns if column.name == name), None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Extent:
+    """Which partitions' changes are a table's, by oid, and which of its rows are published."""
+
+    leaves: frozenset[int] = frozenset()
+    condition: str = ""
+
+
+WHOLE = Extent()
 
 
 def read_tables(
@@ -111,6 +182,7 @@ def read_tables(
             name=name, oid=type_oid, modifier=modifier, generated=generated, readable=readable
         )
         columns.setdefault(oid, []).append(facts)
+    descendants = _read_descendants(connection, [row[2] for row in found if row[3] in "rp"])
     return {
         (row[0], row[1]): TableFacts(
             schema=row[0],
@@ -125,15 +197,49 @@ def read_tables(
             replica_index=tuple(row[9] or ()),
             replica_index_oid=row[10],
             columns=tuple(columns.get(row[2], ())),
+            descendants=tuple(descendants.get(row[2], ())),
         )
         for row in found
     }
 
 
+def _identity(
+    replica: str, primary_key: Sequence[str] | None, index: Sequence[str] | None
+) -> tuple[str, ...]:
+    """The columns that key-only tuples carry."""
+    return tuple({"d": primary_key, "i": index}.get(replica) or ())
+
+
+def _read_descendants(connection: Connection, oids: list[int]) -> dict[int, list[Descendant]]:
+    """Leaves of partitioned tables, and tables that inherit from others, by the mapped table."""
+    found: dict[int, list[Descendant]] = {}
+    row: tuple[Any, ...]
+    for row in connection.execute(_DESCENDANTS, (oids,)):
+        one = Descendant(
+            schema=row[1],
+            name=row[2],
+            oid=row[3],
+            kind=row[4],
+            persistence=row[5],
+            replica=row[6],
+            is_partition=row[7],
+            identity=_identity(row[6], row[8], row[9]),
+            file=row[10],
+            edges=row[11],
+            attached=row[12],
+        )
+        found.setdefault(row[0], []).append(one)
+    return found
+
+
 def learn(
-    connection: Connection, facts: Sequence[TableFacts], relations: Relations, types: Types
+    connection: Connection,
+    facts: Sequence[TableFacts],
+    relations: Relations,
+    types: Types,
+    extents: Mapping[int, Extent],
 ) -> None:
-    """Teach the decoder what only the catalogue knows: primary keys, domains, arrays, names."""
+    """Teach the decoder what only the catalogue knows: keys, oids, domains, arrays, names."""
     relations.codec = codec_of(connection)
     types.codec = relations.codec or "utf-8"
     used = sorted({column.oid for table in facts for column in table.columns})
@@ -141,7 +247,17 @@ def learn(
     types.learn(row[:4] for row in found)
     types.learn_arrays((row[0], row[4]) for row in found if row[4])
     for table in facts:
-        relations.learn_primary_key(table.schema, table.name, table.primary_key)
+        extent = extents.get(table.oid, WHOLE)
+        known = Known(
+            primary_key=table.primary_key,
+            oid=table.oid,
+            leaves=extent.leaves,
+            replica=REPLICAS[table.replica],
+            identity=frozenset(table.identity),
+            alone=not table.partitioned,
+            condition=extent.condition,
+        )
+        relations.learn(table.schema, table.name, known)
 
 
 def describe(facts: TableFacts, relations: Relations, types: Types) -> Relation:

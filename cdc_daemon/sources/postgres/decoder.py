@@ -17,6 +17,7 @@ from dataclasses import replace
 
 from cdc_daemon.model.changes import Batch, Operation, Relation, Replica, Run
 from cdc_daemon.model.errors import DecodeError
+from cdc_daemon.model.ports import Table
 from cdc_daemon.sources.postgres.lsn import format_lsn
 from cdc_daemon.sources.postgres.messages import (
     HEADER,
@@ -202,18 +203,26 @@ class Decoder:
             raise DecodeError(what, kind=kind, offset=HEADER)
 
     def _truncate(self, message: bytes) -> None:
-        """A Truncate message: one run for each mapped relation that it lists."""
+        """A Truncate message: one run for each mapped table that it lists.
+
+        A partitioned table is listed as all of its partitions; some of them are refused.
+        """
         oids = parse_truncate(message)
         if not self._begin or not self._described.keys() >= set(oids):
             what = "truncate of an undescribed relation, or outside a transaction"
             raise DecodeError(what, kind="T", offset=HEADER)
+        numbers = {int.from_bytes(oid, "big") for oid in oids}
+        emptied: dict[tuple[str, str], Relation] = {}
         for oid in oids:
             if oid in self._mapped:
-                self._decode()
-                relation, operation = self._mapped[oid], Operation.TRUNCATE
-                run = Run(relation=relation, operation=operation, sequence=self._start)
-                self._runs.append(run)
-                self._start += 1
+                relation = self._mapped[oid]
+                emptied.setdefault((relation.schema, relation.table), relation)
+        for relation in emptied.values():
+            self._relations.check_truncate(relation, numbers)
+            self._decode()
+            operation = Operation.TRUNCATE
+            self._runs.append(Run(relation=relation, operation=operation, sequence=self._start))
+            self._start += 1
 
     # --- decoding -----------------------------------------------------------------------------
 
@@ -247,18 +256,20 @@ class Decoder:
     def _relation(self, message: bytes) -> None:
         """A Relation message: how the rows that follow look."""
         oid, body = message[26:30], message[30:]
-        if self._described.get(oid) == body:
+        if oid in self._mapped and self._described[oid] == body:
             return
         described = parse_relation(message, self._types)
         self._decode()
         self._described[oid] = body
         self._shapes = {k: shape for k, shape in self._shapes.items() if k[1:5] != oid}
         self._mapped.pop(oid, None)
-        if (described.schema, described.table) in self._relations.tables:
-            self._map(oid, described)
+        number = int.from_bytes(oid, "big")
+        table = self._relations.mapped(number, described.schema, described.table)
+        if table is not None:
+            self._map(oid, described, table)
 
-    def _map(self, oid: bytes, described: Described) -> None:
-        relation, wanted = self._relations.describe(described)
+    def _map(self, oid: bytes, described: Described, table: Table) -> None:
+        relation, wanted = self._relations.describe(described, table)
         self._mapped[oid] = relation
         identity = tuple(wanted[i] for i in relation.identity)
         old = b"O" if relation.replica is Replica.FULL else b"K"

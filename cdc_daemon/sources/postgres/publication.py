@@ -3,20 +3,22 @@
 PostgreSQL 18 skips changes in silence where a publication, or a table's membership in it, did not
 exist at that point of the log, and every version does when a table is taken out and put back. No
 trace of that is in the stream. The catalogue rows have changed their oid or xmin, though, so these
-are kept with the checkpoint: one mark for the publication and one for each mapped table.
+are kept with the checkpoint: one mark for the publication and one for each mapped table. A
+partition that is attached or detached moves rows without a word in the log, so a partitioned table
+has marks for its partitions too (``partitions.py`` says what follows from them).
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Final
 
 from psycopg import sql
 
 from cdc_daemon.model.ports import Table
-from cdc_daemon.sources.postgres.catalog import TableFacts
+from cdc_daemon.sources.postgres.catalog import Descendant, TableFacts
 from cdc_daemon.sources.postgres.connection import Connection
 
 _PUBLICATION: Final = """
@@ -31,17 +33,35 @@ SELECT t.schemaname::text, t.tablename::text, {columns}, {filter}
 FROM pg_catalog.pg_publication_tables t WHERE t.pubname = %s
 """
 
-_ROWS: Final = """
-SELECT r.prrelid, 'r' || r.oid || '.' || r.xmin::text
-FROM pg_catalog.pg_publication_rel r WHERE r.prpubid = %s AND r.prrelid = ANY (%s::oid[])
+_LINEAGE: Final = """
+WITH lineage (oid, relid) AS (
+    SELECT c.oid, c.oid FROM pg_catalog.pg_class c WHERE c.oid = ANY (%s::oid[])
+    UNION SELECT c.oid, a.relid
+    FROM pg_catalog.pg_class c, pg_catalog.pg_partition_ancestors(c.oid) a (relid)
+    WHERE c.oid = ANY (%s::oid[]) AND c.relispartition)
 """
 
-_SCHEMA_ROWS: Final = """
-SELECT c.oid, 'n' || n.oid || '.' || n.xmin::text
-FROM pg_catalog.pg_publication_namespace n
-JOIN pg_catalog.pg_class c ON c.relnamespace = n.pnnspid
-WHERE n.pnpubid = %s AND c.oid = ANY (%s::oid[])
+_ROWS: Final = f"""{_LINEAGE}
+SELECT l.oid, 'r' || r.oid || '.' || r.xmin::text
+FROM lineage l JOIN pg_catalog.pg_publication_rel r ON r.prrelid = l.relid WHERE r.prpubid = %s
 """
+
+_SCHEMA_ROWS: Final = f"""{_LINEAGE}
+SELECT l.oid, 'n' || n.oid || '.' || n.xmin::text
+FROM lineage l JOIN pg_catalog.pg_class c ON c.oid = l.relid
+JOIN pg_catalog.pg_publication_namespace n ON c.relnamespace = n.pnnspid WHERE n.pnpubid = %s
+"""
+
+_FILTERS: Final = """
+SELECT n.nspname::text, c.relname::text, a.attname::text
+FROM pg_catalog.pg_publication_rel r
+JOIN pg_catalog.pg_class c ON c.oid = r.prrelid
+JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+CROSS JOIN LATERAL pg_catalog.regexp_matches(r.prqual::text, ':varattno ([0-9]+)', 'g') AS v (m)
+JOIN pg_catalog.pg_attribute a ON a.attrelid = r.prrelid AND a.attnum = v.m[1]::int2
+WHERE r.prpubid = %s AND r.prqual IS NOT NULL
+"""
+"""The columns in row filters: the only thing that is read from a node tree, unchanged since 15."""
 
 _DIGITS: Final = 12  # hexadecimal digits of a mark: short, for it is stored with every checkpoint
 _ABSENT: Final = "-" * _DIGITS
@@ -53,6 +73,7 @@ class Member:
 
     columns: frozenset[str] | None
     row_filter: str | None
+    filtered_by: frozenset[str] = frozenset()  # the columns in the condition
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,11 +99,18 @@ def read_publication(connection: Connection, name: str) -> Publication | None:
         columns=sql.SQL("t.attnames::text[]" if known else "NULL"),
         filter=sql.SQL("t.rowfilter" if known else "NULL"),
     )
+    found = connection.execute(query, (name,)).fetchall()
+    filters: dict[tuple[str, str], set[str]] = {}
+    if known and any(row[3] is not None for row in found):
+        for schema, table, column in connection.execute(_FILTERS, (row[0],)):
+            filters.setdefault((schema, table), set()).add(column)
     members = {
         (schema, table): Member(
-            columns=None if columns is None else frozenset(columns), row_filter=row_filter
+            columns=None if columns is None else frozenset(columns),
+            row_filter=row_filter,
+            filtered_by=frozenset(filters.get((schema, table), ())),
         )
-        for schema, table, columns, row_filter in connection.execute(query, (name,))
+        for schema, table, columns, row_filter in found
     }
     actions = ("insert", "update", "delete", "truncate")
     return Publication(
@@ -103,38 +131,68 @@ def fingerprint(
     connection: Connection,
     publication: Publication | None,
     tables: Sequence[Table],
-    facts: dict[tuple[str, str], TableFacts],
+    facts: Mapping[tuple[str, str], TableFacts],
 ) -> str:
     """The publication's mark, then name and mark of each mapped table, as one word list.
 
     The same as long as no mapped table can have missed a change; other tables and GRANTs do not
-    matter, nor do added columns.
+    matter, nor do added columns. A partitioned table's word goes on with its partitions' marks.
     """
-    rows = _membership(connection, publication, [each.oid for each in facts.values()])
+    rows = membership(connection, publication, [each.oid for each in facts.values()])
     words = [_mark(f"{publication.oid}.{publication.xmin}") if publication else _ABSENT]
     for table in sorted(tables, key=lambda each: (each.schema, each.name)):
         found = facts.get((table.schema, table.name))
-        member = publication is not None and (table.schema, table.name) in publication.members
-        if found is None or not member:
+        if found is None or publication is None or not holds(publication, found, rows):
             words.append(name_mark(table) + _ABSENT)
             continue
-        identity = ",".join(found.identity)
+        identity = ",".join(_effective_identity(table, found))
         words.append(
             name_mark(table)
             + _mark(f"{found.oid}|{rows.get(found.oid, '')}|{found.replica}|{identity}")
+            + "".join(partition_marks(found, publication))
         )
     return " ".join(words)
 
 
-def _membership(
+def holds(publication: Publication, found: TableFacts, rows: Mapping[int, str]) -> bool:
+    """Whether the publication holds a table, or, under their own names, a table's partitions."""
+    if found.partitioned and not publication.via_root:
+        return publication.all_tables or found.oid in rows
+    return (found.schema, found.name) in publication.members
+
+
+def _effective_identity(table: Table, found: TableFacts) -> tuple[str, ...]:
+    """What rows are known by: under REPLICA IDENTITY FULL the primary key, else the mapping's."""
+    return found.primary_key or table.identity if found.replica == "f" else found.identity
+
+
+def partition_marks(found: TableFacts, publication: Publication) -> list[str]:
+    """A mark for each partition: its place, then its file, where truncating it says nothing."""
+    if not found.partitioned:
+        return []
+    return [place_mark(each) + _file_mark(each, publication) for each in found.descendants]
+
+
+def place_mark(partition: Descendant) -> str:
+    """What changes when a partition, or what it is part of, is attached anew."""
+    return _mark(f"{partition.oid}|{partition.edges}")
+
+
+def _file_mark(partition: Descendant, publication: Publication) -> str:
+    return _mark(str(partition.file)) if publication.via_root else _ABSENT
+
+
+def membership(
     connection: Connection, publication: Publication | None, oids: list[int]
 ) -> dict[int, str]:
-    """What makes each table a member, as text: its own row, its schema's row, or nothing."""
+    """What makes each table a member, as text: rows for it, for what it is a partition of, or for
+    their schemas; or nothing."""
     if publication is None:
         return {}
-    found = connection.execute(_ROWS, (publication.oid, oids)).fetchall()
+    asked = (oids, oids, publication.oid)
+    found = connection.execute(_ROWS, asked).fetchall()
     if connection.info.server_version >= 150000:
-        found += connection.execute(_SCHEMA_ROWS, (publication.oid, oids)).fetchall()
+        found += connection.execute(_SCHEMA_ROWS, asked).fetchall()
     marks: dict[int, str] = {}
     for oid, mark in sorted(found):
         marks[oid] = marks.get(oid, "") + mark
@@ -152,28 +210,69 @@ def _mark(text: str) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Difference:
-    """How two fingerprints differ: the publication itself, changed tables, tables that came."""
+    """How two fingerprints differ: the publication itself, changed tables, tables that came.
+
+    Of partitioned tables: those that lost a partition, those of which one was truncated or
+    rewritten, and the place marks of partitions that joined.
+    """
 
     publication: bool
-    changed: tuple[Table, ...]
-    added: tuple[Table, ...]
+    changed: tuple[Table, ...] = ()
+    added: tuple[Table, ...] = ()
+    left: tuple[Table, ...] = ()
+    rewritten: tuple[Table, ...] = ()
+    joined: Mapping[Table, frozenset[str]] = field(default_factory=dict)
 
     def __bool__(self) -> bool:
-        return self.publication or bool(self.changed) or bool(self.added)
+        tables = (self.changed, self.added, self.left, self.rewritten, self.joined)
+        return self.publication or any(tables)
 
 
 def compare(then: str, now: str, tables: Sequence[Table]) -> Difference:
     """What has happened between two fingerprints to these tables; those that went do not matter."""
     old, new = _parse(then), _parse(now)
     marks = [(table, name_mark(table)) for table in tables]
+    both = [
+        (table, old[name], new[name])
+        for table, name in marks
+        if name in old and name in new and old[name].mark == new[name].mark
+    ]
     return Difference(
-        publication=old[""] != new[""],
-        changed=tuple(t for t, name in marks if name in old and old[name] != new.get(name)),
-        added=tuple(t for t, name in marks if name not in old),
+        publication=old[""].mark != new[""].mark,
+        changed=tuple(
+            table
+            for table, name in marks
+            if name in old and (name not in new or old[name].mark != new[name].mark)
+        ),
+        added=tuple(table for table, name in marks if name not in old),
+        left=tuple(t for t, one, two in both if one.files.keys() - two.files.keys()),
+        rewritten=tuple(
+            t
+            for t, one, two in both
+            if any(two.files.get(place, file) != file for place, file in one.files.items())
+        ),
+        joined={
+            t: frozenset(two.files.keys() - one.files.keys())
+            for t, one, two in both
+            if two.files.keys() - one.files.keys()
+        },
     )
 
 
-def _parse(text: str) -> dict[str, str]:
-    """Mark of the publication (under the empty name) and of each table."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Word:
+    """A table's mark, and the files of its partitions by their places."""
+
+    mark: str
+    files: Mapping[str, str]
+
+
+def _parse(text: str) -> dict[str, _Word]:
+    """The publication (under the empty name) and each table, by the mark of its name."""
     head, *words = text.split(" ")
-    return {"": head, **{word[:_DIGITS]: word[_DIGITS:] for word in words}}
+    found = {"": _Word(mark=head, files={})}
+    for word in words:
+        name, mark, *rest = (word[i : i + _DIGITS] for i in range(0, len(word), _DIGITS))
+        files = dict(zip(rest[::2], rest[1::2], strict=True))
+        found[name] = _Word(mark=mark, files=files)
+    return found

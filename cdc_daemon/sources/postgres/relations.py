@@ -2,15 +2,18 @@
 
 Shared by the stream (Relation messages, which say how a table was at that point of the log) and the
 catalogue (how it is now), so that both arrive at the same :class:`Relation` objects.
+
+A table is known by its oid, for its name in the log is the one of that moment: between two looks at
+the catalogue it may have been renamed and renamed back, or its schema was.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 
 from cdc_daemon.model.changes import Column, ColumnType, Relation, Replica
-from cdc_daemon.model.errors import Stop, suggest
+from cdc_daemon.model.errors import PreflightRefusal, Problem, Stop, suggest
 from cdc_daemon.model.ports import Table
 
 REPLICAS = {"d": Replica.KEY, "i": Replica.KEY, "f": Replica.FULL, "n": Replica.NOTHING}
@@ -32,33 +35,108 @@ class Described:
     replica: Replica
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Known:
+    """What only the catalogue knows of a mapped table.
+
+    ``primary_key``: under REPLICA IDENTITY FULL the log marks every column. ``oid``: 0 where only
+    the name is known. ``leaves``: the partitions whose changes are the table's, by oid. ``replica``
+    and ``identity``: what the log must mark; None: whatever it does. ``alone`` and ``condition``
+    as in :class:`Relation`.
+    """
+
+    primary_key: tuple[str, ...] = ()
+    oid: int = 0
+    leaves: frozenset[int] = frozenset()
+    replica: Replica | None = None
+    identity: frozenset[str] = frozenset()
+    alone: bool = False
+    condition: str = ""
+
+
+NOTHING_KNOWN = Known()
+
+
 class Relations:
-    """The mapped tables of one source and every description of them seen so far."""
+    """The mapped tables of one source and every description of them seen so far.
+
+    ``newcomer`` is asked about an oid that nobody knows; it raises what must be done about a new
+    partition of a mapped table.
+    """
 
     def __init__(self, source: str, tables: Iterable[Table]) -> None:
         self.source = source
         self.codec = ""  # by which texts are read; the catalogue says so
         self.tables = {(table.schema, table.name): table for table in tables}
-        self._primary_keys: dict[tuple[str, str], tuple[str, ...]] = {}
+        self.newcomer: Callable[[int], None] | None = None
+        self._facts: dict[tuple[str, str], Known] = {}
+        self._by_oid: dict[int, Table] = {}
         self._known: dict[object, Relation] = {}
 
-    def learn_primary_key(self, schema: str, table: str, columns: Sequence[str]) -> None:
-        """Take in the catalogue's primary key: under REPLICA IDENTITY FULL the log marks all."""
-        self._primary_keys[schema, table] = tuple(columns)
+    def learn(self, schema: str, table: str, known: Known) -> None:
+        """Take in what the catalogue knows of a mapped table."""
+        mapped = self.tables[schema, table]
+        before, self._facts[schema, table] = self.known(mapped), known
+        for oid in (before.oid, *before.leaves):
+            self._by_oid.pop(oid, None)
+        if known.oid:
+            self._by_oid |= dict.fromkeys((known.oid, *known.leaves), mapped)
 
-    def describe(self, described: Described) -> tuple[Relation, tuple[int, ...]]:
+    def known(self, table: Table) -> Known:
+        """What was learnt of a mapped table."""
+        return self._facts.get((table.schema, table.name), NOTHING_KNOWN)
+
+    def mapped(self, oid: int, schema: str, name: str) -> Table | None:
+        """The mapped table whose changes a described relation carries; None: nobody wants them.
+
+        Raises PreflightRefusal where another table has taken a mapped one's name.
+        """
+        if oid in self._by_oid:
+            return self._by_oid[oid]
+        table = self.tables.get((schema, name))
+        if table is not None and self.known(table).oid:
+            raise self._refused(
+                table,
+                "in the log another table has its name by now: it was dropped and created again, "
+                "or renamed",
+            )
+        if table is None and self.newcomer is not None:
+            self.newcomer(oid)
+        return table
+
+    def check_truncate(self, relation: Relation, oids: Collection[int]) -> None:
+        """Raise PreflightRefusal unless all partitions are among the truncated tables: which rows
+        were in a partition, nobody can tell afterwards."""
+        table = self.tables[relation.schema, relation.table]
+        leaves = self.known(table).leaves
+        if left := len(leaves.difference(oids)):
+            raise self._refused(
+                table,
+                f"{len(leaves) - left} of its {len(leaves)} partitions were truncated, and the log "
+                "does not tell their rows",
+                "in future DELETE from a partition, or TRUNCATE the whole table; now ",
+            )
+
+    def describe(
+        self, described: Described, table: Table | None = None
+    ) -> tuple[Relation, tuple[int, ...]]:
         """The relation of a mapped table, and where its columns stand among the described ones.
 
-        The same description gives the same object. Raises Stop when a mapped column is missing.
+        ``table``: the mapped one, where it is not the one of the described name. The same
+        description gives the same object. Raises Stop when a mapped column is missing,
+        PreflightRefusal when another identity is marked than the catalogue's.
         """
-        table = self.tables[described.schema, described.table]
+        table = table or self.tables[described.schema, described.table]
+        known = self.known(table)
         identity = self._identity(described, table)
         self._require(described, table.columns | identity)
+        self._same_identity(described, table, known)
         wanted = tuple(
             i for i, name in enumerate(described.names) if name in table.columns or name in identity
         )
         columns = tuple(Column(name=described.names[i], type=described.types[i]) for i in wanted)
-        key = (table.schema, table.name, columns, identity, described.replica)
+        extent = (known.alone, known.condition)
+        key = (table.schema, table.name, columns, identity, described.replica, extent)
         relation = Relation(
             source=self.source,
             schema=table.schema,
@@ -67,6 +145,8 @@ class Relations:
             identity=tuple(i for i, column in enumerate(columns) if column.name in identity),
             replica=described.replica,
             codec=self.codec,
+            alone=known.alone,
+            condition=known.condition,
         )
         return self._known.setdefault(key, relation), wanted
 
@@ -74,8 +154,25 @@ class Relations:
         """What identifies a row: what key-only tuples carry, else primary key, else the mapping."""
         if described.replica is Replica.KEY and described.flagged:
             return described.flagged
-        key = self._primary_keys.get((table.schema, table.name))
-        return frozenset(key or table.identity)
+        return frozenset(self.known(table).primary_key or table.identity)
+
+    def _same_identity(self, described: Described, table: Table, known: Known) -> None:
+        """Rows are known by their identity: another one at this point of the log is a break."""
+        if known.replica is None:
+            return
+        keyed = described.replica is Replica.KEY and known.replica is Replica.KEY
+        if described.replica is known.replica and (
+            not keyed or described.flagged == known.identity
+        ):
+            return
+        raise self._refused(
+            table, "in the log its primary key or replica identity is another one than before"
+        )
+
+    def _refused(self, table: Table, what: str, advice: str = "") -> PreflightRefusal:
+        where = f"source {self.source}, table {table.schema}.{table.name}"
+        cure = f"{advice}take a new snapshot: cdc-daemon snapshot start"
+        return PreflightRefusal([Problem(what=what, where=where, cure=cure)])
 
     def _require(self, described: Described, columns: frozenset[str]) -> None:
         missing = sorted(columns.difference(described.names))

@@ -20,6 +20,7 @@ from cdc_daemon.model.changes import Relation, Row
 from cdc_daemon.model.effects import Key
 from cdc_daemon.sources.postgres.connection import Connection
 from cdc_daemon.sources.postgres.encodings import in_its_encoding, read_rows, take_bytes, take_text
+from cdc_daemon.sources.postgres.snapshot import table_of
 
 _AT_ONCE: Final = 500  # keys in one query
 _OWN: Final = frozenset({"other", "citext"})  # types whose equality may not be pg_catalog's
@@ -42,20 +43,19 @@ LEFT JOIN pg_catalog.pg_namespace n ON n.oid = o.oprnamespace
 """Base type and schema of ``=`` (403: btree; strategy 3: equality)."""
 
 
-def reread(
-    connection: Connection, relation: Relation, keys: Sequence[Key], *, partitioned: bool
-) -> dict[Key, Row]:
+def reread(connection: Connection, relation: Relation, keys: Sequence[Key]) -> dict[Key, Row]:
     """Full-width rows by identity; identities without a row are left out."""
     found: dict[Key, Row] = {}
     asked = list(dict.fromkeys(keys))
     equalities = _equalities(connection, relation)
+    published = f" AND {relation.condition}" if relation.condition else ""
     for start in range(0, len(asked), _AT_ONCE):
         part = asked[start : start + _AT_ONCE]
-        query = sql.SQL("SELECT {} FROM {} {} WHERE {}").format(
+        query = sql.SQL("SELECT {} FROM {} WHERE ({}){}").format(
             sql.SQL(", ").join(sql.Identifier(column.name) for column in relation.columns),
-            sql.SQL("" if partitioned else "ONLY"),
-            sql.Identifier(relation.schema, relation.table),
+            table_of(relation),
             _condition(relation, len(part), equalities),
+            sql.SQL(published),
         )
         values = [value for key in part for value in key]
         for row in _asked(connection, query, values):

@@ -18,17 +18,22 @@ from cdc_daemon.model.errors import ConfigurationError, Problem
 from cdc_daemon.model.ports import Table
 from cdc_daemon.sources.postgres.catalog import TableFacts, read_tables
 from cdc_daemon.sources.postgres.connection import Connection, Server
-from cdc_daemon.sources.postgres.publication import Publication, read_publication
+from cdc_daemon.sources.postgres.publication import (
+    Publication,
+    holds,
+    membership,
+    read_publication,
+)
 from cdc_daemon.sources.postgres.requirements import (
     ACTIONS,
     Asked,
     content_problems,
+    heirs_unsaid,
     identity_problems,
     missing,
 )
 
 _PUBLISH: Final = "publish = 'insert, update, delete, truncate'"
-_ROOT: Final = "publish_via_partition_root = true"
 _ROLE: Final = """
 SELECT rolsuper OR rolreplication, rolsuper,
        pg_catalog.has_database_privilege(oid, pg_catalog.current_database(), 'CONNECT')
@@ -125,38 +130,34 @@ def _plan(server: Server, connection: Connection, asked: Asked, worker: str | No
     publication = read_publication(connection, asked.publication)
     refusals = missing(server.where, connection, asked, facts)
     refusals += identity_problems(server.where, connection, asked, facts, publication)
-    changes = [*_publication_changes(asked, facts, publication)]
-    if publication is not None:
-        refusals += _contents(server, asked, facts, publication)
+    rows = membership(connection, publication, [each.oid for each in facts.values()])
+    changes = [*_publication_changes(asked, facts, publication, rows)]
+    refusals += _contents(server, asked, facts, publication)
     if worker is not None:
         changes += _rights(server, connection, facts, worker, refusals)
     return Plan(changes=tuple(changes), refusals=tuple(refusals))
 
 
 def _publication_changes(
-    asked: Asked, facts: dict[tuple[str, str], TableFacts], publication: Publication | None
+    asked: Asked,
+    facts: dict[tuple[str, str], TableFacts],
+    publication: Publication | None,
+    rows: dict[int, str],
 ) -> Iterator[Change]:
     """Create the publication, or add what it lacks."""
     name = _quote(asked.publication)
     known = [facts[t.schema, t.name] for t in asked.tables if (t.schema, t.name) in facts]
-    root = any(found.kind == "p" for found in known)
     if publication is None:
-        options = f"{_PUBLISH}, {_ROOT}" if root else _PUBLISH
         listed = ", ".join(_member(found) for found in known)
-        statement = f"CREATE PUBLICATION {name} FOR TABLE {listed} WITH ({options})"
+        statement = f"CREATE PUBLICATION {name} FOR TABLE {listed} WITH ({_PUBLISH})"
         yield Change(description=f"create publication {asked.publication}", sql=statement)
         return
     if publication.actions < ACTIONS:
         description = f"let publication {asked.publication} publish every kind of change"
         yield Change(description=description, sql=f"ALTER PUBLICATION {name} SET ({_PUBLISH})")
-    if root and not publication.via_root:
-        description = f"let publication {asked.publication} name partitioned tables"
-        yield Change(description=description, sql=f"ALTER PUBLICATION {name} SET ({_ROOT})")
     for found in known:
         hidden = found.is_partition and publication.via_root
-        if (found.schema, found.name) not in publication.members and not hidden:
-            if found.kind == "p" and not publication.via_root and publication.all_tables:
-                continue
+        if not holds(publication, found, rows) and not hidden:
             statement = f"ALTER PUBLICATION {name} ADD TABLE {_member(found)}"
             description = f"publish {found.schema}.{found.name} in {asked.publication}"
             yield Change(description=description, sql=statement)
@@ -166,16 +167,18 @@ def _contents(
     server: Server,
     asked: Asked,
     facts: dict[tuple[str, str], TableFacts],
-    publication: Publication,
+    publication: Publication | None,
 ) -> Iterator[Problem]:
-    """Row filters and column lists that somebody chose; they are not ours to remove."""
+    """Row filters and column lists that somebody chose, and heirs: they are not ours to decide."""
     where = f"{server.where}, publication {asked.publication}"
     for table in asked.tables:
         found = facts.get((table.schema, table.name))
-        member = publication.members.get((table.schema, table.name))
-        if found is not None and member is not None:
-            for what, cure in content_problems(table, found, member):
-                yield Problem(what=what, where=where, cure=cure)
+        if found is None:
+            continue
+        member = publication and publication.members.get((table.schema, table.name))
+        whats = content_problems(table, found, member) if member else heirs_unsaid(asked, found)
+        for what, cure in whats:
+            yield Problem(what=what, where=where, cure=cure)
 
 
 def _rights(

@@ -37,7 +37,7 @@ ORDER BY xact_start LIMIT 5
 
 
 class PostgresSnapshot:
-    """An imported snapshot. ``relations`` gives each table's description and where to read it."""
+    """An imported snapshot. ``relations`` gives each table's description."""
 
     def __init__(
         self,
@@ -45,7 +45,7 @@ class PostgresSnapshot:
         connection: Connection,
         *,
         position: str,
-        relations: dict[tuple[str, str], tuple[Relation, bool]],
+        relations: dict[tuple[str, str], Relation],
         piece_rows: int,
         piece_bytes: int,
     ) -> None:
@@ -68,8 +68,8 @@ class PostgresSnapshot:
         with self._server.errors("copying"):
             take_bytes(self._connection)
         for table in tables:
-            relation, partitioned = self._relations[table.schema, table.name]
-            query = copy_query(relation, partitioned=partitioned)
+            relation = self._relations[table.schema, table.name]
+            query = copy_query(relation)
             with self._server.errors(f"copying {table.schema}.{table.name}"):
                 for lines in self._pieces(query):
                     yield self._batch(relation, parse_rows(lines), sum(map(len, lines)))
@@ -131,13 +131,19 @@ class PostgresSnapshot:
         return Batch(runs=[run], begins=[begin], changes=len(rows), size=size)
 
 
-def copy_query(relation: Relation, *, partitioned: bool) -> sql.Composed:
-    """COPY of the relation's columns in their order; of the table alone unless partitioned."""
+def copy_query(relation: Relation) -> sql.Composed:
+    """COPY of the relation's columns in their order, of the rows that the log tells."""
     columns = [sql.Identifier(column.name) for column in relation.columns]
-    return sql.SQL("COPY (SELECT {} FROM {} {}) TO STDOUT").format(
-        sql.SQL(", ").join(columns),
-        sql.SQL("" if partitioned else "ONLY"),
-        sql.Identifier(relation.schema, relation.table),
+    where = f" WHERE {relation.condition}" if relation.condition else ""
+    return sql.SQL("COPY (SELECT {} FROM {}{}) TO STDOUT").format(
+        sql.SQL(", ").join(columns), table_of(relation), sql.SQL(where)
+    )
+
+
+def table_of(relation: Relation) -> sql.Composed:
+    """The relation's table in FROM, without what inherits from it."""
+    return sql.SQL("ONLY {}" if relation.alone else "{}").format(
+        sql.Identifier(relation.schema, relation.table)
     )
 
 

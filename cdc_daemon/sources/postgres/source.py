@@ -17,12 +17,13 @@ from cdc_daemon.model.errors import ConfigurationError, PreflightRefusal, Proble
 from cdc_daemon.model.findings import Finding, refusals
 from cdc_daemon.model.ports import SlotState, Table
 from cdc_daemon.model.position import Checkpoint, SourceIdentity
-from cdc_daemon.sources.postgres import catalog, checks, requirements
+from cdc_daemon.sources.postgres import catalog, checks, partitions, requirements
 from cdc_daemon.sources.postgres.checks import identity
 from cdc_daemon.sources.postgres.checks.slot import advanced
 from cdc_daemon.sources.postgres.connection import Connection, Server
 from cdc_daemon.sources.postgres.decoder import Decoder
 from cdc_daemon.sources.postgres.lsn import parse_lsn
+from cdc_daemon.sources.postgres.publication import read_publication
 from cdc_daemon.sources.postgres.relations import Relations
 from cdc_daemon.sources.postgres.reread import reread
 from cdc_daemon.sources.postgres.slot import read_slot, slot_state
@@ -65,6 +66,8 @@ class PostgresSource:
         self._relations = Relations(name, self.tables)
         self._types = Types()
         self._facts: dict[tuple[str, str], catalog.TableFacts] = {}
+        self._places = partitions.Places()
+        self._newcomers = partitions.Newcomers(self._server, {}, frozenset())
         self._connection: Connection | None = None
 
     # --- what it is ---------------------------------------------------------------------------
@@ -121,7 +124,12 @@ class PostgresSource:
         return [self._describe(table) for table in self.tables]
 
     def _asked(self) -> requirements.Asked:
-        return requirements.Asked(slot=self.slot, publication=self.publication, tables=self.tables)
+        return requirements.Asked(
+            slot=self.slot,
+            publication=self.publication,
+            tables=self.tables,
+            places=self._places,
+        )
 
     def _learn(self, connection: Connection) -> None:
         """Read the mapped tables' catalogue rows."""
@@ -129,8 +137,11 @@ class PostgresSource:
         problems = requirements.missing(self._server.where, connection, self._asked(), self._facts)
         if problems:
             raise ConfigurationError(problems)
-        catalog.learn(connection, list(self._facts.values()), self._relations, self._types)
-        used = (column.oid for table in self._facts.values() for column in table.columns)
+        facts = list(self._facts.values())
+        publication = read_publication(connection, self.publication)
+        extents = partitions.extents(facts, publication, self._places.noted)
+        catalog.learn(connection, facts, self._relations, self._types, extents)
+        used = (column.oid for table in facts for column in table.columns)
         if self._types.holds_money(used):
             self._types.money_scale = self._server.money_scale()
 
@@ -154,19 +165,16 @@ class PostgresSource:
                 connection,
                 position=position,
                 relations={
-                    (table.schema, table.name): (self._describe(table), self._partitioned(table))
-                    for table in self.tables
+                    (table.schema, table.name): self._describe(table) for table in self.tables
                 },
                 piece_rows=self._piece_rows,
                 piece_bytes=self._piece_bytes,
             )
 
-    def _partitioned(self, table: Table) -> bool:
-        return self._facts[table.schema, table.name].kind == "p"
-
     def stream(self, after: str) -> PostgresStream:
         with self._server.errors("reading the catalogue"):
             self._learn(self._sql())
+        self._watch_newcomers()
         decoder = Decoder(
             self._relations,
             self._types,
@@ -189,6 +197,17 @@ class PostgresSource:
             raise
         return stream
 
+    def _watch_newcomers(self) -> None:
+        """Partitions that join while the stream is open are asked about."""
+        facts = [found for found in self._facts.values() if found.partitioned]
+        roots = {found.oid: f"{found.schema}.{found.name}" for found in facts}
+        noted = self._places.noted
+        if noted is None:
+            noted = frozenset(leaf.oid for found in facts for leaf in found.descendants)
+        self._newcomers.close()
+        self._newcomers = partitions.Newcomers(self._server, roots, noted)
+        self._relations.newcomer = self._newcomers.ask if roots else None
+
     def _check_opened(self, after: str) -> None:
         """Whether the stream begins after that position, or silently further on: from now on nobody
         else can move the slot, and we have not yet confirmed anything."""
@@ -200,11 +219,8 @@ class PostgresSource:
             raise PreflightRefusal([Problem(what=moved.what, where=where, cure=moved.cure)])
 
     def reread(self, relation: Relation, keys: Sequence[Key]) -> dict[Key, Row]:
-        facts = self._facts.get((relation.schema, relation.table))
         with self._server.errors(f"reading rows of {relation.name} again"):
-            return reread(
-                self._sql(), relation, keys, partitioned=facts is not None and facts.kind == "p"
-            )
+            return reread(self._sql(), relation, keys)
 
     # --- connections --------------------------------------------------------------------------
 
@@ -215,6 +231,7 @@ class PostgresSource:
         return self._connection
 
     def close(self) -> None:
+        self._newcomers.close()
         connection, self._connection = self._connection, None
         if connection is not None:
             with suppress(Exception):

@@ -11,7 +11,12 @@ from cdc_daemon.model.findings import CannotLook
 from cdc_daemon.model.position import Checkpoint, Phase, SourceIdentity
 from cdc_daemon.sources.postgres.catalog import TableFacts, read_tables
 from cdc_daemon.sources.postgres.connection import SESSION, Connection, Server
-from cdc_daemon.sources.postgres.publication import Publication, fingerprint, read_publication
+from cdc_daemon.sources.postgres.publication import (
+    Publication,
+    fingerprint,
+    membership,
+    read_publication,
+)
 from cdc_daemon.sources.postgres.requirements import Asked
 from cdc_daemon.sources.postgres.slot import Slot, log_end, read_slot
 from cdc_daemon.sources.postgres.system import System, identify_system
@@ -151,8 +156,15 @@ class Examined:
         return read_tables(self.connection, self.asked.tables)
 
     @cached_property
+    def memberships(self) -> dict[int, str]:
+        """What makes each mapped table a member of the publication, by oid."""
+        oids = [each.oid for each in self.facts.values()]
+        return membership(self.connection, self.publication, oids)
+
+    @cached_property
     def fingerprint(self) -> str:
-        """The publication's identity."""
+        """The publication's identity; what partitions are called is learnt beside it."""
+        self.asked.places.learn(self.facts)
         return fingerprint(self.connection, self.publication, self.asked.tables, self.facts)
 
     # --- the checkpoint ---------------------------------------------------------------------------

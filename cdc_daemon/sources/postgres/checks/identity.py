@@ -20,11 +20,13 @@ _CORRECT = f"correct the connection, or {RESNAPSHOT}"
 def identify(server: Server, connection: Connection, asked: Asked) -> SourceIdentity:
     """The identity that a checkpoint taken now belongs to."""
     system = identify_system(server, history=False)
+    at = Examined(server, connection, asked, None)
+    asked.places.note(connection, at.facts)
     return SourceIdentity(
         system=system.system,
         timeline=system.timeline,
         database=server.database,
-        publication=Examined(server, connection, asked, None).fingerprint,
+        publication=at.fingerprint,
     )
 
 
@@ -88,6 +90,8 @@ def _publication(at: Examined) -> Iterator[Note]:
     if identity is None or identity.database != at.server.database:
         yield ok("no checkpoint to compare it with")
     else:
+        joined = compare(identity.publication, at.fingerprint, at.asked.tables).joined
+        at.asked.places.compared(at.connection, joined, at.facts)
         found = _publication_problems(at.at_publication, at.asked, identity, at.fingerprint)
         yield from problems(found) or [ok("as it was at the checkpoint")]
 
@@ -107,13 +111,17 @@ def _publication_problems(
             "it was dropped, created again or altered, so that changes may have been skipped"
         )
     whats += [
-        f"table {table.schema}.{table.name} was taken out, put back or created again, or its "
-        "replica identity changed, so that changes may have been skipped"
+        f"table {table.schema}.{table.name} was taken out, put back, renamed or created again, or "
+        "its key or replica identity changed, so that changes may have been skipped"
         for table in difference.changed
     ]
     whats += [
         f"table {table.schema}.{table.name} is mapped now but was never copied"
         for table in difference.added
+    ]
+    whats += [
+        f"table {table.schema}.{table.name}: {what}"
+        for table, what in asked.places.gaps(difference)
     ]
     return [Problem(what=what, where=where, cure=RESNAPSHOT) for what in whats]
 

@@ -24,7 +24,9 @@ def _identity(at: Examined) -> Iterator[Note]:
 
 
 def _publication(at: Examined) -> Iterator[Note]:
-    found = publication_problems(at.server.where, at.asked, at.facts, at.publication)
+    found = publication_problems(
+        at.server.where, at.asked, at.facts, at.publication, at.memberships
+    )
     yield from problems(found) or [ok(f"{at.asked.publication} holds every mapped table")]
 
 

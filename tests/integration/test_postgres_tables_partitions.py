@@ -1,0 +1,392 @@
+"""Partitioned tables: one table to the daemon, whichever way they are published (HAZARD G7)."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from cdc_daemon.model.changes import Batch, Relation, Row, Value
+from cdc_daemon.model.errors import PreflightRefusal, Unreachable
+from cdc_daemon.model.findings import refusals
+from cdc_daemon.model.position import Checkpoint
+from cdc_daemon.sources.postgres.source import PostgresSource
+from tests.conftest import DatabaseFactory, PostgresOf
+from tests.support.databases import Database
+from tests.support.sources import (
+    PUBLICATION,
+    checkpoint_of,
+    conninfo,
+    copy,
+    last_position,
+    make_source,
+    plain,
+    read_changes,
+    streaming,
+    table,
+    whats,
+)
+from tests.support.versions import NEWEST
+
+P = table("p", "id", "a")
+DDL = (
+    "CREATE TABLE p (id int PRIMARY KEY, a text) PARTITION BY RANGE (id);"
+    "CREATE TABLE p1 PARTITION OF p FOR VALUES FROM (0) TO (10);"
+    "CREATE TABLE p2 (note text, a text, id int NOT NULL PRIMARY KEY);"
+    "ALTER TABLE p2 DROP COLUMN note;"
+    "ALTER TABLE p ATTACH PARTITION p2 FOR VALUES FROM (10) TO (20);"
+    "CREATE TABLE p3 PARTITION OF p FOR VALUES FROM (20) TO (100) PARTITION BY RANGE (id);"
+    "CREATE TABLE p31 PARTITION OF p3 FOR VALUES FROM (20) TO (30);"
+    f"CREATE PUBLICATION {PUBLICATION} FOR TABLE p"
+)
+ROOT = f"ALTER PUBLICATION {PUBLICATION} SET (publish_via_partition_root = true)"
+
+
+@pytest.fixture(params=NEWEST)
+def database(
+    request: pytest.FixtureRequest, postgres_of: PostgresOf, database_factory: DatabaseFactory
+) -> Database:
+    """A table of three partitions with different columns' order and depth, and a row in each."""
+    found = database_factory(server=postgres_of(request.param))
+    found.execute(DDL)
+    found.execute("INSERT INTO p VALUES (1, 'x'), (11, 'y'), (21, 'z')")
+    return found
+
+
+def begun(source: PostgresSource) -> Checkpoint:
+    checkpoint = checkpoint_of(source)
+    assert source.check(checkpoint) == []
+    return checkpoint
+
+
+def position_of(checkpoint: Checkpoint) -> str:
+    assert checkpoint.position
+    return checkpoint.position
+
+
+def problems(source: PostgresSource, checkpoint: Checkpoint) -> str:
+    """What is refused at a start; while running it is the same."""
+    assert checkpoint.identity
+    found = whats(source.check(checkpoint))
+    assert whats(refusals(source.watch(checkpoint, None))) == found
+    return found
+
+
+@pytest.mark.parametrize("publish", ["", ROOT], ids=["by leaves", "via root"])
+def test_it_is_one_table(database: Database, publish: str) -> None:
+    """Snapshot, every operation, moves between partitions and the truncate are the table's."""
+    if publish:
+        database.execute(publish)
+    source = make_source(database, P)
+    assert source.check(None) == []
+    position, rows = copy(source)
+    assert sorted(rows) == [(b"1", b"x"), (b"11", b"y"), (b"21", b"z")]
+    database.execute(
+        "INSERT INTO p VALUES (2, 'b'); INSERT INTO p2 VALUES ('c', 12);"
+        "UPDATE p SET id = id + 20 WHERE id = 2; UPDATE p SET a = 'w' WHERE id = 21;"
+        "DELETE FROM p WHERE id = 11; TRUNCATE p"
+    )
+    with streaming(source, position) as stream:
+        batches = read_changes(stream, 7)
+    named = [
+        (o, _named(r, new), old)
+        for r, (o, new, old) in zip(_relations(batches), plain(batches), strict=True)
+    ]
+    assert named == [
+        ("insert", {"id": b"2", "a": b"b"}, None),
+        ("insert", {"id": b"12", "a": b"c"}, None),
+        ("delete", None, (b"2",)),
+        ("insert", {"id": b"22", "a": b"b"}, None),
+        ("update", {"id": b"21", "a": b"w"}, None),
+        ("delete", None, (b"11",)),
+        ("truncate", None, None),
+    ]
+    assert {relation.name for relation in _relations(batches)} == {"erp.public.p"}
+    source.close()
+
+
+def _relations(batches: list[Batch]) -> list[Relation]:
+    """The relation of every change."""
+    return [run.relation for batch in batches for run in batch.runs for _ in range(len(run))]
+
+
+def _named(relation: Relation, row: Row | None) -> dict[str, Value] | None:
+    names = [column.name for column in relation.columns]
+    return None if row is None else dict(zip(names, row, strict=True))
+
+
+def test_partitions_of_like_columns_make_one_run(database: Database) -> None:
+    """Rows that go to different partitions in turn are as cheap as those of one."""
+    source = make_source(database, P)
+    position, _ = copy(source)
+    database.execute(
+        "INSERT INTO p SELECT 2 + i % 2 * 20 + i / 2, 'x' FROM generate_series(0, 9) i"
+    )
+    with streaming(source, position) as stream:
+        batches = read_changes(stream, 10)
+    assert sum(len(batch.runs) for batch in batches) == 1
+    source.close()
+
+
+def test_truncate_of_several_tables(database: Database) -> None:
+    """One truncate for each mapped table, with what it cascades to."""
+    database.execute(
+        "CREATE TABLE c (id int PRIMARY KEY, p int REFERENCES p); CREATE TABLE o (id int);"
+        f"ALTER PUBLICATION {PUBLICATION} ADD TABLE c"
+    )
+    source = make_source(database, P, table("c", "id"))
+    position, _ = copy(source)
+    database.execute("TRUNCATE o, p CASCADE; INSERT INTO p VALUES (1, 'new')")
+    with streaming(source, position) as stream:
+        batches = read_changes(stream, 3)
+    truncated = {run.relation.table for batch in batches for run in batch.runs[:2]}
+    assert truncated == {"p", "c"}
+    assert plain(batches)[2][:2] == ("insert", (b"1", b"new"))
+    source.close()
+
+
+# --- truncates of a part -------------------------------------------------------------------------
+
+
+def test_truncating_a_part_is_refused(database: Database) -> None:
+    """The log names the partitions; which rows were in them, nobody can tell afterwards."""
+    source = make_source(database, P)
+    for which in ("p1", "p3", "p1, p2"):
+        position, _ = copy(source, replace=True)
+        database.execute(f"TRUNCATE {which}")
+        with (
+            streaming(source, position) as stream,
+            pytest.raises(PreflightRefusal, match="of its 3 partitions were truncated") as caught,
+        ):
+            read_changes(stream, 1)
+        assert "snapshot start" in str(caught.value)
+    source.close()
+
+
+def test_truncating_a_part_is_noticed_via_root_too(database: Database) -> None:
+    """There the log says nothing at all; the partition's file does."""
+    database.execute(ROOT)
+    source = make_source(database, P)
+    checkpoint = begun(source)
+    database.execute("TRUNCATE p1")
+    assert "a partition of it was truncated" in problems(source, checkpoint)
+    source.close()
+
+
+# --- partitions that come ------------------------------------------------------------------------
+
+BORN = {
+    "created in place": "CREATE TABLE {q} PARTITION OF p FOR VALUES FROM ({0}) TO ({1})",
+    "with a default and a check": (
+        "CREATE TABLE {q} PARTITION OF p (a DEFAULT 'x', CHECK (a <> 'y'))"
+        " FOR VALUES FROM ({0}) TO ({1})"
+    ),
+    "with partitions of its own": (
+        "CREATE TABLE {q}0 PARTITION OF p FOR VALUES FROM ({0}) TO ({1}) PARTITION BY RANGE (id);"
+        "CREATE TABLE {q} PARTITION OF {q}0 DEFAULT"
+    ),
+    "attached empty": (
+        "CREATE TABLE {q} (LIKE p INCLUDING ALL);"
+        "ALTER TABLE p ATTACH PARTITION {q} FOR VALUES FROM ({0}) TO ({1})"
+    ),
+    "attached after it was emptied": (
+        "CREATE TABLE {q} (LIKE p INCLUDING ALL); INSERT INTO {q} VALUES ({0}, 'x');"
+        "DELETE FROM {q}; ALTER TABLE p ATTACH PARTITION {q} FOR VALUES FROM ({0}) TO ({1})"
+    ),
+}
+
+
+def placed(ddl: str, number: int) -> tuple[str, str, int]:
+    """The DDL with a partition of that number: statements, its name, its first key."""
+    first = number * 100
+    return ddl.format(first, first + 100, q=f"q{number}"), f"q{number}", first
+
+
+@pytest.mark.parametrize("publish", ["", ROOT], ids=["by leaves", "via root"])
+def test_partitions_that_came_empty(database: Database, publish: str) -> None:
+    """Their place is noted in the checkpoint's identity before a change of them is carried."""
+    if publish:
+        database.execute(publish)
+    source = make_source(database, P)
+    checkpoint = begun(source)
+    identity = checkpoint.identity
+    assert identity
+    position = position_of(checkpoint)
+    for number, (name, ddl) in enumerate(BORN.items(), 2):
+        statements, q, key = placed(ddl, number)
+        with streaming(source, position) as stream:
+            database.execute("UPDATE p SET a = 'w' WHERE id = 1")
+            position = last_position(read_changes(stream, 1))
+            checkpoint = dataclasses.replace(checkpoint, position=position)
+            for statement in statements.split(";"):
+                database.execute(statement)
+            database.execute(f"INSERT INTO p VALUES ({key}, 'new')")
+            with pytest.raises(Unreachable, match=rf"{q} is a new partition of public\.p"):
+                read_changes(stream, 1)
+        assert problems(source, checkpoint) == "", name
+        assert source.compare(identity, source.identify()) == []
+        with streaming(source, position) as stream:
+            batches = read_changes(stream, 1)
+        found = [change[:2] for change in plain(batches) if change[1]]
+        assert found[-1] == ("insert", (b"%d" % key, b"new")), name
+        position = last_position(batches)
+        checkpoint = dataclasses.replace(checkpoint, position=position)
+    source.close()
+
+
+def test_a_partition_that_joins_between_check_and_identity(database: Database) -> None:
+    """What is stored was looked at too: it is neither taken on trust nor refused in vain."""
+    source = make_source(database, P)
+    checkpoint = begun(source)
+    assert checkpoint.identity
+    database.execute(placed(BORN["attached empty"], 2)[0])
+    assert source.compare(checkpoint.identity, source.identify()) == []
+    database.execute(placed(BROUGHT["with rows"], 3)[0])
+    assert "(public.q3)" in whats(source.compare(checkpoint.identity, source.identify()))
+    source.close()
+
+
+BROUGHT = {
+    "with rows": (
+        "CREATE TABLE {q} (LIKE p INCLUDING ALL); INSERT INTO {q} VALUES ({0}, 'x');"
+        "ALTER TABLE p ATTACH PARTITION {q} FOR VALUES FROM ({0}) TO ({1})"
+    ),
+    "with rows, in one transaction": (
+        "BEGIN; CREATE TABLE {q} (LIKE p INCLUDING ALL); INSERT INTO {q} VALUES ({0}, 'x');"
+        "ALTER TABLE p ATTACH PARTITION {q} FOR VALUES FROM ({0}) TO ({1}); COMMIT"
+    ),
+    "below, with rows": (
+        "CREATE TABLE {q}0 (LIKE p INCLUDING ALL) PARTITION BY RANGE (id);"
+        "CREATE TABLE {q} PARTITION OF {q}0 DEFAULT; INSERT INTO {q} VALUES ({0}, 'x');"
+        "ALTER TABLE p ATTACH PARTITION {q}0 FOR VALUES FROM ({0}) TO ({1})"
+    ),
+}
+
+
+def test_partitions_that_brought_rows_are_refused(database: Database) -> None:
+    source = make_source(database, P)
+    checkpoint = begun(source)
+    for number, (name, ddl) in enumerate(BROUGHT.items(), 2):
+        statements, q, key = placed(ddl, number)
+        database.execute(statements)
+        database.execute(f"INSERT INTO p VALUES ({key + 1}, 'y')")
+        expected = f"attached with rows that it had before (public.{q})"
+        assert expected in problems(source, checkpoint), name
+        assert checkpoint.identity
+        assert source.compare(checkpoint.identity, source.identify()) != []
+        checkpoint = dataclasses.replace(checkpoint, identity=source.identify())
+    source.close()
+
+
+def test_who_may_read_the_table_only_can_tell_too(database: Database) -> None:
+    """The worker's role needs no right on each partition."""
+    role = f"cdc_{database.name}"
+    database.execute(f"CREATE ROLE {role} LOGIN REPLICATION; GRANT SELECT ON p TO {role}")
+    try:
+        source = make_source(database, P, conninfo_=conninfo(database, user=role))
+        checkpoint = begun(source)
+        database.execute(placed(BORN["attached empty"], 2)[0])
+        assert problems(source, checkpoint) == ""
+        database.execute("INSERT INTO p VALUES (201, 'late'); ALTER TABLE p DETACH PARTITION q2")
+        database.execute("ALTER TABLE p ATTACH PARTITION q2 FOR VALUES FROM (200) TO (300)")
+        assert "(public.q2)" in problems(source, checkpoint)
+        source.close()
+    finally:
+        database.execute(f"DROP OWNED BY {role}; DROP ROLE {role}")
+
+
+def test_a_table_that_was_seen_before_it_was_attached(database: Database) -> None:
+    """The log described it while it was nobody's; its rows count from the attachment on."""
+    database.execute(
+        f"CREATE TABLE q (LIKE p INCLUDING ALL); ALTER PUBLICATION {PUBLICATION} ADD TABLE q"
+    )
+    source = make_source(database, P)
+    checkpoint = begun(source)
+    with streaming(source, position_of(checkpoint)) as stream:
+        database.execute("INSERT INTO q VALUES (201, 'x'); DELETE FROM q")
+        database.execute("UPDATE p SET a = 'seen' WHERE id = 1")
+        read_changes(stream, 1)
+        database.execute("ALTER TABLE p ATTACH PARTITION q FOR VALUES FROM (200) TO (300)")
+        database.execute("INSERT INTO p VALUES (202, 'y')")
+        with pytest.raises(Unreachable, match="new partition"):
+            read_changes(stream, 1)
+    source.close()
+
+
+# --- partitions that go --------------------------------------------------------------------------
+
+LEFT = {
+    "detached and attached again": (
+        "ALTER TABLE p DETACH PARTITION p1; DELETE FROM p1;"
+        "ALTER TABLE p ATTACH PARTITION p1 FOR VALUES FROM (0) TO (10)"
+    ),
+    "the same above it": (
+        "ALTER TABLE p DETACH PARTITION p3;"
+        "ALTER TABLE p ATTACH PARTITION p3 FOR VALUES FROM (20) TO (100)"
+    ),
+    "detached": "ALTER TABLE p DETACH PARTITION p1",
+    "dropped": "DROP TABLE p2",
+    "detached above": "ALTER TABLE p DETACH PARTITION p3",
+}
+
+
+@pytest.mark.parametrize("publish", ["", ROOT], ids=["by leaves", "via root"])
+def test_partitions_that_left_are_refused(database: Database, publish: str) -> None:
+    if publish:
+        database.execute(publish)
+    source = make_source(database, P)
+    checkpoint = begun(source)
+    for name, ddl in LEFT.items():
+        database.execute(ddl)
+        assert "was detached or dropped" in problems(source, checkpoint), name
+        checkpoint = dataclasses.replace(checkpoint, identity=source.identify())
+    source.close()
+
+
+def test_what_moves_no_row_is_no_problem(database: Database) -> None:
+    source = make_source(database, P)
+    checkpoint = begun(source)
+    for ddl in (
+        "VACUUM FULL p1",
+        "CREATE INDEX ON p (a)",
+        "GRANT SELECT ON p, p1 TO PUBLIC",
+        "ALTER TABLE p ADD CHECK (a <> 'q')",
+        "ALTER TABLE p1 RENAME TO pp1",
+        "ALTER TABLE p ADD COLUMN more int DEFAULT 1",
+        "ANALYZE p",
+    ):
+        database.execute(ddl)
+        assert problems(source, checkpoint) == "", ddl
+    database.execute("INSERT INTO p VALUES (3, 'c')")
+    with streaming(source, position_of(checkpoint)) as stream:
+        assert plain(read_changes(stream, 1)) == [("insert", (b"3", b"c"), None)]
+    source.close()
+
+
+# --- partitions by themselves --------------------------------------------------------------------
+
+
+def test_a_partition_may_be_mapped_alone(database: Database) -> None:
+    """It is published with its table, whose place in the publication is then watched for it."""
+    leaf = table("p1", "id", "a")
+    source = make_source(database, leaf)
+    checkpoint = begun(source)
+    database.execute("INSERT INTO p VALUES (2, 'b'), (12, 'c')")
+    with streaming(source, position_of(checkpoint)) as stream:
+        assert plain(read_changes(stream, 1)) == [("insert", (b"2", b"b"), None)]
+    database.execute(f"ALTER PUBLICATION {PUBLICATION} SET TABLE p2")
+    database.execute(f"ALTER PUBLICATION {PUBLICATION} SET TABLE p")
+    assert "may have been skipped" in problems(source, checkpoint)
+    source.close()
+
+
+def test_partitions_that_are_refused(database: Database) -> None:
+    source = make_source(database, P, table("p1", "id"))
+    assert "partition public.p1 is mapped too" in whats(source.check(None))
+    source.close()
+    source = make_source(database, P)
+    database.execute("ALTER TABLE p1 REPLICA IDENTITY FULL")
+    assert "partition public.p1 has another replica identity" in whats(source.check(None))
+    database.execute(f"ALTER PUBLICATION {PUBLICATION} SET TABLE p2; ALTER TABLE p1 SET UNLOGGED")
+    assert "partition public.p1 is unlogged" in whats(source.check(None))
+    source.close()
