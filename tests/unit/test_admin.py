@@ -214,6 +214,15 @@ def test_verifications_are_shown_as_they_ended(site: Site) -> None:
     assert site.samples("cdc_verification_runs_total") == {}
 
 
+def test_lines_that_were_not_written_are_counted_by_who_wrote_them(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cdc_daemon.telemetry.dropped", lambda: 7)
+    site.show(log_lines_dropped=3)
+    assert site.samples("cdc_log_lines_dropped_total") == {("",): 7, ("erp",): 3}
+    assert Meter("hr").status().log_lines_dropped == 7
+
+
 HOSTILE = 'erp.public.t"} 1\nup{x="\\ \u2028物料'
 
 
