@@ -25,6 +25,7 @@ from tests.support.erp import Erp, Writer
 from tests.support.prometheus import (
     ALERTS,
     ALERTS_TEST,
+    MONITORING,
     Prometheus,
     alerts,
     concrete,
@@ -84,6 +85,7 @@ def test_the_alerts_fire_when_they_should_and_only_then() -> None:
     """As promtool runs their cases; each alert has one that fires and one that does not."""
     promtool("check", "rules", str(ALERTS))
     promtool("test", "rules", str(ALERTS_TEST))
+    promtool("check", "config", "--syntax-only", str(MONITORING / "prometheus.yml"))
 
 
 def test_a_full_page_is_as_prometheus_wants_it() -> None:
