@@ -42,6 +42,9 @@ VARIABLES = {"__rate_interval": "5s", "instance": ".+", "pipeline": ".+", "datas
 MAY_BE_EMPTY = {
     "cdc_verification_": "nothing is verified on a schedule here",
     "cdc_slot_seconds_left": "the slot lasts for ever here",
+    "cdc_slot_seconds_if_stopped": "known after a few looks only",
+    "cdc_source_log_bytes_per_second": "known after a few looks only",
+    "cdc_check_findings": "all is well here",
     "changes(cdc_worker_start_time_seconds": "no worker is started again",
 }
 """Queries that rightly find nothing in this test; their metrics exist all the same."""
@@ -104,6 +107,9 @@ def test_a_full_page_is_as_prometheus_wants_it() -> None:
         lag_bytes=0,
         slot=slot,
         slot_seconds_left=1.0,
+        slot_seconds_if_stopped=1.0,
+        log_bytes_per_second=1.0,
+        findings=({"check": "slot.failover", "state": "warning"},),
         events={"insert": 1},
         applied={(key, "sales_order", "insert"): 1},
         filtered={(key, "where"): 1},
