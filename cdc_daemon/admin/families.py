@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
@@ -33,6 +34,7 @@ def families(statuses: Sequence[WorkerStatus]) -> Iterator[Metric]:
     yield _queue("cdc_queue_capacity_bytes", "Bound of the queue.", statuses)
     yield _failure_queue(statuses)
     yield _health(statuses)
+    yield _findings(statuses)
     yield from _histograms(statuses)
 
 
@@ -137,6 +139,19 @@ def _health(statuses: Sequence[WorkerStatus]) -> Metric:
     for status in statuses:
         for state in State:
             metric.add_metric([status.pipeline, state.value], float(state is status.state))
+    return metric
+
+
+def _findings(statuses: Sequence[WorkerStatus]) -> Metric:
+    metric = GaugeMetricFamily(
+        "cdc_check_findings",
+        "What checks find amiss, by check and how bad it is; a check that is well has no sample.",
+        labels=["source", "check", "state"],
+    )
+    for status in statuses:
+        found = Counter((finding["check"], finding["state"]) for finding in status.findings)
+        for (check, state), number in sorted(found.items()):
+            metric.add_metric([status.pipeline, check, state], number)
     return metric
 
 

@@ -20,7 +20,7 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from cdc_daemon import __version__
+from cdc_daemon import __version__, telemetry
 from cdc_daemon.admin.board import Board, PipelineView
 from cdc_daemon.admin.families import families
 from cdc_daemon.admin.singles import COUNTERS, GAUGES
@@ -53,6 +53,18 @@ class PipelineCollector(Collector):
             yield _single(CounterMetricFamily(name, text, labels=["source"]), value, views)
         yield from families([view.status for view in views])
         yield from verification_families(self._board.verifications())
+        yield self._log_lines(views)
+
+    def _log_lines(self, views: list[PipelineView]) -> Metric:
+        metric = CounterMetricFamily(
+            "cdc_log_lines_dropped_total",
+            "Log lines that could not be written, by worker; without a source: the supervisor's.",
+            labels=["source"],
+        )
+        metric.add_metric([""], telemetry.dropped())
+        for view in views:
+            metric.add_metric([view.status.pipeline], view.status.log_lines_dropped)
+        return metric
 
     def _about_daemon(self) -> Iterator[Metric]:
         build = {"version": __version__, "python": platform.python_version()}

@@ -69,6 +69,16 @@ GAUGES = (
         lambda v: v.status.slot_seconds_left if v.alive else None,
     ),
     Single(
+        "cdc_slot_seconds_if_stopped",
+        "Until the slot would be lost if the daemon stopped now; absent without a bound.",
+        lambda v: v.status.slot_seconds_if_stopped if v.alive else None,
+    ),
+    Single(
+        "cdc_source_log_bytes_per_second",
+        "How fast the source's log grows, mapped tables or not.",
+        lambda v: v.status.log_bytes_per_second if v.alive else None,
+    ),
+    Single(
         "cdc_failure_queue_oldest_timestamp_seconds",
         "When the oldest change of the failure queue was parked.",
         lambda v: v.status.parked_since,

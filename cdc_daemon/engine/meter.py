@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from cdc_daemon import telemetry
 from cdc_daemon.engine.kept_log import KeptLog
 from cdc_daemon.engine.status import (
     APPLY_BUCKETS,
@@ -294,6 +295,7 @@ class Meter:
             apply_duration=self._durations.histogram(),
             end_to_end_latency=self._latencies.histogram(),
             memory_rss=_resident_bytes(),
+            log_lines_dropped=telemetry.dropped(),
         )
 
     def _state(self, tick: float) -> State:

@@ -105,6 +105,7 @@ class WorkerStatus:
     apply_duration: Histogram = Histogram((0,) * (len(APPLY_BUCKETS) + 1))
     end_to_end_latency: Histogram = Histogram((0,) * (len(LATENCY_BUCKETS) + 1))
     memory_rss: int = 0
+    log_lines_dropped: int = 0
 
     @property
     def parked_rows(self) -> int:

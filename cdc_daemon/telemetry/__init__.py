@@ -105,6 +105,12 @@ def flush(seconds: float = LAST_WORDS) -> None:
             handler.outlet.flush(seconds)
 
 
+def dropped() -> int:
+    """Lines that were logged since ``configure`` and could not be written."""
+    handlers = logging.getLogger().handlers
+    return sum(one.outlet.dropped for one in handlers if isinstance(one, _Handler))
+
+
 class _Handler(logging.Handler):
     """Renders in the thread that logs, and leaves the writing to the outlet's."""
 

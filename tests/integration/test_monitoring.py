@@ -15,12 +15,17 @@ from urllib.parse import urlsplit
 import psycopg
 import pytest
 
+from cdc_daemon.admin.board import Board, PipelineView, Verification
+from cdc_daemon.admin.metrics import MetricsPage
+from cdc_daemon.engine.status import State, WorkerStatus
+from cdc_daemon.model.ports import SlotState
 from tests.conftest import DatabaseFactory, PostgresFactory
 from tests.integration.test_faults_refusals import dropped
 from tests.support.erp import Erp, Writer
 from tests.support.prometheus import (
     ALERTS,
     ALERTS_TEST,
+    MONITORING,
     Prometheus,
     alerts,
     concrete,
@@ -37,6 +42,9 @@ VARIABLES = {"__rate_interval": "5s", "instance": ".+", "pipeline": ".+", "datas
 MAY_BE_EMPTY = {
     "cdc_verification_": "nothing is verified on a schedule here",
     "cdc_slot_seconds_left": "the slot lasts for ever here",
+    "cdc_slot_seconds_if_stopped": "known after a few looks only",
+    "cdc_source_log_bytes_per_second": "known after a few looks only",
+    "cdc_check_findings": "all is well here",
     "changes(cdc_worker_start_time_seconds": "no worker is started again",
 }
 """Queries that rightly find nothing in this test; their metrics exist all the same."""
@@ -80,6 +88,43 @@ def test_the_alerts_fire_when_they_should_and_only_then() -> None:
     """As promtool runs their cases; each alert has one that fires and one that does not."""
     promtool("check", "rules", str(ALERTS))
     promtool("test", "rules", str(ALERTS_TEST))
+    promtool("check", "config", "--syntax-only", str(MONITORING / "prometheus.yml"))
+
+
+def test_a_full_page_is_as_prometheus_wants_it() -> None:
+    """Names, units, types and help of every family, each with a sample."""
+    board = Board()
+    slot = SlotState(active=True, status="reserved", retained_bytes=1, safe_bytes=1, behind_bytes=1)
+    key = "erp.public.t_order"
+    status = WorkerStatus(
+        pipeline="erp",
+        state=State.STREAMING,
+        started=1.0,
+        commit_time=1.0,
+        event_time=1.0,
+        checkpoint_time=1.0,
+        lag_seconds=0.0,
+        lag_bytes=0,
+        slot=slot,
+        slot_seconds_left=1.0,
+        slot_seconds_if_stopped=1.0,
+        log_bytes_per_second=1.0,
+        findings=({"check": "slot.failover", "state": "warning"},),
+        events={"insert": 1},
+        applied={(key, "sales_order", "insert"): 1},
+        filtered={(key, "where"): 1},
+        parked={key: 1},
+        parked_since=1.0,
+        progress_time=1.0,
+    )
+    board.publish(PipelineView(status=status, alive=True))
+    board.verification_due("erp", 1.0)
+    board.verified(Verification(pipeline="erp", time=1.0, seconds=1.0, rows={(key, "match"): 1}))
+    page = MetricsPage(board).render("").body.decode()
+    families = re.findall(r"^# TYPE (\S+)", page, re.MULTILINE)
+    empty = [name for name in families if not re.search(rf"^{name}\S* ", page, re.MULTILINE)]
+    assert empty == []
+    promtool("check", "metrics", input=page)
 
 
 def test_dashboard_and_rules_find_what_they_ask_for(
@@ -92,7 +137,7 @@ def test_dashboard_and_rules_find_what_they_ask_for(
     erp = Erp(database_factory(server=server), database_factory(), tmp_path).set_up()
     with erp.streaming() as daemon, Prometheus(tmp_path / "tsdb", address(daemon)) as prometheus:
         erp.commit("INSERT INTO t_order VALUES (9000, 'O9000', 9000, 1)")  # refers to nobody
-        with Writer(erp, seed=7):
+        with Writer(erp, seed=7, pause=0.2):
             every_query_answers(prometheus)
         every_metric_exists(admin_page(daemon, "/metrics"))
         every_rule_works(prometheus)
@@ -158,6 +203,7 @@ def becomes_pending(prometheus: Prometheus, alert: str) -> None:
     until(lambda: state(prometheus, alert) in {"pending", "firing"}, what=f"{alert} is pending")
 
 
+@pytest.mark.acceptance
 def test_asking_all_the_time_does_not_slow_a_pipeline(erp: Erp) -> None:
     """FAULT 44: more clients than there are slots, without a pause, while changes come."""
     with erp.streaming() as daemon, hammered(address(daemon)) as answers:

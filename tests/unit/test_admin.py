@@ -220,6 +220,24 @@ def test_verifications_are_shown_as_they_ended(site: Site) -> None:
     assert site.samples("cdc_verification_runs_total") == {}
 
 
+def test_lines_that_were_not_written_are_counted_by_who_wrote_them(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cdc_daemon.telemetry.dropped", lambda: 7)
+    site.show(log_lines_dropped=3)
+    assert site.samples("cdc_log_lines_dropped_total") == {("",): 7, ("erp",): 3}
+    assert Meter("hr").status().log_lines_dropped == 7
+
+
+def test_what_checks_find_is_counted_by_check(site: Site) -> None:
+    """And nothing of what they say is in a label: that names tables and servers at length."""
+    finding = {"check": "tables.identity", "state": "warning", "what": "words", "where": "t_order"}
+    site.show(findings=(finding, finding), log_bytes_per_second=5.0, slot_seconds_if_stopped=6.0)
+    assert site.samples("cdc_check_findings") == {("tables.identity", "erp", "warning"): 2}
+    assert site.samples("cdc_source_log_bytes_per_second") == {("erp",): 5}
+    assert site.samples("cdc_slot_seconds_if_stopped") == {("erp",): 6}
+
+
 HOSTILE = 'erp.public.t"} 1\nup{x="\\ \u2028物料'
 
 

@@ -4,6 +4,7 @@ is a command, and what it shows as printed is an event that the daemon knows.
 
 from __future__ import annotations
 
+import ast
 import re
 import shlex
 from collections.abc import Iterator
@@ -93,6 +94,47 @@ def test_what_the_handbook_shows_as_logged_is_logged_by_the_code() -> None:
     assert len(shown) > 8
     for quoted, bare in shown:
         assert f'"{quoted or bare}"' in code, quoted or bare
+
+
+FOREIGN = ("is shutting down", "session is read-only", "password authentication failed")
+"""Of messages that quote a server or its client library."""
+MOSTLY = 0.65
+
+
+def test_a_message_in_the_handbook_is_in_the_words_of_the_code() -> None:
+    """Who searches for what he sees must find it; what is put in (names, positions) is little."""
+    words = _literals()
+    messages = [
+        line.replace('\\"', '"')
+        for page in HANDBOOK.rglob("*.md")
+        for text in re.findall(r'error="((?:[^"\\]|\\.)*)"', page.read_text("utf-8"))
+        for line in text.split("\\n")
+    ]
+    assert len(messages) > 10
+    for message in messages:
+        if not any(text in message for text in FOREIGN):
+            assert _covered(message, words) > MOSTLY, message
+
+
+def _literals() -> set[str]:
+    """The longer string literals of the code, and of f-strings what is fixed."""
+    return {
+        node.value
+        for path in Path(cdc_daemon.__file__).parent.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and len(node.value) > 5
+    }
+
+
+def _covered(message: str, words: set[str]) -> float:
+    """The share of the message that is made of these words."""
+    found = bytearray(len(message))
+    for word in words:
+        place = message.find(word)
+        while place >= 0:
+            found[place : place + len(word)] = b"\1" * len(word)
+            place = message.find(word, place + 1)
+    return sum(found) / len(message)
 
 
 def test_the_dashboard_can_be_imported_anywhere() -> None:
