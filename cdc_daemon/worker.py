@@ -40,6 +40,7 @@ from cdc_daemon.model.errors import (
     EXIT_TRY_LATER,
     CdcError,
     Disposition,
+    NotAdmitted,
     PreflightRefusal,
     disposition_of,
 )
@@ -128,7 +129,7 @@ class Worker:
         try:
             self._until_stopped()
         except CdcError as error:
-            if self._stopping.asked and disposition_of(error) is Disposition.RETRY:
+            if self._stopping.asked and self._may_retry(error):
                 return EXIT_OK  # drained as far as it went; the unit was rolled back
             self._meter.error(error)
             log.error("pipeline stopped", pipeline=self._name, error=str(error))
@@ -154,7 +155,7 @@ class Worker:
         """Sessions, with backoff between those that failed without any progress."""
         settings = self._configuration.settings
         retrying = tenacity.Retrying(
-            retry=tenacity.retry_if_exception(_may_retry),
+            retry=tenacity.retry_if_exception(self._may_retry),
             wait=tenacity.wait_random_exponential(
                 multiplier=settings.retry_first_seconds, max=settings.retry_max_seconds
             ),
@@ -175,11 +176,18 @@ class Worker:
             log.info("snapshot asked for", pipeline=self._name)
         except CdcError as error:
             self._meter.lost()
-            if _may_retry(error) and self._meter.status().commits > before:
+            if self._may_retry(error) and self._meter.status().commits > before:
                 self._meter.retrying(error)
                 log.warning("interrupted", pipeline=self._name, error=str(error))
                 return
             raise
+
+    def _may_retry(self, error: BaseException) -> bool:
+        """Also when a server that let us in before does so no more: a password is being changed,
+        and the next connection reads it anew."""
+        if isinstance(error, NotAdmitted) and self._checkpoint is not None:
+            return True
+        return disposition_of(error) is Disposition.RETRY
 
     def _sleep(self, seconds: float) -> None:
         """Wait, and attest that this is meant: the longest wait may be an hour."""
@@ -323,10 +331,6 @@ class Worker:
             if self._parts is not None and self._checkpoint is not None:
                 with suppress(CdcError):  # the applier meets the same error and reports it
                     self._parts.sink.heartbeat()
-
-
-def _may_retry(error: BaseException) -> bool:
-    return disposition_of(error) is Disposition.RETRY
 
 
 def _refuse(problems: Sequence[object]) -> None:

@@ -73,7 +73,7 @@ def test_there_is_a_way_from_every_version() -> None:
 def test_apply_carries_the_oldest_ledger_forward(old: Database, database_factory: object) -> None:
     """Checkpoint, failures and commands stay; afterwards it is what a new one is."""
     before = _content(old)
-    with pytest.raises(ConfigurationError, match="version 1, this program needs.*apply"):
+    with pytest.raises(ConfigurationError, match=r"version 1, this program needs.*apply"):
         _sink(old).acquire()
     planned = plan(_conninfo(old), ENTITIES, LAYOUTS)
     assert "note the ledger's version 2" in [change.description for change in planned.changes]

@@ -41,7 +41,7 @@ class PostgresControl:
     """The control database seen from outside the worker. Connects at first use; one thread."""
 
     def __init__(self, conninfo: Mapping[str, str], schema: str = "public") -> None:
-        self._conninfo = dict(conninfo)
+        self._conninfo = conninfo  # whose password may be read anew
         self._schema = schema
         self._connected: Connection | None = None
 

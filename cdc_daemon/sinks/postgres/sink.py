@@ -48,7 +48,7 @@ class PostgresSink:
         schema: str = "public",
         instance: str | None = None,
     ) -> None:
-        self._conninfo = dict(conninfo)
+        self._conninfo = conninfo  # whose password may be read anew
         self._application = f"cdc_daemon:{pipeline}"
         self._entities = dict(entities)
         self._layouts = tuple(layouts)
