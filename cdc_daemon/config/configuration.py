@@ -21,7 +21,10 @@ Path = tuple[str | int, ...]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Configuration:
-    """Everything the files say; ``entities`` carry what mappings imply (references, deletes)."""
+    """Everything the files say; ``entities`` carry what mappings imply (references, deletes).
+
+    ``variables``: of the environment, that connections refer to: they may be secret.
+    """
 
     sources: dict[str, PostgresSourceConfig]
     target: TargetConfig
@@ -31,6 +34,7 @@ class Configuration:
     warnings: tuple[Problem, ...] = ()
     files: tuple[str, ...] = ()
     places: Mapping[Path, str] = field(default_factory=dict, repr=False)
+    variables: frozenset[str] = field(default=frozenset(), compare=False)
     _tables: dict[TableName, list[MappingConfig]] = field(init=False, repr=False, compare=False)
     _ref_targets: frozenset[str] = field(init=False, repr=False, compare=False)
 

@@ -16,7 +16,7 @@ from cdc_daemon.config.consistency import check_and_build
 from cdc_daemon.config.document import Path as Keys
 from cdc_daemon.config.files import Merged, read_files
 from cdc_daemon.config.findings import Findings, errors_of
-from cdc_daemon.config.references import may_change
+from cdc_daemon.config.references import may_change, variables
 from cdc_daemon.config.scalars import NAME, SOURCE_NAME
 from cdc_daemon.config.schema import (
     SOURCE_KINDS,
@@ -76,6 +76,7 @@ def load(
         warnings=tuple(findings.warnings),
         files=tuple(merged.files),
         places={path: spot.place for path, spot in merged.spots.items()},
+        variables=variables(merged.data["sources"]) | variables(merged.data["target"]),
     )
 
 

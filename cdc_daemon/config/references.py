@@ -61,6 +61,19 @@ class Rereading(Mapping[str, str]):
         return len(self._keywords)
 
 
+def variables(value: object) -> frozenset[str]:
+    """The names of the variables that texts anywhere in the value refer to."""
+    match value:
+        case dict():
+            return frozenset[str]().union(*map(variables, value.values()))
+        case str():
+            bodies = [found["body"] or "" for found in _REFERENCE.finditer(value)]
+            named = [_VARIABLE.fullmatch(body) for body in bodies]
+            return frozenset(found["name"] for found in named if found)
+        case _:
+            return frozenset()
+
+
 def may_change(text: object) -> bool:
     """Whether a text refers to something that may change while the daemon runs."""
     return isinstance(text, str) and any(form in text for form in _LIVING)

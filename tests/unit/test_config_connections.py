@@ -53,12 +53,12 @@ def test_a_password_from_a_file_is_read_anew(tmp_path: Path) -> None:
         secret.write_text("first\n")
         conninfo = configuration.sources["erp"].conninfo
         assert conninfo["password"] == "first"
-        secret.write_text("second\n")
-        assert dict(conninfo)["password"] == "second"
-        assert {**conninfo}["password"] == "second"
+        secret.write_text("newer-pw\n")
+        assert dict(conninfo)["password"] == "newer-pw"
+        assert {**conninfo}["password"] == "newer-pw"
         secret.unlink()
-        assert conninfo["password"] == "second"
-        assert "second" not in repr(conninfo) + repr(configuration)
+        assert conninfo["password"] == "newer-pw"
+        assert "newer-pw" not in repr(conninfo) + repr(configuration)
 
 
 def test_a_password_from_a_credential_is_read_anew(
@@ -68,8 +68,8 @@ def test_a_password_from_a_credential_is_read_anew(
     (tmp_path / "erp").write_text("first")
     text = changed(DSN, f"{DSN}\n    password: ${{cred:erp}}")
     conninfo = loaded(text, tmp_path, CREDENTIALS_DIRECTORY=str(tmp_path)).sources["erp"].conninfo
-    (tmp_path / "erp").write_text("second")
-    assert conninfo["password"] == "second"
+    (tmp_path / "erp").write_text("newer-pw")
+    assert conninfo["password"] == "newer-pw"
 
 
 def test_a_password_that_cannot_change_is_none_to_read_anew(tmp_path: Path) -> None:
