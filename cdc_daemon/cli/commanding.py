@@ -1,8 +1,9 @@
 """One command to one pipeline: through its worker, or, where none runs, by taking the epoch.
 
 The command always goes through ``cdc.command``, so that who did what is kept; whoever holds the
-epoch carries out what is pending, by the same code. What could not be carried out here is
-withdrawn, so that no worker does later what its sender was told had failed.
+epoch carries out what is pending, by the same code. What needs the stream (a repair) is carried out
+by a worker that runs in here for so long. What could not be carried out here is withdrawn, so that
+no worker does later what its sender was told had failed.
 """
 
 from __future__ import annotations
@@ -19,11 +20,15 @@ from cdc_daemon.cli.output import words
 from cdc_daemon.model.errors import CdcError, Fenced, PreflightRefusal, Retryable
 from cdc_daemon.model.findings import refusals
 from cdc_daemon.model.ports import Command, Control, Sink
+from cdc_daemon.model.position import Phase
 
 if TYPE_CHECKING:
     from cdc_daemon.config.configuration import Configuration
 
 EVERY = 0.1  # seconds between looks
+STREAMING = frozenset({"repair"})
+"""Verbs that only a pipeline which follows its log can carry out."""
+
 HEARTBEAT = 5.0  # seconds; a holder that is not seen for 30 is taken over
 
 
@@ -50,6 +55,9 @@ def command(
             return _result(found)
         if not control.holder_alive(pipeline):
             with _withdrawn_on_failure(control, number):
+                if verb in STREAMING:
+                    _stream(configuration, control, number, pipeline, deadline)
+                    return _result(control.command(number))
                 fenced = _carry_out(configuration, pipeline)
             if fenced is None:
                 return _result(control.command(number))
@@ -102,6 +110,40 @@ def _carry_out(configuration: Configuration, pipeline: str) -> Fenced | None:
     finally:
         parts.close()
     return None
+
+
+def _stream(
+    configuration: Configuration, control: Control, number: int, pipeline: str, deadline: float
+) -> None:
+    """Run the pipeline here until the command is done. Raises CdcError when it cannot."""
+    from cdc_daemon import build, telemetry
+    from cdc_daemon.engine.meter import Meter
+    from cdc_daemon.engine.reading import Stopping
+    from cdc_daemon.worker import Worker
+
+    phases = {one.pipeline: one.phase for one in control.checkpoints()}
+    if phases.get(pipeline) is not Phase.STREAMING:
+        raise CdcError(
+            f"pipeline {pipeline} has not finished its first copy", hint="cdc-daemon run takes it"
+        )
+    words(f"no worker runs pipeline {pipeline}: running it here until this is done")
+    telemetry.configure("warning")
+    meter = Meter(pipeline, build.mapping_names(configuration.mappings_of(pipeline)))
+    stopping = Stopping(configuration.settings.drain_seconds)
+    worker = threading.Thread(
+        target=Worker(configuration, pipeline, meter, stopping).run, name="worker", daemon=True
+    )
+    worker.start()
+    try:
+        while control.command(number).state == "pending":
+            if not worker.is_alive():
+                raise CdcError(f"pipeline {pipeline} cannot run: {meter.status().error}")
+            if time.monotonic() >= deadline:
+                raise Retryable(f"command {number} was not carried out in time")
+            time.sleep(EVERY)
+    finally:
+        stopping.ask()
+        worker.join()
 
 
 @contextmanager

@@ -132,8 +132,34 @@ class Source(Protocol):
     def reread(self, relation: Relation, keys: Sequence[Key]) -> dict[Key, Row]:
         """The rows with these identities as they are now, full width; gone ones are left out."""
 
+    def mark(self) -> str:
+        """A place in the log behind everything that can be read now; the log reaches it soon."""
+
+    def passed(self, position: str, mark: str) -> bool:
+        """Whether a position is at or behind that place."""
+
     def close(self) -> None:
         """Close what connections are open."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Repaired:
+    """One line of the audit of repairs: ids only, never a value.
+
+    ``kind``: what verification called the row; ``key``: its entity key, where it has one;
+    ``source_row``: its identity in the source. ``outcome``: written, deleted, waiting (something
+    parked is before it), moving (it kept changing), failed.
+    """
+
+    command: int
+    mapping: str
+    actor: str
+    reason: str
+    kind: str
+    key: tuple[str, ...]
+    source_row: tuple[str, ...]
+    outcome: str
+    detail: str = ""
 
 
 class UnitOfWork(Protocol):
@@ -176,6 +202,9 @@ class UnitOfWork(Protocol):
 
     def supersede(self, mapping: str) -> int:
         """A truncate undid every parked change of the mapping; their number. Their lanes open."""
+
+    def audit(self, repaired: Sequence[Repaired]) -> None:
+        """Note what was repaired, in this unit."""
 
     def savepoint(self) -> AbstractContextManager[None]:
         """What is done inside is undone when an exception leaves it; savepoints may nest."""

@@ -22,6 +22,7 @@ from cdc_daemon.sources.postgres.checks import identity
 from cdc_daemon.sources.postgres.checks.slot import advanced
 from cdc_daemon.sources.postgres.connection import Connection, Server
 from cdc_daemon.sources.postgres.decoder import Decoder
+from cdc_daemon.sources.postgres.logend import written
 from cdc_daemon.sources.postgres.lsn import parse_lsn
 from cdc_daemon.sources.postgres.relations import Relations
 from cdc_daemon.sources.postgres.reread import reread
@@ -205,6 +206,13 @@ class PostgresSource:
             return reread(
                 self._sql(), relation, keys, partitioned=facts is not None and facts.kind == "p"
             )
+
+    def mark(self) -> str:
+        with self._server.errors("looking at the log"):
+            return written(self._sql())
+
+    def passed(self, position: str, mark: str) -> bool:
+        return parse_lsn(position) >= parse_lsn(mark)
 
     # --- connections --------------------------------------------------------------------------
 
