@@ -31,7 +31,7 @@ from cdc_daemon.engine.meter import Meter, report
 from cdc_daemon.engine.pipeline import Pipeline
 from cdc_daemon.engine.reading import Stopping
 from cdc_daemon.engine.snapshot import take_snapshot
-from cdc_daemon.engine.status import State
+from cdc_daemon.engine.status import State, verification_of
 from cdc_daemon.engine.watching import Watching
 from cdc_daemon.model.entities import connected
 from cdc_daemon.model.errors import (
@@ -120,6 +120,7 @@ class Worker:
         self._seen_queue: tuple[int, ...] = ()
         self._watching = Watching(name, meter)
         self._rechecked = self._target_rechecked = 0.0
+        self._began = time.time()
         self._checkpoint: Checkpoint | None = None
 
     def run(self) -> int:
@@ -304,6 +305,7 @@ class Worker:
         if now - self._rechecked >= RECHECK:
             self._rechecked = now
             self._watch_source(self._parts.source, self._checkpoint)
+            self._watch_verification(self._parts)
         if now - self._target_rechecked >= TARGET_RECHECK:
             self._target_rechecked = now
             self._watching.judge(self._parts.sink.watch())
@@ -317,6 +319,13 @@ class Worker:
         """A slot that is lost is to be seen also where the pipeline is refused for it."""
         position = self._meter.position or checkpoint.position
         self._meter.slot(source.slot_state(position) if position else None)
+
+    def _watch_verification(self, parts: build.Parts) -> None:
+        """What the newest verification found, by whomever it was made, and when one is due."""
+        found = parts.sink.verification()
+        since = found.last_started.timestamp() if found and found.last_started else self._began
+        due = self._configuration.verification.next_after(since)
+        self._meter.verification = verification_of(found, due)
 
     def _watch_parked(self, parts: build.Parts) -> None:
         """Ask for the failure queue's size when something may have changed it."""

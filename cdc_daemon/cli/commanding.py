@@ -1,9 +1,9 @@
 """One command to one pipeline: through its worker, or, where none runs, by taking the epoch.
 
 The command always goes through ``cdc.command``, so that who did what is kept; whoever holds the
-epoch carries out what is pending, by the same code. What needs the stream (a repair) is carried out
-by a worker that runs in here for so long. What could not be carried out here is withdrawn, so that
-no worker does later what its sender was told had failed.
+epoch carries out what is pending, by the same code. A repair needs a worker that follows the log;
+one may run in here for so long (``followed``). What could not be carried out here is withdrawn, so
+that no worker does later what its sender was told had failed.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from cdc_daemon.model.position import Phase
 
 if TYPE_CHECKING:
     from cdc_daemon.config.configuration import Configuration
+    from cdc_daemon.engine.meter import Meter
 
 EVERY = 0.1  # seconds between looks
 STREAMING = frozenset({"repair"})
@@ -56,8 +57,7 @@ def command(
         if not control.holder_alive(pipeline):
             with _withdrawn_on_failure(control, number):
                 if verb in STREAMING:
-                    _stream(configuration, control, number, pipeline, deadline)
-                    return _result(control.command(number))
+                    raise CdcError(f"no worker runs pipeline {pipeline}", hint="cdc-daemon run")
                 fenced = _carry_out(configuration, pipeline)
             if fenced is None:
                 return _result(control.command(number))
@@ -112,38 +112,51 @@ def _carry_out(configuration: Configuration, pipeline: str) -> Fenced | None:
     return None
 
 
-def _stream(
-    configuration: Configuration, control: Control, number: int, pipeline: str, deadline: float
-) -> None:
-    """Run the pipeline here until the command is done. Raises CdcError when it cannot."""
-    from cdc_daemon import build, telemetry
-    from cdc_daemon.engine.meter import Meter
-    from cdc_daemon.engine.reading import Stopping
-    from cdc_daemon.worker import Worker
+@contextmanager
+def followed(configuration: Configuration, control: Control, pipeline: str) -> Iterator[None]:
+    """See to it that the pipeline follows its log for as long as the block takes.
 
+    Where no worker holds it, one runs in here; changes that wait are applied as ever. Raises
+    CdcError where it cannot.
+    """
+    if control.holder_alive(pipeline):
+        yield
+        return
     phases = {one.pipeline: one.phase for one in control.checkpoints()}
     if phases.get(pipeline) is not Phase.STREAMING:
         raise CdcError(
             f"pipeline {pipeline} has not finished its first copy", hint="cdc-daemon run takes it"
         )
     words(f"no worker runs pipeline {pipeline}: running it here until this is done")
+    with _worker(configuration, pipeline) as (running, meter):
+        while not control.holder_alive(pipeline):
+            if not running.is_alive():
+                raise CdcError(f"pipeline {pipeline} cannot run: {meter.status().error}")
+            time.sleep(EVERY)
+        yield
+
+
+@contextmanager
+def _worker(
+    configuration: Configuration, pipeline: str
+) -> Iterator[tuple[threading.Thread, Meter]]:
+    """A worker in a thread of this process; it drains when the block ends."""
+    from cdc_daemon import build, telemetry
+    from cdc_daemon.engine.meter import Meter
+    from cdc_daemon.engine.reading import Stopping
+    from cdc_daemon.worker import Worker
+
     telemetry.configure("warning")
     meter = Meter(pipeline, build.mapping_names(configuration.mappings_of(pipeline)))
     stopping = Stopping(configuration.settings.drain_seconds)
-    worker = threading.Thread(
-        target=Worker(configuration, pipeline, meter, stopping).run, name="worker", daemon=True
-    )
-    worker.start()
+    worker = Worker(configuration, pipeline, meter, stopping)
+    running = threading.Thread(target=worker.run, name="worker", daemon=True)
+    running.start()
     try:
-        while control.command(number).state == "pending":
-            if not worker.is_alive():
-                raise CdcError(f"pipeline {pipeline} cannot run: {meter.status().error}")
-            if time.monotonic() >= deadline:
-                raise Retryable(f"command {number} was not carried out in time")
-            time.sleep(EVERY)
+        yield running, meter
     finally:
         stopping.ask()
-        worker.join()
+        running.join()
 
 
 @contextmanager

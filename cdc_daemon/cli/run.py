@@ -13,7 +13,7 @@ from cdc_daemon.cli.given import Given, pass_given, shared_options
 
 if TYPE_CHECKING:
     from cdc_daemon.config.configuration import Configuration
-    from cdc_daemon.daemon import Document, Limits, Reloaded
+    from cdc_daemon.daemon import Document, Limits, Reloaded, Schedule
 
 
 @click.command(
@@ -54,6 +54,7 @@ def run(given: Given, names: tuple[str, ...], log_level: str | None) -> int:
         limits=limits(configuration),
         admin_address=(settings.metrics_host, settings.metrics_port),
         same=same_work,
+        schedule=schedule(configuration),
     )
     return supervisor.run()
 
@@ -88,6 +89,7 @@ def reloaded(configuration: Configuration, names: Sequence[str], listens: str) -
         documents=documents(configuration, names),
         limits=limits(configuration),
         logs=settings.logs,
+        schedule=schedule(configuration),
     )
     telemetry.check_log_file(settings.log_file)
     telemetry.configure(settings.log_level, settings.log_format, file=settings.log_file)
@@ -121,6 +123,14 @@ def chosen(configuration: Configuration, names: Sequence[str]) -> list[str]:
                 hint=f"sources: {', '.join(configuration.sources)}",
             )
     return [name for name in configuration.sources if not names or name in names]
+
+
+def schedule(configuration: Configuration) -> Schedule:
+    """When the daemon verifies by itself."""
+    from cdc_daemon.daemon import Schedule
+
+    verification = configuration.verification
+    return Schedule(next_after=verification.next_after, max_seconds=verification.max_seconds)
 
 
 def limits(configuration: Configuration) -> Limits:

@@ -12,6 +12,7 @@ from cdc_daemon.config.schema import (
     SettingsConfig,
     TableName,
     TargetConfig,
+    VerificationConfig,
 )
 from cdc_daemon.model.entities import Entity
 from cdc_daemon.model.errors import Problem
@@ -31,6 +32,7 @@ class Configuration:
     entities: dict[str, Entity]
     mappings: tuple[MappingConfig, ...]
     settings: SettingsConfig = field(default_factory=lambda: SettingsConfig.model_validate({}))
+    verification: VerificationConfig = field(default_factory=VerificationConfig)
     warnings: tuple[Problem, ...] = ()
     files: tuple[str, ...] = ()
     places: Mapping[Path, str] = field(default_factory=dict, repr=False)
@@ -106,6 +108,7 @@ class Configuration:
                 for mapping in self.mappings
             ],
             "daemon": dump(self.settings),
+            "verification": dump(self.verification),
         }
 
 

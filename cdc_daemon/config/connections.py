@@ -235,7 +235,7 @@ class TargetConfig(Connection):
         return self._path
 
     @property
-    def conninfo(self) -> dict[str, str]:
+    def conninfo(self) -> Mapping[str, str]:
         """Keywords for libpq with the password; none for SQLite."""
         return {} if self._path is not None else super().conninfo
 

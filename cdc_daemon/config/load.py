@@ -26,6 +26,7 @@ from cdc_daemon.config.schema import (
     PostgresSourceConfig,
     SettingsConfig,
     TargetConfig,
+    VerificationConfig,
 )
 from cdc_daemon.config.secrets import SECTIONS, Secrets
 from cdc_daemon.config.written import Written
@@ -73,6 +74,7 @@ def load(
         entities=entities,
         mappings=tuple(written.mappings),
         settings=written.settings,
+        verification=written.verification,
         warnings=tuple(findings.warnings),
         files=tuple(merged.files),
         places={path: spot.place for path, spot in merged.spots.items()},
@@ -116,6 +118,8 @@ def _sections(data: dict[str, Any], findings: Findings, *, whole: bool) -> Writt
             written.mappings.append(mapping)
     settings = validate(SettingsConfig, data["daemon"], ("daemon",), findings)
     written.settings = settings or SettingsConfig()
+    verification = validate(VerificationConfig, data["verification"], ("verification",), findings)
+    written.verification = verification or VerificationConfig()
     return written
 
 

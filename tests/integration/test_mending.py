@@ -12,7 +12,7 @@ import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 
-from cdc_daemon.cli.commanding import command
+from cdc_daemon.cli.commanding import command, followed
 from cdc_daemon.config.load import load
 from cdc_daemon.model.errors import CdcError
 from cdc_daemon.sinks.postgres import PostgresControl
@@ -67,30 +67,32 @@ def test_rows_are_written_again_and_deleted_as_the_source_has_them(
         erp.target.execute("DELETE FROM material WHERE code = %s", names[0])
         erp.target.execute("UPDATE material SET name = 'forged' WHERE code = %s", names[1])
         erp.target.execute("UPDATE material SET deleted_at = now() WHERE code = %s", names[2])
-        _unseen(erp, "DELETE FROM t_material WHERE fid = 4")
-        found = repair(erp, control, 1, 2, 3, 4)
+        ghost(erp, 4000)
+        found = repair(erp, control, 1, 2, 3, 4000)
         assert found == {"written": 3, "deleted": 1}
         erp.same_content()
         assert audit(erp) == [
             ("1", "written", True, "a test"),
             ("2", "written", True, "a test"),
             ("3", "written", True, "a test"),
-            ("4", "deleted", True, "a test"),
+            ("4000", "deleted", True, "a test"),
         ]
-        assert repair(erp, control, 1, 4) == {"written": 1, "deleted": 1}, "again changes nothing"
+        assert repair(erp, control, 1, 4000) == {"written": 1, "deleted": 1}, (
+            "again changes nothing"
+        )
         erp.same_content()
         erp.commit("UPDATE t_material SET fname = 'goes on'")
         erp.caught_up()
         erp.same_content()
 
 
-def _unseen(erp: Erp, statement: str) -> None:
-    """Change the source without a word in its log, as if the log had been lost."""
-    erp.source.execute("ALTER PUBLICATION cdc_erp SET (publish = 'insert')")
-    erp.source.execute(statement)
-    erp.source.execute(
-        "ALTER PUBLICATION cdc_erp SET (publish = 'insert, update, delete, truncate')"
+def ghost(erp: Erp, row: int) -> None:
+    """A row of the target that came from a source row of which there is no trace."""
+    ((reference,),) = erp.target.query(
+        "SELECT relname FROM pg_class WHERE relname LIKE 'reference_%material%' AND relkind = 'r'"
     )
+    erp.target.execute("INSERT INTO material (code, name) VALUES ('ghost', 'x')")
+    erp.target.execute(f'INSERT INTO cdc."{reference}" VALUES (%s, %s)', row, "ghost")
 
 
 def test_a_parked_lane_is_not_overtaken(erp: Erp, control: PostgresControl) -> None:
@@ -140,18 +142,25 @@ def test_what_cannot_be_meant_is_refused(erp: Erp, control: PostgresControl) -> 
 
 
 def test_without_a_worker_one_runs_here(erp: Erp, control: PostgresControl) -> None:
-    """It takes the epoch, follows the log as long as the repair takes, and lets go."""
+    """It takes the epoch, follows the log as long as the block takes, and lets go."""
     with erp.worker():
         materials(erp)
     erp.target.execute("UPDATE material SET name = 'forged'")
     erp.commit("UPDATE t_material SET fname = 'meanwhile' WHERE fid = 6")
-    assert repair(erp, control, 1, 2, 3, 4, 5, 6) == {"written": 6}
+    with followed(load([erp.configuration], environ={}), control, "erp"):
+        assert repair(erp, control, 1, 2, 3, 4, 5, 6) == {"written": 6}
     erp.same_content()
     assert not control.holder_alive("erp")
 
 
 def test_before_the_first_copy_nothing_is_repaired(erp: Erp, control: PostgresControl) -> None:
-    with pytest.raises(CdcError, match="not finished its first copy"):
+    configuration = load([erp.configuration], environ={})
+    with (
+        pytest.raises(CdcError, match="not finished its first copy"),
+        followed(configuration, control, "erp"),
+    ):
+        pass
+    with pytest.raises(CdcError, match="no worker runs"):
         repair(erp, control, 1)
     states = erp.target.query("SELECT state FROM cdc.command")
     assert states == [("failed",)], "no worker does later what its sender was told had failed"
