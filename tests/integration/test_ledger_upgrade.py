@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -13,6 +14,9 @@ from cdc_daemon.model.errors import ConfigurationError, Fenced
 from cdc_daemon.sinks.postgres import PostgresSink, apply_plan, plan
 from cdc_daemon.sinks.postgres.migrations import MIGRATIONS
 from cdc_daemon.sinks.postgres.names import quote
+from cdc_daemon.sinks.sqlite import SqliteControl, SqliteSink
+from cdc_daemon.sinks.sqlite import apply_plan as sqlite_apply
+from cdc_daemon.sinks.sqlite import plan as sqlite_plan
 from cdc_daemon.sinks.versions import LEDGER_VERSION, OLDEST_LEDGER
 from tests.contract.shapes import ENTITIES, LAYOUTS
 from tests.support.cli import invoke
@@ -178,3 +182,80 @@ def test_plan_says_what_it_would_migrate(erp: Erp) -> None:
     assert "run cdc-daemon apply" in refused.stderr
     assert invoke("apply", "--yes", *config).exit_code == 0
     assert erp.target.query("SELECT version FROM cdc.meta") == [(LEDGER_VERSION,)]
+
+
+# --- SQLite ---------------------------------------------------------------------------------------
+
+SQLITE_VERSION_1 = VERSION_1.with_name("ledger_1_sqlite.sql")
+SQLITE_CONTENT = """
+INSERT INTO cdc_checkpoint (pipeline, phase, epoch, system, timeline, database, publication, slot,
+                            generation, position, transactions, changes)
+     VALUES ('erp', 'streaming', 7, '74', 1, 'erp', 'p', 'cdc_erp', 2, '0/10', 11, 12);
+INSERT INTO cdc_failure (pipeline, mapping, entity, source_table, operation, position, sequence,
+                         parked_at, error_code, error_message, payload, mapping_version, lanes)
+     VALUES ('erp', 'm', 'material', 't', 'insert', '0/10', 3, '2026-01-01 00:00:00.000000+00',
+             'required', 'no', '{"a": 1}', 'v', '["00ff"]');
+INSERT INTO cdc_failure_lane VALUES ('erp', x'00ff', 1);
+INSERT INTO cdc_backfill_chunk VALUES ('erp', 2, 'm', 0, 5, NULL);
+INSERT INTO cdc_command (pipeline, verb, actor, created_at) VALUES ('erp', 'retry', 'root', '');
+"""
+SQLITE_SHAPE = """
+SELECT m.name, p.name, p.type, p."notnull", p.dflt_value
+  FROM sqlite_schema m JOIN pragma_table_info(m.name) p WHERE m.name LIKE 'cdc%' ORDER BY 1, 2"""
+
+
+@pytest.fixture
+def old_file(tmp_path: Path) -> Path:
+    """An SQLite control database of the oldest version, with something in each of its tables."""
+    path = tmp_path / "control.db"
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.executescript(SQLITE_VERSION_1.read_text() + SQLITE_CONTENT)
+    return path
+
+
+def _rows(path: Path, sql: str) -> list[tuple[object, ...]]:
+    with closing(sqlite3.connect(path)) as connection:
+        return connection.execute(sql).fetchall()
+
+
+def test_apply_carries_the_oldest_file_forward(old_file: Path, tmp_path: Path) -> None:
+    """Checkpoint, failures and commands stay; afterwards it is what a new one is."""
+    before = {name: _rows(old_file, f"SELECT * FROM cdc_{name}") for name in KEPT}
+    with pytest.raises(ConfigurationError, match=r"version 1, this program needs.*apply"):
+        SqliteSink(str(old_file), "erp", ENTITIES, LAYOUTS).acquire()
+    planned = sqlite_plan(str(old_file), ENTITIES, LAYOUTS)
+    assert "note the ledger's version 2" in [change.description for change in planned.changes]
+    assert _rows(old_file, "SELECT version FROM cdc_meta") == [(1,)], "a plan changes nothing"
+
+    sqlite_apply(str(old_file), ENTITIES, LAYOUTS)
+
+    assert _rows(old_file, "SELECT version FROM cdc_meta") == [(LEDGER_VERSION,)]
+    assert {name: _rows(old_file, f"SELECT * FROM cdc_{name}") for name in KEPT} == before
+    assert sqlite_plan(str(old_file), ENTITIES, LAYOUTS).changes == ()
+    new = tmp_path / "new.db"
+    sqlite_apply(str(new), ENTITIES, LAYOUTS)
+    assert _rows(old_file, SQLITE_SHAPE) == _rows(new, SQLITE_SHAPE)
+    with closing(SqliteSink(str(old_file), "erp", ENTITIES, LAYOUTS)) as sink:
+        checkpoint = sink.acquire()
+        assert (checkpoint.position, checkpoint.transactions) == ("0/10", 11)
+        assert [failure.error_code for failure in sink.failures()] == ["required"]
+        assert len(sink.lanes()) == 1
+
+
+def test_no_file_is_migrated_under_a_worker_or_from_a_newer_version(tmp_path: Path) -> None:
+    """Whoever holds it is named; a newer one names the way."""
+    path = tmp_path / "control.db"
+    sqlite_apply(str(path), ENTITIES, LAYOUTS)
+    with closing(SqliteSink(str(path), "erp", ENTITIES, LAYOUTS, instance="host:1")) as sink:
+        sink.acquire()
+        with closing(sqlite3.connect(path)) as connection, connection:
+            connection.execute("UPDATE cdc_meta SET version = 1")
+        with pytest.raises(ConfigurationError, match=r"host:1 holds the pipeline.*stop the daemon"):
+            sqlite_apply(str(path), ENTITIES, LAYOUTS)
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("UPDATE cdc_meta SET version = 99")
+    with pytest.raises(ConfigurationError, match="or a newer one"):
+        sqlite_apply(str(path), ENTITIES, LAYOUTS)
+    with pytest.raises(ConfigurationError, match="or a newer one"):
+        SqliteControl(str(path)).checkpoints()
