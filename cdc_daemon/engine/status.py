@@ -37,6 +37,7 @@ def verification_of(found: Verification | None, due: float | None) -> dict[str, 
     return {
         "state": found.state,
         "failed": found.state == "failed",
+        "started": found.started_at.timestamp(),
         "error": found.error,
         "last_run": finished.timestamp() if finished else None,
         "last_equal": found.last_equal.timestamp() if found.last_equal else None,

@@ -7,11 +7,14 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from cdc_daemon.admin.board import Board
 from cdc_daemon.config.load import load
 from cdc_daemon.config.verification import VerificationConfig
+from cdc_daemon.daemon.verdicts import Verdicts
 from cdc_daemon.daemon.verifying import Schedule, Verifications
 from cdc_daemon.engine.status import WorkerStatus, verification_of
 from cdc_daemon.model.ports import Verification
@@ -187,15 +190,55 @@ def test_a_report_survives_the_pipe() -> None:
         last_equal=None,
         mappings={"m": {"missing": 1}},
     )
-    told = verification_of(found, 7.0)
-    assert told is not None
-    assert (told["failed"], told["duration"], told["last_equal"], told["due"]) == (
+    said = verification_of(found, 7.0)
+    assert said is not None
+    assert (said["failed"], said["duration"], said["last_equal"], said["due"]) == (
         True,
         90.0,
         None,
         7.0,
     )
-    status = WorkerStatus(pipeline="erp", verification=told)
-    assert WorkerStatus.from_json(status.to_json()).verification == told
+    status = WorkerStatus(pipeline="erp", verification=said)
+    assert WorkerStatus.from_json(status.to_json()).verification == said
     assert verification_of(None, None) is None
     assert verification_of(None, 5.0) == {"state": "none", "due": 5.0, "mappings": {}}
+
+
+def told(**changed: Any) -> dict[str, Any]:
+    rows = dict.fromkeys(("matching", "missing", "extra", "different", "moving", "parked"), 0)
+    found = {
+        "state": "different",
+        "failed": False,
+        "started": 10.0,
+        "error": "",
+        "last_run": 20.0,
+        "last_equal": None,
+        "duration": 10.0,
+        "due": 100.0,
+        "mappings": {"m": {**rows, "matching": 5, "extra": 2}},
+    }
+    return {**found, **changed}
+
+
+def test_each_run_is_shown_and_counted_once() -> None:
+    """Of one that failed it is kept what the one before had found."""
+    board = Board()
+    verdicts = Verdicts("erp", board)
+    verdicts.take(None)
+    assert board.verifications() == {}
+    verdicts.take({"state": "none", "due": 50.0, "mappings": {}})
+    assert board.verifications()["erp"].due == told(due=50.0)["due"]
+    verdicts.take(told())
+    verdicts.take(told())
+    shown = board.verifications()["erp"]
+    assert shown.runs == {"equal": 0, "different": 1, "failed": 0}
+    assert shown.due == told()["due"]
+    assert shown.last is not None
+    assert (shown.last.time, shown.last.seconds, shown.last.differences) == (20.0, 10.0, {"m": 2})
+    assert shown.last.rows["m", "match"] == 5
+    for _ in range(2):
+        verdicts.take(told(state="failed", failed=True, started=30.0))
+    shown = board.verifications()["erp"]
+    assert shown.runs == {"equal": 0, "different": 1, "failed": 1}
+    assert shown.last is not None
+    assert shown.last.differences == {"m": 2}
