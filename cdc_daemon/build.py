@@ -12,6 +12,7 @@ from cdc_daemon.config.configuration import Configuration
 from cdc_daemon.config.schema import MappingConfig
 from cdc_daemon.engine.applying import Applier
 from cdc_daemon.engine.lanes import Lanes
+from cdc_daemon.engine.mending import Mending, Reading
 from cdc_daemon.engine.meter import Meter
 from cdc_daemon.engine.reading import Limits
 from cdc_daemon.engine.repair import Repairs
@@ -213,6 +214,18 @@ def _assemble(
             identify=source.identify,
             progressed=meter.progressed,
             applier=make_applier,
+            position=lambda: meter.position,
+            mending=Mending(
+                sink=sink,
+                reading=Reading(
+                    relations=source.relations,
+                    reread=source.reread,
+                    mark=source.mark,
+                    passed=source.passed,
+                ),
+                compile_relation=compile_once,
+                applier=make_applier,
+            ),
         ),
         copying=Copying(
             name=name,

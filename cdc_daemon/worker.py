@@ -31,7 +31,7 @@ from cdc_daemon.engine.meter import Meter, report
 from cdc_daemon.engine.pipeline import Pipeline
 from cdc_daemon.engine.reading import Stopping
 from cdc_daemon.engine.snapshot import take_snapshot
-from cdc_daemon.engine.status import State
+from cdc_daemon.engine.status import State, verification_of
 from cdc_daemon.engine.watching import Watching
 from cdc_daemon.model.entities import connected
 from cdc_daemon.model.errors import (
@@ -40,6 +40,7 @@ from cdc_daemon.model.errors import (
     EXIT_TRY_LATER,
     CdcError,
     Disposition,
+    NotAdmitted,
     PreflightRefusal,
     disposition_of,
 )
@@ -119,6 +120,7 @@ class Worker:
         self._seen_queue: tuple[int, ...] = ()
         self._watching = Watching(name, meter)
         self._rechecked = self._target_rechecked = 0.0
+        self._began = time.time()
         self._checkpoint: Checkpoint | None = None
 
     def run(self) -> int:
@@ -128,7 +130,7 @@ class Worker:
         try:
             self._until_stopped()
         except CdcError as error:
-            if self._stopping.asked and disposition_of(error) is Disposition.RETRY:
+            if self._stopping.asked and self._may_retry(error):
                 return EXIT_OK  # drained as far as it went; the unit was rolled back
             self._meter.error(error)
             log.error("pipeline stopped", pipeline=self._name, error=str(error))
@@ -154,7 +156,7 @@ class Worker:
         """Sessions, with backoff between those that failed without any progress."""
         settings = self._configuration.settings
         retrying = tenacity.Retrying(
-            retry=tenacity.retry_if_exception(_may_retry),
+            retry=tenacity.retry_if_exception(self._may_retry),
             wait=tenacity.wait_random_exponential(
                 multiplier=settings.retry_first_seconds, max=settings.retry_max_seconds
             ),
@@ -175,11 +177,18 @@ class Worker:
             log.info("snapshot asked for", pipeline=self._name)
         except CdcError as error:
             self._meter.lost()
-            if _may_retry(error) and self._meter.status().commits > before:
+            if self._may_retry(error) and self._meter.status().commits > before:
                 self._meter.retrying(error)
                 log.warning("interrupted", pipeline=self._name, error=str(error))
                 return
             raise
+
+    def _may_retry(self, error: BaseException) -> bool:
+        """Also when a server that let us in before does so no more: a password is being changed,
+        and the next connection reads it anew."""
+        if isinstance(error, NotAdmitted) and self._checkpoint is not None:
+            return True
+        return disposition_of(error) is Disposition.RETRY
 
     def _sleep(self, seconds: float) -> None:
         """Wait, and attest that this is meant: the longest wait may be an hour."""
@@ -296,6 +305,7 @@ class Worker:
         if now - self._rechecked >= RECHECK:
             self._rechecked = now
             self._watch_source(self._parts.source, self._checkpoint)
+            self._watch_verification(self._parts)
         if now - self._target_rechecked >= TARGET_RECHECK:
             self._target_rechecked = now
             self._watching.judge(self._parts.sink.watch())
@@ -310,6 +320,13 @@ class Worker:
         position = self._meter.position or checkpoint.position
         self._meter.slot(source.slot_state(position) if position else None)
 
+    def _watch_verification(self, parts: build.Parts) -> None:
+        """What the newest verification found, by whomever it was made, and when one is due."""
+        found = parts.sink.verification()
+        since = found.last_started.timestamp() if found and found.last_started else self._began
+        due = self._configuration.verification.next_after(since)
+        self._meter.verification = verification_of(found, due)
+
     def _watch_parked(self, parts: build.Parts) -> None:
         """Ask for the failure queue's size when something may have changed it."""
         signs = (len(parts.lanes), self._meter.failed_rows, parts.repairs.carried_out)
@@ -323,10 +340,6 @@ class Worker:
             if self._parts is not None and self._checkpoint is not None:
                 with suppress(CdcError):  # the applier meets the same error and reports it
                     self._parts.sink.heartbeat()
-
-
-def _may_retry(error: BaseException) -> bool:
-    return disposition_of(error) is Disposition.RETRY
 
 
 def _refuse(problems: Sequence[object]) -> None:

@@ -1,7 +1,8 @@
 """``--admin-dsn [NAME=]DSN``: with whose rights each server is set up.
 
 NAME is a source or ``target``; without it the target is meant. A server without one is reached as
-configured. No message quotes a connection: it may hold a password.
+configured. A certificate is checked by the authority that is configured for the server, unless the
+connection names one. No message quotes a connection: it may hold a password.
 """
 
 from __future__ import annotations
@@ -65,7 +66,7 @@ def _divided(configuration: Configuration, given: str) -> tuple[str, str]:
 
 
 def _conninfo(configuration: Configuration, name: str, dsn: str) -> Mapping[str, str]:
-    from cdc_daemon.config.conninfo import is_loopback, parse_conninfo
+    from cdc_daemon.config.conninfo import VERIFIED, parse_conninfo, secured
     from cdc_daemon.config.scalars import Complaint
 
     configured = configuration.target if name == TARGET else configuration.sources[name]
@@ -79,6 +80,8 @@ def _conninfo(configuration: Configuration, name: str, dsn: str) -> Mapping[str,
         raise click.UsageError(
             f"--admin-dsn for {name} names database {found['dbname']!r}, not {wanted!r}"
         )
-    if not is_loopback(found):
-        found.setdefault("sslmode", "verify-full")
+    found = secured(found)
+    authority = configured.tls.ca if configured.tls is not None else None
+    if authority is not None and found.get("sslmode") in VERIFIED:
+        found.setdefault("sslrootcert", authority)
     return found

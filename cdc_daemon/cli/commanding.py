@@ -1,8 +1,9 @@
 """One command to one pipeline: through its worker, or, where none runs, by taking the epoch.
 
 The command always goes through ``cdc.command``, so that who did what is kept; whoever holds the
-epoch carries out what is pending, by the same code. What could not be carried out here is
-withdrawn, so that no worker does later what its sender was told had failed.
+epoch carries out what is pending, by the same code. A repair needs a worker that follows the log;
+one may run in here for so long (``followed``). What could not be carried out here is withdrawn, so
+that no worker does later what its sender was told had failed.
 """
 
 from __future__ import annotations
@@ -19,11 +20,16 @@ from cdc_daemon.cli.output import words
 from cdc_daemon.model.errors import CdcError, Fenced, PreflightRefusal, Retryable
 from cdc_daemon.model.findings import refusals
 from cdc_daemon.model.ports import Command, Control, Sink
+from cdc_daemon.model.position import Phase
 
 if TYPE_CHECKING:
     from cdc_daemon.config.configuration import Configuration
+    from cdc_daemon.engine.meter import Meter
 
 EVERY = 0.1  # seconds between looks
+STREAMING = frozenset({"repair"})
+"""Verbs that only a pipeline which follows its log can carry out."""
+
 HEARTBEAT = 5.0  # seconds; a holder that is not seen for 30 is taken over
 
 
@@ -50,6 +56,8 @@ def command(
             return _result(found)
         if not control.holder_alive(pipeline):
             with _withdrawn_on_failure(control, number):
+                if verb in STREAMING:
+                    raise CdcError(f"no worker runs pipeline {pipeline}", hint="cdc-daemon run")
                 fenced = _carry_out(configuration, pipeline)
             if fenced is None:
                 return _result(control.command(number))
@@ -102,6 +110,53 @@ def _carry_out(configuration: Configuration, pipeline: str) -> Fenced | None:
     finally:
         parts.close()
     return None
+
+
+@contextmanager
+def followed(configuration: Configuration, control: Control, pipeline: str) -> Iterator[None]:
+    """See to it that the pipeline follows its log for as long as the block takes.
+
+    Where no worker holds it, one runs in here; changes that wait are applied as ever. Raises
+    CdcError where it cannot.
+    """
+    if control.holder_alive(pipeline):
+        yield
+        return
+    phases = {one.pipeline: one.phase for one in control.checkpoints()}
+    if phases.get(pipeline) is not Phase.STREAMING:
+        raise CdcError(
+            f"pipeline {pipeline} has not finished its first copy", hint="cdc-daemon run takes it"
+        )
+    words(f"no worker runs pipeline {pipeline}: running it here until this is done")
+    with _worker(configuration, pipeline) as (running, meter):
+        while not control.holder_alive(pipeline):
+            if not running.is_alive():
+                raise CdcError(f"pipeline {pipeline} cannot run: {meter.status().error}")
+            time.sleep(EVERY)
+        yield
+
+
+@contextmanager
+def _worker(
+    configuration: Configuration, pipeline: str
+) -> Iterator[tuple[threading.Thread, Meter]]:
+    """A worker in a thread of this process; it drains when the block ends."""
+    from cdc_daemon import build, telemetry
+    from cdc_daemon.engine.meter import Meter
+    from cdc_daemon.engine.reading import Stopping
+    from cdc_daemon.worker import Worker
+
+    telemetry.configure("warning")
+    meter = Meter(pipeline, build.mapping_names(configuration.mappings_of(pipeline)))
+    stopping = Stopping(configuration.settings.drain_seconds)
+    worker = Worker(configuration, pipeline, meter, stopping)
+    running = threading.Thread(target=worker.run, name="worker", daemon=True)
+    running.start()
+    try:
+        yield running, meter
+    finally:
+        stopping.ask()
+        running.join()
 
 
 @contextmanager

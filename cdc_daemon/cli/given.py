@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
@@ -33,11 +33,12 @@ class Given:
     output: Literal["table", "json"] = "table"
     no_input: bool = False
     debug: bool = False
+    environ: Mapping[str, str] = field(default_factory=lambda: os.environ, repr=False)
 
     @property
     def files(self) -> list[Path]:
         """The files or folders to read. Raises ConfigurationError where nobody named any."""
-        return locate(self.config, os.environ)
+        return locate(self.config, self.environ)
 
     def load(
         self, *, resolve_secrets: bool = True, examine: Examine | None = None
@@ -46,7 +47,7 @@ class Given:
         from cdc_daemon.config.load import load
 
         return load(
-            self.files, environ=os.environ, resolve_secrets=resolve_secrets, examine=examine
+            self.files, environ=self.environ, resolve_secrets=resolve_secrets, examine=examine
         )
 
     def load_for_control(self) -> Configuration:
@@ -55,7 +56,7 @@ class Given:
         """
         from cdc_daemon.config.load import load
 
-        return load(self.files, environ=os.environ, needed=("target", "daemon"))
+        return load(self.files, environ=self.environ, needed=("target", "daemon"))
 
     def load_with_warnings(self) -> Configuration:
         """The same, and its warnings on stderr."""

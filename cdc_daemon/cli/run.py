@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import click
 
+from cdc_daemon.cli.administrators import VARIABLE as ADMINISTRATORS
 from cdc_daemon.cli.given import Given, pass_given, shared_options
 
 if TYPE_CHECKING:
     from cdc_daemon.config.configuration import Configuration
-    from cdc_daemon.daemon import Document, Limits, Reloaded
+    from cdc_daemon.daemon import Document, Limits, Reloaded, Schedule
 
 
 @click.command(
@@ -39,7 +41,9 @@ def run(given: Given, names: tuple[str, ...], log_level: str | None) -> int:
     from cdc_daemon.worker import same_work
 
     faulthandler.enable()  # the watchdog's SIGABRT shall tell where it found us
+    given.environ = dict(os.environ)
     configuration = logging_at(log_level, given.load_with_warnings())
+    withhold(configuration)
     settings = configuration.settings
     telemetry.check_log_file(settings.log_file)
     telemetry.configure(settings.log_level, settings.log_format, file=settings.log_file)
@@ -50,6 +54,7 @@ def run(given: Given, names: tuple[str, ...], log_level: str | None) -> int:
         limits=limits(configuration),
         admin_address=(settings.metrics_host, settings.metrics_port),
         same=same_work,
+        schedule=schedule(configuration),
     )
     return supervisor.run()
 
@@ -62,6 +67,13 @@ def logging_at(level: str | None, configuration: Configuration) -> Configuration
         return configuration
     settings = configuration.settings.model_copy(update={"log_level": level})
     return dataclasses.replace(configuration, settings=settings)
+
+
+def withhold(configuration: Configuration) -> None:
+    """Take out of the environment, which every child inherits, what may be secret in it: workers
+    are told what they need through their pipes."""
+    for name in {*configuration.variables, ADMINISTRATORS}:
+        os.environ.pop(name, None)
 
 
 def reloaded(configuration: Configuration, names: Sequence[str], listens: str) -> Reloaded:
@@ -77,6 +89,7 @@ def reloaded(configuration: Configuration, names: Sequence[str], listens: str) -
         documents=documents(configuration, names),
         limits=limits(configuration),
         logs=settings.logs,
+        schedule=schedule(configuration),
     )
     telemetry.check_log_file(settings.log_file)
     telemetry.configure(settings.log_level, settings.log_format, file=settings.log_file)
@@ -110,6 +123,14 @@ def chosen(configuration: Configuration, names: Sequence[str]) -> list[str]:
                 hint=f"sources: {', '.join(configuration.sources)}",
             )
     return [name for name in configuration.sources if not names or name in names]
+
+
+def schedule(configuration: Configuration) -> Schedule:
+    """When the daemon verifies by itself."""
+    from cdc_daemon.daemon import Schedule
+
+    verification = configuration.verification
+    return Schedule(next_after=verification.next_after, max_seconds=verification.max_seconds)
 
 
 def limits(configuration: Configuration) -> Limits:

@@ -24,6 +24,7 @@ from cdc_daemon.model.position import Checkpoint, Phase
 
 if TYPE_CHECKING:
     from cdc_daemon.config.configuration import Configuration
+    from cdc_daemon.model.ports import Verification
 
 WORSE = ("degraded", "stalled", "blocked", "stopped")
 """States that somebody should look at, the worst last."""
@@ -38,6 +39,7 @@ _HEAD = (
     "POSITION",
     "APPLIED",
     "SLOT LASTS",
+    "VERIFIED",
     "NOTE",
 )
 
@@ -70,6 +72,9 @@ class Standing:
     restarts: int | None = None
     error: str = ""
     findings: Sequence[Mapping[str, str]] = ()
+    verification: str | None = None  # of the newest run: equal, different or failed
+    verified_at: dt.datetime | None = None  # when the last one that did not fail ended
+    differences: int | None = None  # that it found
 
 
 @click.command()
@@ -157,12 +162,15 @@ def stand(configuration: Configuration, live: Mapping[str, Mapping[str, Any]]) -
         checkpoints = {found.pipeline: found for found in control.checkpoints()}
         parked = control.parked()
         return [
-            standing(
-                name,
-                checkpoints.get(name),
-                live.get(name),
-                control.holder_alive(name),
-                parked.get(name, 0),
+            _with_verification(
+                standing(
+                    name,
+                    checkpoints.get(name),
+                    live.get(name),
+                    control.holder_alive(name),
+                    parked.get(name, 0),
+                ),
+                control.verification(name),
             )
             for name in configuration.sources
         ]
@@ -210,6 +218,19 @@ def standing(
     )
 
 
+def _with_verification(known: Standing, found: Verification | None) -> Standing:
+    """What is known of it, with how its newest verification went."""
+    if found is None:
+        return known
+    rows = found.mappings.values()
+    return dataclasses.replace(
+        known,
+        verification=found.state,
+        verified_at=found.last_finished,
+        differences=sum(one["missing"] + one["extra"] + one["different"] for one in rows),
+    )
+
+
 def ask_daemon(host: str, port: int, timeout: float = 2.0) -> dict[str, Mapping[str, Any]]:
     """What a daemon on this machine says of its pipelines; nothing where none answers."""
     if port == 0:
@@ -240,6 +261,12 @@ def at_least(standing: Standing, level: str) -> bool:
     return standing.state in WORSE and WORSE.index(standing.state) >= WORSE.index(level)
 
 
+def _verified(standing: Standing) -> str | None:
+    if standing.verification is None:
+        return None
+    return f"{standing.verification}, {ago(standing.verified_at)}"
+
+
 def _row(standing: Standing) -> Sequence[object]:
     lag, lasts = standing.lag_seconds, standing.slot_seconds_if_stopped
     return (
@@ -252,6 +279,7 @@ def _row(standing: Standing) -> Sequence[object]:
         standing.position,
         ago(standing.updated_at),
         None if lasts is None else duration(lasts),
+        _verified(standing),
         _note(standing),
     )
 

@@ -12,6 +12,7 @@ from cdc_daemon.config.schema import (
     SettingsConfig,
     TableName,
     TargetConfig,
+    VerificationConfig,
 )
 from cdc_daemon.model.entities import Entity
 from cdc_daemon.model.errors import Problem
@@ -21,16 +22,21 @@ Path = tuple[str | int, ...]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Configuration:
-    """Everything the files say; ``entities`` carry what mappings imply (references, deletes)."""
+    """Everything the files say; ``entities`` carry what mappings imply (references, deletes).
+
+    ``variables``: of the environment, that connections refer to: they may be secret.
+    """
 
     sources: dict[str, PostgresSourceConfig]
     target: TargetConfig
     entities: dict[str, Entity]
     mappings: tuple[MappingConfig, ...]
     settings: SettingsConfig = field(default_factory=lambda: SettingsConfig.model_validate({}))
+    verification: VerificationConfig = field(default_factory=VerificationConfig)
     warnings: tuple[Problem, ...] = ()
     files: tuple[str, ...] = ()
     places: Mapping[Path, str] = field(default_factory=dict, repr=False)
+    variables: frozenset[str] = field(default=frozenset(), compare=False)
     _tables: dict[TableName, list[MappingConfig]] = field(init=False, repr=False, compare=False)
     _ref_targets: frozenset[str] = field(init=False, repr=False, compare=False)
 
@@ -102,6 +108,7 @@ class Configuration:
                 for mapping in self.mappings
             ],
             "daemon": dump(self.settings),
+            "verification": dump(self.verification),
         }
 
 

@@ -6,11 +6,13 @@ A password inside an address is moved into its own field at once, so that addres
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, PrivateAttr, SecretStr, ValidationInfo, field_validator, model_validator
 
-from cdc_daemon.config.conninfo import is_loopback, parse_conninfo, render_uri
+from cdc_daemon.config.conninfo import is_loopback, parse_conninfo, render_uri, secured
+from cdc_daemon.config.references import Rereading
 from cdc_daemon.config.scalars import AsTuple, Complaint, Name, SlotName, ValueText
 from cdc_daemon.config.sqlite_url import is_sqlite, parse_sqlite, render_sqlite
 from cdc_daemon.config.strict import Model
@@ -51,21 +53,28 @@ class Connection(Model):
     tls: TlsConfig | None = Field(default=None, description="Certificates for the connection.")
 
     _parsed: dict[str, str] = PrivateAttr(default_factory=dict)
+    _reference: str = PrivateAttr("")
+
+    def read_anew(self, reference: str) -> None:
+        """Note what the password was written as, where it may change while the daemon runs."""
+        self._reference = reference
 
     @property
-    def conninfo(self) -> dict[str, str]:
-        """Keywords for libpq with the password: for connecting, never for showing."""
+    def conninfo(self) -> Mapping[str, str]:
+        """Keywords for libpq with the password: for connecting, never for showing.
+
+        A password from a file or credential is read anew whenever it is looked at.
+        """
         found = dict(self._parsed)
         if self.password is not None:
             found["password"] = self.password.get_secret_value()
         if self.sslmode is not None:
             found["sslmode"] = self.sslmode
-        if not is_loopback(found):
-            found.setdefault("sslmode", "verify-full")
         if self.tls is not None:
             given = {"sslrootcert": self.tls.ca, "sslcert": self.tls.cert, "sslkey": self.tls.key}
             found |= {keyword: path for keyword, path in given.items() if path is not None}
-        return found
+        found = secured(found)
+        return Rereading(found, self._reference) if self._reference else found
 
     @property
     def loopback(self) -> bool:
@@ -226,7 +235,7 @@ class TargetConfig(Connection):
         return self._path
 
     @property
-    def conninfo(self) -> dict[str, str]:
+    def conninfo(self) -> Mapping[str, str]:
         """Keywords for libpq with the password; none for SQLite."""
         return {} if self._path is not None else super().conninfo
 

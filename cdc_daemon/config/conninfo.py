@@ -58,6 +58,8 @@ KEYWORDS = frozenset(
 )
 SET_BY_DAEMON = frozenset({"replication", "client_encoding", "options"})
 SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
+VERIFIED = frozenset({"verify-ca", "verify-full"})
+ENCRYPTED = VERIFIED | {"require"}
 _SCHEMES = ("postgresql", "postgres")
 _PAIR = re.compile(
     r"\s*([A-Za-z_]+)\s*=\s*(?:'((?:[^'\\]|\\.)*)'|((?:[^\s'\\]|\\.)*))(?=\s|$)", re.S
@@ -186,6 +188,22 @@ def is_loopback(conninfo: Mapping[str, str], environ: Mapping[str, str] = os.env
         return False
     hosts = hosts or environ.get("PGHOSTADDR") or environ.get("PGHOST") or ""
     return all(_is_local(host) for host in hosts.split(","))
+
+
+def secured(conninfo: Mapping[str, str]) -> dict[str, str]:
+    """The keywords with what holds beyond this machine, unless they say otherwise.
+
+    The server's certificate and name are checked. Where a password logs in, only an exchange bound
+    to that TLS channel is taken part in: so nobody in between, not even with a certificate that
+    some authority gave away, gets the password or the session.
+    """
+    found = dict(conninfo)
+    if is_loopback(found):
+        return found
+    mode = found.setdefault("sslmode", "verify-full")
+    if mode in ENCRYPTED and "password" in found and "sslcert" not in found:
+        found.setdefault("channel_binding", "require")
+    return found
 
 
 def _is_local(host: str) -> bool:

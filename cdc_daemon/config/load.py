@@ -16,14 +16,17 @@ from cdc_daemon.config.consistency import check_and_build
 from cdc_daemon.config.document import Path as Keys
 from cdc_daemon.config.files import Merged, read_files
 from cdc_daemon.config.findings import Findings, errors_of
+from cdc_daemon.config.references import may_change, variables
 from cdc_daemon.config.scalars import NAME, SOURCE_NAME
 from cdc_daemon.config.schema import (
     SOURCE_KINDS,
+    Connection,
     EntityConfig,
     MappingConfig,
     PostgresSourceConfig,
     SettingsConfig,
     TargetConfig,
+    VerificationConfig,
 )
 from cdc_daemon.config.secrets import SECTIONS, Secrets
 from cdc_daemon.config.written import Written
@@ -57,6 +60,7 @@ def load(
     findings.warnings += merged.warnings
     data = Secrets(environ, resolve=resolve_secrets, needed=needed).read(merged.data, findings)
     written = _sections(data, findings, whole=not merged.broken)
+    _note_references(written, merged)
     _warn_of_passwords(written, merged, findings)
     if examine is not None:
         for path, what in (found for mapping in written.mappings for found in examine(mapping)):
@@ -70,9 +74,11 @@ def load(
         entities=entities,
         mappings=tuple(written.mappings),
         settings=written.settings,
+        verification=written.verification,
         warnings=tuple(findings.warnings),
         files=tuple(merged.files),
         places={path: spot.place for path, spot in merged.spots.items()},
+        variables=variables(merged.data["sources"]) | variables(merged.data["target"]),
     )
 
 
@@ -112,6 +118,8 @@ def _sections(data: dict[str, Any], findings: Findings, *, whole: bool) -> Writt
             written.mappings.append(mapping)
     settings = validate(SettingsConfig, data["daemon"], ("daemon",), findings)
     written.settings = settings or SettingsConfig()
+    verification = validate(VerificationConfig, data["verification"], ("verification",), findings)
+    written.verification = verification or VerificationConfig()
     return written
 
 
@@ -198,6 +206,18 @@ def _copy(data: Any) -> Any:
             return [_copy(value) for value in data]
         case _:
             return data
+
+
+def _note_references(written: Written, merged: Merged) -> None:
+    """Passwords that may change while the daemon runs are read anew for each connection."""
+    sections: list[tuple[Connection, Any]] = [
+        (source, merged.data["sources"][name]) for name, source in written.sources.items()
+    ]
+    if written.target is not None:
+        sections.append((written.target, merged.data["target"]))
+    for connection, data in sections:
+        if may_change(data.get("password")):
+            connection.read_anew(data["password"])
 
 
 def _warn_of_passwords(written: Written, merged: Merged, findings: Findings) -> None:

@@ -21,6 +21,7 @@ from cdc_daemon.config.schema import (
     SettingsConfig,
     TargetConfig,
     TlsConfig,
+    VerificationConfig,
 )
 from cdc_daemon.model.entities import EntityType
 
@@ -81,6 +82,11 @@ price: {expr: "ROUND(fprice * 1.13, 4)"}
 customer_code: {ref: fcustomerid, from: erp.public.t_bd_customer}""",
     ),
     ("daemon", SettingsConfig, "daemon: {log_format: json, drain_seconds: 5}"),
+    (
+        "verification",
+        VerificationConfig,
+        'verification: {schedule: "0 3 * * *", timezone: Europe/Berlin}',
+    ),
 )
 
 _INTRODUCTION = """# Configuration

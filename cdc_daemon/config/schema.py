@@ -24,6 +24,7 @@ from cdc_daemon.config.mappings import FieldConfig, MappingConfig, Removal
 from cdc_daemon.config.scalars import AsTuple, Name, TableName
 from cdc_daemon.config.settings import SettingsConfig
 from cdc_daemon.config.strict import Model
+from cdc_daemon.config.verification import VerificationConfig
 
 __all__ = [
     "SOURCE_KINDS",
@@ -41,6 +42,7 @@ __all__ = [
     "TableName",
     "TargetConfig",
     "TlsConfig",
+    "VerificationConfig",
     "schema_json",
 ]
 
@@ -66,6 +68,9 @@ class ConfigurationFile(Model):
         default=(), description="Which table fills which entity, and how."
     )
     daemon: SettingsConfig = Field(default=SettingsConfig(), description="The daemon itself.")
+    verification: VerificationConfig = Field(
+        default=VerificationConfig(), description="Verification on a schedule."
+    )
 
 
 def schema_json() -> dict[str, Any]:

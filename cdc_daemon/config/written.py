@@ -10,6 +10,7 @@ from cdc_daemon.config.entities import AttributeConfig, EntityConfig
 from cdc_daemon.config.mappings import MappingConfig
 from cdc_daemon.config.scalars import TableName
 from cdc_daemon.config.settings import SettingsConfig
+from cdc_daemon.config.verification import VerificationConfig
 
 
 @dataclass(slots=True)
@@ -22,6 +23,7 @@ class Written:
     entities: dict[str, EntityConfig] = field(default_factory=dict)
     mappings: list[MappingConfig] = field(default_factory=list)
     settings: SettingsConfig = field(default_factory=lambda: SettingsConfig.model_validate({}))
+    verification: VerificationConfig = field(default_factory=VerificationConfig)
 
     def by_table(self) -> dict[TableName, list[MappingConfig]]:
         """The mappings of each table."""

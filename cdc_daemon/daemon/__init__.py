@@ -3,5 +3,6 @@
 from cdc_daemon.daemon.pipeline import Document
 from cdc_daemon.daemon.restarts import Limits
 from cdc_daemon.daemon.supervisor import Reload, Reloaded, Supervisor
+from cdc_daemon.daemon.verifying import Schedule
 
-__all__ = ["Document", "Limits", "Reload", "Reloaded", "Supervisor"]
+__all__ = ["Document", "Limits", "Reload", "Reloaded", "Schedule", "Supervisor"]

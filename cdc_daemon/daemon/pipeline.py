@@ -16,6 +16,7 @@ from collections.abc import Mapping, Sequence
 from cdc_daemon.admin.board import Board, PipelineView
 from cdc_daemon.daemon.child import Child
 from cdc_daemon.daemon.restarts import Limits, Restarts
+from cdc_daemon.daemon.verdicts import Verdicts
 from cdc_daemon.engine.status import State, WorkerStatus
 from cdc_daemon.model.errors import EXIT_FAILED
 from cdc_daemon.telemetry import get_logger
@@ -56,6 +57,7 @@ class Pipeline:
         self._limits = limits
         self._selector = selector
         self._board = board
+        self._verdicts = Verdicts(name, board)
         self._goal = Goal.RUN
         self._child: Child | None = None
         self._start_at = self._tended = time.monotonic()
@@ -204,6 +206,7 @@ class Pipeline:
             self._reason = ""
         elif not status.error:
             status = dataclasses.replace(status, error=self._reason)
+        self._verdicts.take(status.verification)
         self._show(status)
 
     def _exited(self, child: Child, code: int, now: float) -> None:

@@ -21,6 +21,7 @@ from cdc_daemon.admin.board import Board
 from cdc_daemon.admin.server import AdminServer
 from cdc_daemon.daemon.pipeline import Document, Pipeline
 from cdc_daemon.daemon.restarts import Limits, worst
+from cdc_daemon.daemon.verifying import COMMAND, Schedule, Verifications
 from cdc_daemon.engine.status import State
 from cdc_daemon.model.errors import EXIT_OK, CdcError
 from cdc_daemon.telemetry import get_logger
@@ -35,13 +36,14 @@ MOST_NAMES = 5  # in the line for ``systemctl status``
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reloaded:
-    """What a configuration says: each pipeline's document, the limits (None: as they are), and how
-    workers log that are left alone (JSON-ready; None: as they do).
+    """What a configuration says: each pipeline's document, the limits (None: as they are), how
+    workers log that are left alone (JSON-ready; None: as they do), when to verify (None: never).
     """
 
     documents: Mapping[str, Document]
     limits: Limits | None = None
     logs: Mapping[str, object] | None = None
+    schedule: Schedule | None = None
 
 
 Reload = Callable[[], Reloaded]
@@ -60,6 +62,8 @@ class Supervisor:
         admin_address: tuple[str, int] | None = None,
         worker_command: Sequence[str] = WORKER_COMMAND,
         same: Callable[[Document, Document], bool] = operator.eq,
+        schedule: Schedule | None = None,
+        verify_command: Sequence[str] = COMMAND,
     ) -> None:
         """``admin_address``: loopback host and port (0: any) for metrics and health, None: none.
         ``same``: whether a reloaded document means the same, so that its worker is left alone.
@@ -81,6 +85,7 @@ class Supervisor:
         self._stopping = False
         self._ready = False
         self._told = ""
+        self._verifications = Verifications(schedule, documents, verify_command)
         self._pipelines: dict[str, Pipeline] = {}
         self._retired: dict[str, Pipeline] = {}  # no longer configured, still draining
         for name, document in documents.items():
@@ -88,7 +93,12 @@ class Supervisor:
 
     def run(self) -> int:
         """Supervise until a signal or until every pipeline has ended; the exit code."""
-        with closing(self._selector), self._receiving_signals(), self._serving():
+        with (
+            closing(self._selector),
+            closing(self._verifications),
+            self._receiving_signals(),
+            self._serving(),
+        ):
             log.info("daemon started", pid=os.getpid(), pipelines=len(self._pipelines))
             while not self._finished():
                 self._turn()
@@ -109,12 +119,15 @@ class Supervisor:
         for name in [name for name, pipeline in self._retired.items() if pipeline.gone]:
             del self._retired[name]
             self.board.withdraw(name)
+        self._verifications.tend(now, time.time())
         self.board.beat()
         self._tell_service_manager(now)
 
     def _pause(self) -> float:
+        now = time.monotonic()
         due = min((pipeline.deadline() for pipeline in self._everyone()), default=0.0)
-        return min(max(0.0, due - time.monotonic()), LONGEST_PAUSE)
+        due = min(due, self._verifications.deadline(now, time.time()))
+        return min(max(0.0, due - now), LONGEST_PAUSE)
 
     def _everyone(self) -> list[Pipeline]:
         return [*self._pipelines.values(), *self._retired.values()]
@@ -158,6 +171,7 @@ class Supervisor:
         log.info("stopping", drain_seconds=self._limits.drain_seconds)
         self._notifier.stopping()
         self._notifier.extend_timeout(self._limits.longest_stop)
+        self._verifications.stop()
         for pipeline in self._everyone():
             pipeline.stop(now)
 
@@ -186,6 +200,7 @@ class Supervisor:
             self.board.reloaded(successful=True)
             self._limit(reloaded.limits or self._limits)
             self._apply(reloaded.documents, reloaded.logs)
+            self._verifications.plan(reloaded.schedule, reloaded.documents)
         if self._ready:
             self._notifier.ready()
 

@@ -15,6 +15,7 @@ from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from cdc_daemon import telemetry
 from cdc_daemon.engine.kept_log import KeptLog
@@ -46,6 +47,7 @@ class Meter:
         self.changed = threading.Event()  # set when the state changed: report at once
         self.connected = False
         self.epoch = 0
+        self.verification: dict[str, Any] | None = None
         self.queue_bytes: Callable[[], int] = lambda: 0  # replaced by the queue's owner
         self.queue_capacity = 0
         self._entities = dict(entities or {})
@@ -288,6 +290,7 @@ class Meter:
             progress_time=now - (tick - max(self._read_at, self._done_at)),
             turns=self._done + self._retries + self._loops,
             patience=self._patience,
+            verification=self.verification,
             snapshot_tables_remaining=self._snapshot[0],
             snapshot_rows=self._snapshot[1],
             error=self._error[0],

@@ -4,8 +4,9 @@
 only when nothing before it in any of its lanes is still parked. Where a row waits for its entity
 key and the change that frees the key waits behind it, the lane is applied as a set. ``skip``: a
 parked change is given up, by id and with a reason. ``snapshot``: the checkpoint begins a new
-generation, and the first copy is taken again by whoever streams next. Without a running daemon the
-command line takes the epoch itself and runs the same code.
+generation, and the first copy is taken again by whoever streams next. ``repair``: rows that a
+verification found different are made right (``mending``), over several turns. Without a running
+daemon the command line takes the epoch itself and runs the same code.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from dataclasses import dataclass, field
 
 from cdc_daemon.engine.applying import Applier
 from cdc_daemon.engine.lanes import Lanes
+from cdc_daemon.engine.mending import Mending
 from cdc_daemon.engine.payload import run_of
 from cdc_daemon.mapping.compile import CompiledMapping
 from cdc_daemon.mapping.mapper import Mapper
@@ -62,7 +64,11 @@ class Repairs:
         identify: Callable[[], SourceIdentity],
         applier: MakeApplier,
         progressed: Callable[[], None],
+        mending: Mending,
+        position: Callable[[], str | None],
     ) -> None:
+        self._mending = mending
+        self._position = position
         self._sink = sink
         self._lanes = lanes
         self._compile = compile_relation
@@ -78,26 +84,32 @@ class Repairs:
         ``checkpoint``: the one that the pipeline is held under. Raises what must be retried.
         """
         commands = [one for one in self._sink.commands() if only in (None, one.verb)]
+        finished = 0
         for command in commands:
             try:
                 checkpoint, result = self._run(command, checkpoint)
+                if result is None:
+                    continue  # it goes on when the log has come further
             except Exception as error:
                 if isinstance(error, Fenced) or disposition_of(error) is Disposition.RETRY:
                     raise
                 self._sink.finish_command(command.id, ok=False, result={"error": _words(error)})
             else:
                 self._sink.finish_command(command.id, ok=True, result=result)
-        self.carried_out += len(commands)
-        if commands:
+            finished += 1
+        self.carried_out += finished
+        if finished:
             self._lanes.reload(self._sink.lanes())
         return checkpoint
 
     def _run(
         self, command: Command, checkpoint: Checkpoint
-    ) -> tuple[Checkpoint, dict[str, object]]:
+    ) -> tuple[Checkpoint, dict[str, object] | None]:
         if command.verb == "snapshot":
             checkpoint = self._copy_again(command, checkpoint)
             return checkpoint, {"generation": checkpoint.generation}
+        if command.verb == "repair":
+            return checkpoint, self._mending.turn(command, self._position())
         return checkpoint, self._settle(command)
 
     def _copy_again(self, command: Command, checkpoint: Checkpoint) -> Checkpoint:

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from cdc_daemon.model.ports import SlotState
+from cdc_daemon.model.ports import SlotState, Verification
 
 OPERATIONS = ("insert", "update", "delete", "noop")
 EVENTS = ("insert", "update", "delete", "truncate")
@@ -23,6 +23,28 @@ IDLE_AFTER = 5.0  # seconds without a transaction
 _K = TypeVar("_K")
 STALLED_AFTER = 30.0  # seconds without attested progress; idle progress comes every 10
 AT_RISK = ("unreserved", "lost")  # of a slot: its log is about to be removed, or was
+
+
+def verification_of(found: Verification | None, due: float | None) -> dict[str, Any] | None:
+    """The newest verification as a worker reports it, JSON-ready; times in seconds since 1970.
+
+    ``due``: when the run after the last finished one was or is due; None: none is scheduled.
+    """
+    if found is None:
+        return None if due is None else {"state": "none", "due": due, "mappings": {}}
+    finished, started = found.last_finished, found.last_started
+    seconds = (finished - started).total_seconds() if finished and started else None
+    return {
+        "state": found.state,
+        "failed": found.state == "failed",
+        "started": found.started_at.timestamp(),
+        "error": found.error,
+        "last_run": finished.timestamp() if finished else None,
+        "last_equal": found.last_equal.timestamp() if found.last_equal else None,
+        "duration": seconds,
+        "due": due,
+        "mappings": found.mappings,
+    }
 
 
 class State(enum.Enum):
@@ -98,6 +120,7 @@ class WorkerStatus:
     progress_time: float = 0.0
     turns: int = 0
     patience: float = 0.0
+    verification: Mapping[str, Any] | None = None  # the newest one, as ``verification_of`` says it
     snapshot_tables_remaining: int = 0
     snapshot_rows: int = 0
     error: str = ""

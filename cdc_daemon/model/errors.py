@@ -4,6 +4,7 @@
 
     CdcError
     ├── ConfigurationError      exit 78   the files, or a server's settings, must be changed first
+    │   ├── NotAdmitted         exit 78   a server, or its certificate, refuses the connection
     │   └── PreflightRefusal    exit 78   going on would skip changes in silence
     ├── Unreachable             exit 69   a server does not answer; worth another try
     ├── Fenced                  exit 75   another instance holds this pipeline
@@ -82,6 +83,13 @@ class ConfigurationError(CdcError):
         found = [Problem(what=problems)] if isinstance(problems, str) else list(problems)
         self.problems: tuple[Problem, ...] = tuple(found)
         super().__init__("\n".join(str(problem) for problem in found), hint=hint)
+
+
+class NotAdmitted(ConfigurationError):
+    """A server refuses the connection: password, role, database, rules, encryption.
+
+    Who was let in before tries again: a password is being changed, a certificate renewed.
+    """
 
 
 class PreflightRefusal(ConfigurationError):

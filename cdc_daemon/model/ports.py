@@ -10,7 +10,7 @@ import datetime as dt
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from cdc_daemon.model.changes import Batch, Relation, Row
 from cdc_daemon.model.effects import Key, Layout, Outcome, Parked, Step
@@ -132,8 +132,34 @@ class Source(Protocol):
     def reread(self, relation: Relation, keys: Sequence[Key]) -> dict[Key, Row]:
         """The rows with these identities as they are now, full width; gone ones are left out."""
 
+    def mark(self) -> str:
+        """A place in the log behind everything that can be read now; the log reaches it soon."""
+
+    def passed(self, position: str, mark: str) -> bool:
+        """Whether a position is at or behind that place."""
+
     def close(self) -> None:
         """Close what connections are open."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Repaired:
+    """One line of the audit of repairs: ids only, never a value.
+
+    ``kind``: what verification called the row; ``key``: its entity key, where it has one;
+    ``source_row``: its identity in the source. ``outcome``: written, deleted, waiting (something
+    parked is before it), moving (it kept changing), failed.
+    """
+
+    command: int
+    mapping: str
+    actor: str
+    reason: str
+    kind: str
+    key: tuple[str, ...]
+    source_row: tuple[str, ...]
+    outcome: str
+    detail: str = ""
 
 
 class UnitOfWork(Protocol):
@@ -176,6 +202,9 @@ class UnitOfWork(Protocol):
 
     def supersede(self, mapping: str) -> int:
         """A truncate undid every parked change of the mapping; their number. Their lanes open."""
+
+    def audit(self, repaired: Sequence[Repaired]) -> None:
+        """Note what was repaired, in this unit."""
 
     def savepoint(self) -> AbstractContextManager[None]:
         """What is done inside is undone when an exception leaves it; savepoints may nest."""
@@ -234,6 +263,36 @@ class Command:
     result: dict[str, object] | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VerifiedMapping:
+    """What a verification found about one mapping.
+
+    ``rows``: source_rows, target_rows, matching, missing, extra, different, moving, parked, kept.
+    ``differences``: kind, key, source_row, attributes, reason of some rows; JSON-ready, no values.
+    """
+
+    mapping: str
+    rows: dict[str, int]
+    differences: Sequence[dict[str, Any]] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verification:
+    """How the newest whole verification of a pipeline went: ``state`` equal, different or failed.
+
+    ``last_…``: of the newest one that did not fail, whose rows ``mappings`` are, by mapping.
+    """
+
+    pipeline: str
+    state: str
+    started_at: dt.datetime
+    error: str
+    last_started: dt.datetime | None
+    last_finished: dt.datetime | None
+    last_equal: dt.datetime | None
+    mappings: dict[str, dict[str, int]]
+
+
 class Sink(Protocol):
     """The control database, held by one pipeline's worker under its epoch."""
 
@@ -280,6 +339,9 @@ class Sink(Protocol):
     def failures(self, ids: Sequence[int] | None = None) -> list[Failure]:
         """Parked changes of the pipeline in source order; of these ids only where given."""
 
+    def verification(self) -> Verification | None:
+        """How the pipeline's newest verification went; None: there was none."""
+
     def commands(self) -> list[Command]:
         """Pending commands for the pipeline, oldest first."""
 
@@ -319,6 +381,17 @@ class Control(Protocol):
 
     def withdraw(self, number: int, reason: str) -> bool:
         """Let a command that still waits fail; whether it still waited."""
+
+    def begin_verification(self, pipeline: str, origin: str, actor: str, *, whole: bool) -> int:
+        """Note that a verification begins (``origin``: schedule or command); its number."""
+
+    def finish_verification(
+        self, number: int, state: str, error: str | None, mappings: Sequence[VerifiedMapping]
+    ) -> None:
+        """Note what it found; ``state``: equal, different or failed."""
+
+    def verification(self, pipeline: str) -> Verification | None:
+        """How the pipeline's newest verification went; None: there was none."""
 
     def parked(self) -> dict[str, int]:
         """How many changes stand in the failure queue, by pipeline where there are any."""

@@ -37,12 +37,14 @@ class Circumstances:
     """What is known about the groups of one mapping.
 
     ``orphans``: (attribute, key) of rows that a dangling ``ref`` may rightly still name.
+    ``owners``: the source row that a row which only the target has came from, where it is known.
     """
 
     parked_rows: set[Texts] = field(default_factory=set)
     parked_keys: set[Key] = field(default_factory=set)
     kept_keys: set[Key] = field(default_factory=set)
     orphans: set[tuple[str, bytes]] = field(default_factory=set)
+    owners: dict[Key, Texts] = field(default_factory=dict)
 
 
 def chunks(items: Sequence[T]) -> Iterator[Sequence[T]]:
@@ -69,12 +71,12 @@ class Queue:
             return set()
         layout = compiled.layout
         found = {key for key in keys if entity_lane(layout.entity.name, key) in self._blocked}
-        for key, identity in self._identities(target, compiled, keys):
+        for key, identity in self.identities(target, compiled, keys):
             if source_lane(layout.mapping, identity) in self._blocked:
                 found.add(key)
         return found
 
-    def _identities(
+    def identities(
         self, target: TargetReader, compiled: CompiledMapping, keys: Collection[Key]
     ) -> Iterator[tuple[Key, Texts]]:
         """The source rows that target rows came from, as far as it is known."""

@@ -55,7 +55,8 @@ def _judge_extra(group: Group, known: Circumstances, verdict: Verdict) -> None:
     elif group.key in known.kept_keys:
         verdict.kept = 1
     else:
-        verdict.open.append(Example(kind="extra", key=_shown(group.key)))
+        came_from = _whole(known.owners.get(group.key, ()))
+        verdict.open.append(Example(kind="extra", key=_shown(group.key), source_row=came_from))
 
 
 def _equals(
@@ -79,9 +80,15 @@ def _example(kind: str, group: Group, row: SourceRow, attributes: Sequence[Attri
         kind=kind,
         key=_shown(row.identity if group.key is None else group.key),
         of_source=group.key is None,
+        source_row=_whole(row.identity),
         attributes=differing,
         reason=reason,
     )
+
+
+def _whole(identity: Sequence[bytes | None]) -> tuple[str, ...]:
+    """An identity that names one row; nothing where a part of it is NULL."""
+    return () if None in identity else _shown(identity)
 
 
 def _shown(texts: Sequence[bytes | None]) -> tuple[str, ...]:

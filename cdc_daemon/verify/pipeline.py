@@ -150,6 +150,8 @@ class PipelineVerification:
             [_joined(group, one, theirs) for group in pending] for one in (before, after)
         )
         known = self._circumstances(work, [*first, *second], queue)
+        extra = {group.key for group in second if not group.rows and group.key is not None}
+        known.owners = dict(queue.identities(self.target, work.compiled, extra)) if extra else {}
         for old, one, two in zip(pending, first, second, strict=True):
             if self._settle(work, one, known) or (one != two and self._settle(work, two, known)):
                 continue

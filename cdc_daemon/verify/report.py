@@ -13,13 +13,16 @@ class Example:
     """One row that is not equal.
 
     ``kind``: missing, extra, different, moving or parked. ``key``: the entity key, or, for a row of
-    the source that has none, its identity there (``of_source``). ``attributes``: which of them
-    differ. ``reason``: why the mapping cannot carry the row, ``attribute: code``.
+    the source that has none, its identity there (``of_source``). ``source_row``: the identity of
+    the row in the source, of an extra one that which it came from; empty where that is not known.
+    ``attributes``: which of them differ. ``reason``: why the mapping cannot carry the row,
+    ``attribute: code``.
     """
 
     kind: str
     key: tuple[str, ...]
     of_source: bool = False
+    source_row: tuple[str, ...] = ()
     attributes: tuple[str, ...] = ()
     reason: str = ""
 

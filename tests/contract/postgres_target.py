@@ -12,6 +12,7 @@ from psycopg.conninfo import conninfo_to_dict
 from cdc_daemon.model.effects import Key, Layout
 from cdc_daemon.model.entities import Entity
 from cdc_daemon.sinks.postgres import PostgresControl, PostgresSink, apply_plan
+from cdc_daemon.sinks.postgres.ledger import TABLES
 from cdc_daemon.sinks.postgres.names import listed, qualified, quote, reference_columns
 from tests.contract.targets import Alteration, Found
 from tests.support.databases import Database
@@ -99,12 +100,15 @@ class PostgresTarget:
         sink.acquire()
         return sink
 
+    def count(self, table: str) -> int:
+        ((number,),) = self.database.query(f'SELECT count(*) FROM cdc."{table}"')
+        return int(number)
+
     def clear(self, *, ledger: bool = False) -> None:
         tables = [qualified("public", name) for name in self._entities]
         tables += [qualified("cdc", one.reference.name) for one in self._layouts if one.reference]
         if ledger:
-            names = ("checkpoint", "failure", "failure_lane", "backfill_chunk", "command")
-            tables += [qualified("cdc", name) for name in names]
+            tables += [qualified("cdc", name) for name in TABLES if name != "meta"]
         self.database.execute(f"TRUNCATE {', '.join(tables)}")
 
     def close(self) -> None:

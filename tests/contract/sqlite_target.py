@@ -15,11 +15,12 @@ from cdc_daemon.sinks.columns import reference_columns
 from cdc_daemon.sinks.sqlite import SqliteControl, SqliteSink, apply_plan
 from cdc_daemon.sinks.sqlite.forms import form_of
 from cdc_daemon.sinks.sqlite.holder import path_of
+from cdc_daemon.sinks.sqlite.ledger import TABLES
 from cdc_daemon.sinks.sqlite.names import ledger, listed, printed, quote
 from cdc_daemon.sinks.sqlite.tables import create_table
 from tests.contract.targets import Alteration, Found
 
-LEDGER = ("checkpoint", "failure_lane", "failure", "backfill_chunk", "command")
+LEDGER = tuple(name for name in TABLES if name != "meta")
 
 
 class SqliteTarget:
@@ -113,6 +114,10 @@ class SqliteTarget:
         sink = self.sink(pipeline, instance="there")
         sink.acquire()
         return sink
+
+    def count(self, table: str) -> int:
+        with self._reading() as connection:
+            return int(connection.execute(f"SELECT count(*) FROM {_ledger(table)}").fetchone()[0])
 
     def clear(self, *, ledger: bool = False) -> None:
         tables = [quote(name) for name in self._entities]

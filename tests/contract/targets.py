@@ -58,6 +58,9 @@ class Target(Protocol):
     def take_over(self, pipeline: str) -> Sink:
         """Another instance takes the pipeline, and cannot end the former holder's session."""
 
+    def count(self, table: str) -> int:
+        """Rows of a table of the ledger."""
+
     def clear(self, *, ledger: bool = False) -> None:
         """Empty entity and reference tables, and the rest of the ledger too where asked."""
 

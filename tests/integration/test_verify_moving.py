@@ -198,7 +198,7 @@ def test_servers_that_refuse_or_do_not_answer(
     server.stop()
     with pytest.raises(Unreachable):
         made.verify()
-    source._parsed = right
+    source._parsed = dict(right)
     made.configuration.target._parsed = wrong
     with pytest.raises(Unreachable):
         made.verify()
@@ -210,7 +210,7 @@ def test_a_role_without_rights_is_told(made: Filled) -> None:
     made.source.execute("CREATE ROLE verify_reader LOGIN")
     try:
         source = made.configuration.sources["erp"]
-        source._parsed = source.conninfo | {"user": "verify_reader"}
+        source._parsed = {**source.conninfo, "user": "verify_reader"}
         with pytest.raises(ConfigurationError, match="t_stock"):
             made.verify()
         made.source.execute("GRANT SELECT ON t_stock TO verify_reader")

@@ -10,7 +10,7 @@ import pytest
 from cdc_daemon.cli import commanding
 from cdc_daemon.config.configuration import Configuration
 from cdc_daemon.model.errors import CdcError, Fenced, Retryable, Unreachable
-from cdc_daemon.model.ports import Command, Control, Failure
+from cdc_daemon.model.ports import Command, Control, Failure, Verification, VerifiedMapping
 from cdc_daemon.model.position import Checkpoint
 
 
@@ -42,6 +42,17 @@ class FakeControl:
     def withdraw(self, number: int, reason: str) -> bool:
         self.withdrawn.append((number, reason))
         return True
+
+    def begin_verification(self, pipeline: str, origin: str, actor: str, *, whole: bool) -> int:
+        return 1
+
+    def finish_verification(
+        self, number: int, state: str, error: str | None, mappings: Sequence[VerifiedMapping]
+    ) -> None:
+        pass
+
+    def verification(self, pipeline: str) -> Verification | None:
+        return None
 
     def parked(self) -> dict[str, int]:
         return {}

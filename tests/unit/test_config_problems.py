@@ -46,7 +46,7 @@ TYPES = (
     "types are string(n), text, integer, bigint, decimal(p,s), numeric, double, boolean, date, "
     "time, timestamp, timestamptz, interval, uuid, json, bytes"
 )
-SECTIONS = "sections are include, sources, target, entities, mappings, daemon"
+SECTIONS = "sections are include, sources, target, entities, mappings, daemon, verification"
 SOURCE_KEYS = (
     "known keys: password, sslmode, tls, kind, dsn, slot, publication, nulls, on_error, "
     "max_value_bytes"

@@ -15,9 +15,9 @@ from psycopg.rows import dict_row
 
 from cdc_daemon.model.errors import ConfigurationError, Fenced, Problem
 from cdc_daemon.model.position import Checkpoint, Phase, SourceIdentity
-from cdc_daemon.sinks.postgres.ledger import VERSION
 from cdc_daemon.sinks.postgres.session import Connection
 from cdc_daemon.sinks.postgres.wire import Call, Param, Statement
+from cdc_daemon.sinks.versions import version_words
 
 STALE_SECONDS = 30
 """A holder that was not seen for so long may be taken over, even if its backend lives."""
@@ -35,6 +35,14 @@ _HELD = """
         ON a.pid = c.backend_pid
        AND (a.backend_start = c.backend_start OR a.backend_start IS NULL)
      WHERE c.pipeline = %(pipeline)s"""
+_HOLDERS = """
+    SELECT c.pipeline, c.holder
+      FROM cdc.checkpoint c
+      JOIN pg_stat_activity a
+        ON a.pid = c.backend_pid
+       AND (a.backend_start = c.backend_start OR a.backend_start IS NULL)
+     WHERE c.seen_at > clock_timestamp() - make_interval(secs => %(stale)s)
+     ORDER BY c.pipeline"""
 _TAKE = """
     UPDATE cdc.checkpoint
        SET epoch = epoch + 1, holder = %(holder)s, backend_pid = pg_backend_pid(),
@@ -231,12 +239,21 @@ def version_problem(connection: Connection) -> Problem | None:
         return Problem(what="no right to read the ledger", where="cdc.meta", cure=cure)
     if row is None:
         return Problem(what="the control database has no ledger", where="cdc.meta", cure=cure)
-    if row[0] == VERSION:
-        return None
-    if row[0] > VERSION:
-        cure = "run a newer cdc-daemon"
-    what = f"the ledger has version {row[0]}, this program needs {VERSION}"
-    return Problem(what=what, where="cdc.meta", cure=cure)
+    words = version_words(row[0])
+    return Problem(what=words[0], where="cdc.meta", cure=words[1]) if words else None
+
+
+def held_pipelines(connection: Connection) -> list[Problem]:
+    """Pipelines that a worker holds now: the ledger must not change under it."""
+    rows = connection.execute(_HOLDERS, {"stale": STALE_SECONDS}).fetchall()
+    return [
+        Problem(
+            what=f"the ledger cannot be migrated while {holder} holds the pipeline",
+            where=f"pipeline {pipeline}",
+            cure="stop the daemon first",
+        )
+        for pipeline, holder in rows
+    ]
 
 
 def checkpoint_of(row: Mapping[str, Any]) -> Checkpoint:

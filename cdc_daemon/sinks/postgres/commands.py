@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from psycopg.rows import dict_row
 
-from cdc_daemon.model.ports import Command
+from cdc_daemon.model.ports import Command, Repaired
 from cdc_daemon.sinks.postgres.session import Connection
 
 _COLUMNS = "id, pipeline, verb, arguments, actor, state, result"
@@ -50,6 +50,31 @@ def finish(connection: Connection, number: int, *, ok: bool, result: Mapping[str
         " WHERE id = %s",
         ("done" if ok else "failed", json.dumps(result), number),
     )
+
+
+def audit(connection: Connection, pipeline: str, repaired: Sequence[Repaired]) -> None:
+    """Lines for the audit of repairs."""
+    with connection.cursor() as cursor:
+        cursor.executemany(
+            "INSERT INTO cdc.repair (pipeline, mapping, command, actor, reason, kind, key,"
+            " source_row, outcome, detail)"
+            " VALUES (%s, %s, %s, %s, %s, %s, %s::jsonb, %s::jsonb, %s, %s)",
+            [
+                (
+                    pipeline,
+                    one.mapping,
+                    one.command,
+                    one.actor,
+                    one.reason,
+                    one.kind,
+                    json.dumps(one.key),
+                    json.dumps(one.source_row),
+                    one.outcome,
+                    one.detail,
+                )
+                for one in repaired
+            ],
+        )
 
 
 def _command(row: Mapping[str, Any]) -> Command:

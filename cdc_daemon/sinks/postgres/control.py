@@ -9,9 +9,9 @@ import psycopg
 from psycopg.rows import dict_row
 
 from cdc_daemon.model.errors import Stop
-from cdc_daemon.model.ports import Command, Failure
+from cdc_daemon.model.ports import Command, Failure, Verification, VerifiedMapping
 from cdc_daemon.model.position import Checkpoint
-from cdc_daemon.sinks.postgres import commands, failures
+from cdc_daemon.sinks.postgres import commands, failures, verifications
 from cdc_daemon.sinks.postgres.checkpoint import STALE_SECONDS, check_version, checkpoint_of
 from cdc_daemon.sinks.postgres.errors import translate
 from cdc_daemon.sinks.postgres.session import Connection, connect
@@ -41,7 +41,7 @@ class PostgresControl:
     """The control database seen from outside the worker. Connects at first use; one thread."""
 
     def __init__(self, conninfo: Mapping[str, str], schema: str = "public") -> None:
-        self._conninfo = dict(conninfo)
+        self._conninfo = conninfo  # whose password may be read anew
         self._schema = schema
         self._connected: Connection | None = None
 
@@ -98,6 +98,23 @@ class PostgresControl:
         with self._connection() as connection:
             done = connection.execute(_WITHDRAW, {"id": number, "reason": reason})
             return done.rowcount > 0
+
+    def begin_verification(self, pipeline: str, origin: str, actor: str, *, whole: bool) -> int:
+        """Note that a verification begins; its number."""
+        with self._connection() as connection:
+            return verifications.begin(connection, pipeline, origin, actor, whole=whole)
+
+    def finish_verification(
+        self, number: int, state: str, error: str | None, mappings: Sequence[VerifiedMapping]
+    ) -> None:
+        """Note what it found."""
+        with self._connection() as connection:
+            verifications.finish(connection, number, state, error, mappings)
+
+    def verification(self, pipeline: str) -> Verification | None:
+        """How the pipeline's newest verification went; None: there was none."""
+        with self._connection() as connection:
+            return verifications.latest(connection, pipeline)
 
     def parked(self) -> dict[str, int]:
         """How many changes stand in the failure queue, by pipeline where there are any."""

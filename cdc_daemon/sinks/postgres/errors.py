@@ -9,13 +9,15 @@ said is the SQLSTATE, our own words, and names of tables, columns and constraint
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
 import psycopg
 
+from cdc_daemon.config.handshake import TLS_REFUSED, tls_problem
 from cdc_daemon.model.errors import (
     CdcError,
-    ConfigurationError,
     DataError,
+    NotAdmitted,
     Problem,
     Retryable,
     Stop,
@@ -57,16 +59,28 @@ _AT_FAULT = {
 }
 _ALTERED = ("42703", "42P01", "42804", "42P10", "3F000", "42883", "42846")
 _COPY_COLUMN = re.compile(r"^COPY .*, line \d+, column (.+?): (?:\"|null input)", re.M)
+_URL = "see target.url"
+_SECURE = "see target.sslmode and target.tls"
 _REFUSED = (
-    (r"password authentication failed|no password supplied", "the password is wrong or missing"),
-    (r'database ".*" does not exist', "the database does not exist"),
-    (r'role ".*" does not exist', "the role does not exist"),
-    (r"no pg_hba\.conf entry|pg_hba\.conf rejects", "pg_hba.conf does not admit the connection"),
-    (r"is not permitted to log in", "the role may not log in"),
-    (r"invalid connection option|invalid .* value|invalid port|invalid integer", "bad option"),
-    (r"certificate verify failed|server certificate for", "the server's certificate is not valid"),
-    (r"server does not support SSL", "the server does not speak TLS"),
-    (r"root certificate file .* does not exist", "the root certificate file does not exist"),
+    (
+        r"password authentication failed|no password supplied",
+        "the password is wrong or missing",
+        "see target.password",
+    ),
+    (r'database ".*" does not exist', "the database does not exist", _URL),
+    (r'role ".*" does not exist', "the role does not exist", _URL),
+    (
+        r"no pg_hba\.conf entry|pg_hba\.conf rejects",
+        "pg_hba.conf does not admit the connection",
+        "allow user, database and address there, or see target.url and target.sslmode",
+    ),
+    (r"is not permitted to log in", "the role may not log in", "ALTER ROLE … LOGIN"),
+    (
+        r"invalid connection option|invalid .* value|invalid port|invalid integer",
+        "bad option",
+        _URL,
+    ),
+    (TLS_REFUSED, "the encrypted connection was refused", _SECURE),
 )
 
 
@@ -93,12 +107,13 @@ def translate(error: psycopg.Error, *, known: frozenset[str] = frozenset()) -> C
     return Stop(f"The control database refused a statement{_names(error)} (SQLSTATE {code}).")
 
 
-def refused(error: psycopg.Error, place: str) -> CdcError:
+def refused(error: psycopg.Error, place: str, conninfo: Mapping[str, str]) -> CdcError:
     """What a failed attempt to connect means: wrong settings, or a server that does not answer."""
     text = str(error)
-    for pattern, words in _REFUSED:
+    for pattern, what, cure in _REFUSED:
         if re.search(pattern, text):
-            return ConfigurationError([Problem(what=words, where=place, cure="see target.url")])
+            found = tls_problem(text, conninfo) or (what, cure)
+            return NotAdmitted([Problem(what=found[0], where=place, cure=found[1])])
     return Unreachable(f"The control database {place} does not answer.")
 
 

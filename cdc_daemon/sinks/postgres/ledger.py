@@ -1,12 +1,13 @@
 """The ledger: schema ``cdc`` in the database being written, changed only with what it describes.
 
-``meta`` holds its version: ``apply`` migrates, workers refuse any other. All timestamps are by this
-database's clock.
+``meta`` holds its version: ``apply`` migrates (``migrations``), workers refuse any other. All
+timestamps are by this database's clock.
 """
 
 from __future__ import annotations
 
 from cdc_daemon.model.effects import Layout
+from cdc_daemon.sinks.postgres import migrations
 from cdc_daemon.sinks.postgres.names import (
     LEDGER,
     column_type,
@@ -16,12 +17,10 @@ from cdc_daemon.sinks.postgres.names import (
     quote,
     reference_columns,
 )
+from cdc_daemon.sinks.versions import OLDEST_LEDGER
 
 _TEXTUAL = ("text", "character varying")
 _BYTEWISE = ' COLLATE "C"'  # keys compare by bytes: fast, and the same under every locale
-
-VERSION = 1
-"""The ledger version that this program writes."""
 
 _VERSION_1 = {
     "meta": """
@@ -110,15 +109,12 @@ _INDEXES_1 = {
     ),
 }
 
-TABLES = tuple(_VERSION_1)
+TABLES = (*_VERSION_1, *migrations.ADDED_TABLES)
 """The ledger's tables, without the reference tables that mappings bring."""
-
-MIGRATIONS: dict[int, list[tuple[str, str]]] = {}
-"""What leads from each version to the next: (description, SQL)."""
 
 
 def create() -> list[tuple[str, str]]:
-    """Statements for a ledger of the present version: (description, SQL)."""
+    """Statements for a ledger: the oldest version, then forward. (description, SQL)."""
     found = [
         (f"create the ledger's schema {LEDGER}", f"CREATE SCHEMA IF NOT EXISTS {quote(LEDGER)}")
     ]
@@ -127,8 +123,9 @@ def create() -> list[tuple[str, str]]:
         sql = f"CREATE TABLE {qualified(LEDGER, name)} (\n{body}\n){_OPTIONS.get(name, '')}"
         found.append((f"create the ledger's table {LEDGER}.{name}", sql))
     found += [(f"create the ledger's index {name}", sql) for name, sql in _INDEXES_1.items()]
-    note = f"INSERT INTO {qualified(LEDGER, 'meta')} (version) VALUES ({VERSION})"
-    return [*found, (f"note the ledger's version {VERSION}", note)]
+    note = f"INSERT INTO {qualified(LEDGER, 'meta')} (version) VALUES ({OLDEST_LEDGER})"
+    found.append((f"note the ledger's version {OLDEST_LEDGER}", note))
+    return [*found, *migrations.forward(OLDEST_LEDGER)]
 
 
 def reference_types(layout: Layout) -> dict[str, str]:

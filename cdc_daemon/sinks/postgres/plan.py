@@ -15,8 +15,8 @@ import psycopg
 from cdc_daemon.model.effects import Layout
 from cdc_daemon.model.entities import Entity
 from cdc_daemon.model.errors import ConfigurationError, Problem, Stop
-from cdc_daemon.sinks.postgres import ledger
-from cdc_daemon.sinks.postgres.checkpoint import version_problem
+from cdc_daemon.sinks.postgres import ledger, migrations
+from cdc_daemon.sinks.postgres.checkpoint import held_pipelines, version_problem
 from cdc_daemon.sinks.postgres.checks.tables import reference_differences
 from cdc_daemon.sinks.postgres.errors import translate
 from cdc_daemon.sinks.postgres.live import LiveTable, Place, live_tables, rights
@@ -32,6 +32,7 @@ from cdc_daemon.sinks.postgres.tables import (
     wanted_columns,
 )
 from cdc_daemon.sinks.postgres.used import RIGHTS, needed, used_tables
+from cdc_daemon.sinks.versions import LEDGER_VERSION, OLDEST_LEDGER
 
 OLDEST_SERVER = 140000
 
@@ -125,18 +126,15 @@ def _ledger_changes(connection: Connection, refusals: list[Problem]) -> Iterator
     if not _scalar(connection, "SELECT to_regclass('cdc.meta') IS NOT NULL"):
         steps = ledger.create()
     else:
-        version = _scalar(connection, "SELECT version FROM cdc.meta")
         problem = version_problem(connection)
         if problem is None:
             return
-        if not isinstance(version, int) or version > ledger.VERSION:
+        version = _scalar(connection, "SELECT version FROM cdc.meta")
+        if not isinstance(version, int) or not OLDEST_LEDGER <= version < LEDGER_VERSION:
             refusals.append(problem)
             return
-        steps = [
-            step for number in range(version, ledger.VERSION) for step in ledger.MIGRATIONS[number]
-        ]
-        note = f"UPDATE cdc.meta SET version = {ledger.VERSION}, migrated_at = now()"
-        steps.append((f"note the ledger's version {ledger.VERSION}", note))
+        refusals += held_pipelines(connection)
+        steps = [migrations.fence(), *migrations.forward(version)]
     for description, sql in steps:
         yield Change(description=description, sql=sql)
 

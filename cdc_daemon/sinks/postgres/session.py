@@ -80,7 +80,7 @@ def connect(
     try:
         connection = psycopg.connect(autocommit=True, **keywords)
     except psycopg.Error as exc:
-        raise refused(exc, place(conninfo)) from exc
+        raise refused(exc, place(conninfo), conninfo) from exc
     try:
         settled = {**_SETTINGS, **(settings or {})}
         script = "; ".join(f"SET {name} = {value}" for name, value in settled.items())
@@ -91,7 +91,7 @@ def connect(
             connection.execute("SET client_connection_check_interval = '2s'")
     except psycopg.Error as exc:
         connection.close()
-        raise refused(exc, place(conninfo)) from exc
+        raise refused(exc, place(conninfo), conninfo) from exc
     return connection
 
 

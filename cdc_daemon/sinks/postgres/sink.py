@@ -19,9 +19,9 @@ from cdc_daemon.model.effects import Layout
 from cdc_daemon.model.entities import Entity
 from cdc_daemon.model.errors import ConfigurationError, Problem, Unreachable
 from cdc_daemon.model.findings import Finding, refusals
-from cdc_daemon.model.ports import Command, Failure
+from cdc_daemon.model.ports import Command, Failure, Verification
 from cdc_daemon.model.position import Checkpoint, SourceIdentity
-from cdc_daemon.sinks.postgres import checks, commands, failures
+from cdc_daemon.sinks.postgres import checks, commands, failures, verifications
 from cdc_daemon.sinks.postgres.checkpoint import Lease
 from cdc_daemon.sinks.postgres.dangling import References
 from cdc_daemon.sinks.postgres.errors import translate
@@ -48,7 +48,7 @@ class PostgresSink:
         schema: str = "public",
         instance: str | None = None,
     ) -> None:
-        self._conninfo = dict(conninfo)
+        self._conninfo = conninfo  # whose password may be read anew
         self._application = f"cdc_daemon:{pipeline}"
         self._entities = dict(entities)
         self._layouts = tuple(layouts)
@@ -196,6 +196,11 @@ class PostgresSink:
         """Parked changes of the pipeline in source order; of these ids only where given."""
         with self._connection() as connection:
             return failures.select(connection, pipeline=self._lease.pipeline, ids=ids)
+
+    def verification(self) -> Verification | None:
+        """How the pipeline's newest verification went; None: there was none."""
+        with self._connection() as connection:
+            return verifications.latest(connection, self._lease.pipeline)
 
     def commands(self) -> list[Command]:
         """Pending commands for the pipeline, oldest first."""

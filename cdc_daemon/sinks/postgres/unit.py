@@ -27,8 +27,9 @@ from cdc_daemon.model.effects import (
 )
 from cdc_daemon.model.errors import DataError
 from cdc_daemon.model.failpoint import failpoint
+from cdc_daemon.model.ports import Repaired
 from cdc_daemon.model.position import SourceIdentity
-from cdc_daemon.sinks.postgres import failures
+from cdc_daemon.sinks.postgres import commands, failures
 from cdc_daemon.sinks.postgres.arrays import arrays
 from cdc_daemon.sinks.postgres.checkpoint import FENCED, Lease
 from cdc_daemon.sinks.postgres.dangling import References, written_rows
@@ -237,6 +238,12 @@ class PostgresUnit:
         with self._translated():
             self._transaction.begin()
             failures.attempted(self._session.connection, failure, code=code, message=message)
+
+    def audit(self, repaired: Sequence[Repaired]) -> None:
+        """Note what was repaired, in this unit."""
+        with self._translated():
+            self._transaction.begin()
+            commands.audit(self._session.connection, self._lease.pipeline, repaired)
 
     # --- the checkpoint -----------------------------------------------------------------------
 

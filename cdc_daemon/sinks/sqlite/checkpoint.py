@@ -17,7 +17,7 @@ from cdc_daemon.model.errors import ConfigurationError, Fenced, Problem
 from cdc_daemon.model.position import Checkpoint, Phase, SourceIdentity
 from cdc_daemon.sinks.sqlite.database import Connection
 from cdc_daemon.sinks.sqlite.holder import Mark, Sign, sign_of
-from cdc_daemon.sinks.sqlite.ledger import VERSION
+from cdc_daemon.sinks.versions import version_words
 
 _COLUMNS = (
     "pipeline, phase, epoch, system, timeline, database, publication, slot, generation,"
@@ -215,12 +215,8 @@ def version_problem(connection: Connection) -> Problem | None:
         row = None
     if row is None:
         return Problem(what="the control database has no ledger", where="cdc_meta", cure=cure)
-    if row[0] == VERSION:
-        return None
-    if row[0] > VERSION:
-        cure = "run a newer cdc-daemon"
-    what = f"the ledger has version {row[0]}, this program needs {VERSION}"
-    return Problem(what=what, where="cdc_meta", cure=cure)
+    words = version_words(row[0])
+    return Problem(what=words[0], where="cdc_meta", cure=words[1]) if words else None
 
 
 def checkpoints(connection: Connection, path: str) -> list[Checkpoint]:

@@ -22,6 +22,7 @@ from cdc_daemon.sinks.sqlite.database import Connection, scalar, translated
 from cdc_daemon.sinks.sqlite.names import PREFIX
 from cdc_daemon.sinks.sqlite.plan import APPLY, reference_problems
 from cdc_daemon.sinks.sqlite.tables import differences, live_table, name_problems
+from cdc_daemon.sinks.versions import LEDGER_VERSION
 
 _FULL: Final = 2
 """``PRAGMA synchronous``: 2 is FULL, 3 EXTRA."""
@@ -68,7 +69,7 @@ def _journal(at: Examined) -> Iterator[Note]:
 
 def _ledger(at: Examined) -> Iterator[Note]:
     found = version_problem(at.connection)
-    yield from problems([found]) if found else [ok(f"version {ledger.VERSION}")]
+    yield from problems([found]) if found else [ok(f"version {LEDGER_VERSION}")]
 
 
 def _rights(at: Examined) -> Iterator[Note]:

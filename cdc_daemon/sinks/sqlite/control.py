@@ -10,9 +10,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 
 from cdc_daemon.model.errors import Stop
-from cdc_daemon.model.ports import Command, Failure
+from cdc_daemon.model.ports import Command, Failure, Verification, VerifiedMapping
 from cdc_daemon.model.position import Checkpoint
-from cdc_daemon.sinks.sqlite import commands, failures
+from cdc_daemon.sinks.sqlite import commands, failures, verifications
 from cdc_daemon.sinks.sqlite.checkpoint import check_version, checkpoints, moment_text
 from cdc_daemon.sinks.sqlite.database import Connection, connect, translated
 from cdc_daemon.sinks.sqlite.holder import sign_of
@@ -81,6 +81,23 @@ class SqliteControl:
         """Let a command that still waits fail; whether it still waited."""
         with self._connection() as connection:
             return commands.withdraw(connection, number, reason, _now())
+
+    def begin_verification(self, pipeline: str, origin: str, actor: str, *, whole: bool) -> int:
+        """Note that a verification begins; its number."""
+        with self._connection() as connection:
+            return verifications.begin(connection, pipeline, origin, actor, whole=whole)
+
+    def finish_verification(
+        self, number: int, state: str, error: str | None, mappings: Sequence[VerifiedMapping]
+    ) -> None:
+        """Note what it found."""
+        with self._connection() as connection:
+            verifications.finish(connection, number, state, error, mappings)
+
+    def verification(self, pipeline: str) -> Verification | None:
+        """How the pipeline's newest verification went; None: there was none."""
+        with self._connection() as connection:
+            return verifications.latest(connection, pipeline)
 
     def parked(self) -> dict[str, int]:
         """How many changes stand in the failure queue, by pipeline where there are any."""

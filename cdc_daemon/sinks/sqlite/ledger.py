@@ -1,17 +1,17 @@
 """The ledger: tables ``cdc_…`` in the database being written, changed only with what they describe.
 
-``cdc_meta`` holds its version: ``apply`` migrates, workers refuse any other. Moments are texts of
-fixed width in UTC (``2026-02-28 23:59:59.000000+00``), which compare as they follow one another.
+``cdc_meta`` holds its version: ``apply`` migrates (``migrations``), workers refuse any other.
+Moments are texts of fixed width in UTC (``2026-02-28 23:59:59.000000+00``), which compare as they
+follow one another.
 """
 
 from __future__ import annotations
 
 from cdc_daemon.model.effects import Layout
 from cdc_daemon.sinks.columns import key_attributes, reference_columns
+from cdc_daemon.sinks.sqlite import migrations
 from cdc_daemon.sinks.sqlite.names import key_type, ledger, listed, quote, stored_type
-
-VERSION = 1
-"""The ledger version that this program writes."""
+from cdc_daemon.sinks.versions import OLDEST_LEDGER
 
 _VERSION_1 = {
     "meta": """
@@ -94,29 +94,21 @@ _INDEXES_1 = {
 }
 _NOW = "strftime('%Y-%m-%d %H:%M:%f000+00')"
 
-TABLES = tuple(_VERSION_1)
+TABLES = (*_VERSION_1, *migrations.ADDED_TABLES)
 """The ledger's tables without their prefix, and without those that mappings bring."""
-
-MIGRATIONS: dict[int, list[tuple[str, str]]] = {}
-"""What leads from each version to the next: (description, SQL)."""
 
 
 def create() -> list[tuple[str, str]]:
-    """Statements for a ledger of the present version: (description, SQL)."""
+    """Statements for a ledger: the oldest version, then forward. (description, SQL)."""
     found = []
     for name, columns in _VERSION_1.items():
         body = "\n".join(line.strip() for line in columns.strip().splitlines())
         sql = f"CREATE TABLE {ledger(name)} (\n{body}\n) STRICT"
         found.append((f"create the ledger's table cdc_{name}", sql))
     found += [(f"create the ledger's index {name}", sql) for name, sql in _INDEXES_1.items()]
-    note = f"INSERT INTO {ledger('meta')} (version, migrated_at) VALUES ({VERSION}, {_NOW})"
-    return [*found, (f"note the ledger's version {VERSION}", note)]
-
-
-def note_version() -> tuple[str, str]:
-    """The statement at the end of a migration."""
-    note = f"UPDATE {ledger('meta')} SET version = {VERSION}, migrated_at = {_NOW}"
-    return f"note the ledger's version {VERSION}", note
+    note = f"INSERT INTO {ledger('meta')} (version, migrated_at) VALUES ({OLDEST_LEDGER}, {_NOW})"
+    found.append((f"note the ledger's version {OLDEST_LEDGER}", note))
+    return [*found, *migrations.forward(OLDEST_LEDGER)]
 
 
 def reference_types(layout: Layout) -> dict[str, str]:

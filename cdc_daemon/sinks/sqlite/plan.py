@@ -17,10 +17,11 @@ from cdc_daemon.model.effects import Layout
 from cdc_daemon.model.entities import Entity
 from cdc_daemon.model.errors import ConfigurationError, Problem, Stop
 from cdc_daemon.sinks.columns import reference_columns
-from cdc_daemon.sinks.sqlite import ledger
+from cdc_daemon.sinks.sqlite import ledger, migrations
 from cdc_daemon.sinks.sqlite.checkpoint import version_problem
 from cdc_daemon.sinks.sqlite.database import Connection, connect, missing, scalar, translated
 from cdc_daemon.sinks.sqlite.errors import translate
+from cdc_daemon.sinks.sqlite.holder import sign_of
 from cdc_daemon.sinks.sqlite.names import PREFIX, quote
 from cdc_daemon.sinks.sqlite.tables import (
     add_column,
@@ -32,6 +33,7 @@ from cdc_daemon.sinks.sqlite.tables import (
     name_problems,
     wanted_columns,
 )
+from cdc_daemon.sinks.versions import LEDGER_VERSION, OLDEST_LEDGER
 
 APPLY = "run cdc-daemon apply"
 
@@ -108,15 +110,24 @@ def _ledger_changes(connection: Connection, refusals: list[Problem]) -> Iterator
         if problem is None:
             return
         version = scalar(connection, "SELECT version FROM cdc_meta")
-        if not isinstance(version, int) or version > ledger.VERSION:
+        if not isinstance(version, int) or not OLDEST_LEDGER <= version < LEDGER_VERSION:
             refusals.append(problem)
             return
-        steps = [
-            step for number in range(version, ledger.VERSION) for step in ledger.MIGRATIONS[number]
-        ]
-        steps.append(ledger.note_version())
+        refusals += _held(connection)
+        steps = [migrations.fence(), *migrations.forward(version)]
     for description, sql in steps:
         yield Change(description=description, sql=sql)
+
+
+def _held(connection: Connection) -> list[Problem]:
+    """The pipeline that a worker holds now: the ledger must not change under it."""
+    path = str(connection.execute("PRAGMA database_list").fetchone()[2])
+    sign = sign_of(path)
+    if sign is None or not sign.alive:
+        return []
+    what = f"the ledger cannot be migrated while {sign.holder} holds the pipeline"
+    where = f"pipeline {sign.pipeline}"
+    return [Problem(what=what, where=where, cure="stop the daemon first")]
 
 
 def _entity_changes(

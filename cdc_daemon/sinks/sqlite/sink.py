@@ -16,9 +16,9 @@ from cdc_daemon.model.effects import Layout
 from cdc_daemon.model.entities import Entity
 from cdc_daemon.model.errors import ConfigurationError, Unreachable
 from cdc_daemon.model.findings import Finding
-from cdc_daemon.model.ports import Command, Failure
+from cdc_daemon.model.ports import Command, Failure, Verification
 from cdc_daemon.model.position import Checkpoint, SourceIdentity
-from cdc_daemon.sinks.sqlite import checks, commands, failures
+from cdc_daemon.sinks.sqlite import checks, commands, failures, verifications
 from cdc_daemon.sinks.sqlite.checkpoint import Lease, writing
 from cdc_daemon.sinks.sqlite.dangling import References
 from cdc_daemon.sinks.sqlite.database import Connection, connect, translated
@@ -166,6 +166,11 @@ class SqliteSink:
         """Parked changes of the pipeline in source order; of these ids only where given."""
         with translated():
             return failures.select(self._live(), pipeline=self._lease.pipeline, ids=ids)
+
+    def verification(self) -> Verification | None:
+        """How the pipeline's newest verification went; None: there was none."""
+        with translated():
+            return verifications.latest(self._live(), self._lease.pipeline)
 
     def commands(self) -> list[Command]:
         """Pending commands for the pipeline, oldest first."""

@@ -25,8 +25,9 @@ from cdc_daemon.model.effects import (
 )
 from cdc_daemon.model.errors import DataError
 from cdc_daemon.model.failpoint import failpoint
+from cdc_daemon.model.ports import Repaired
 from cdc_daemon.model.position import SourceIdentity
-from cdc_daemon.sinks.sqlite import failures
+from cdc_daemon.sinks.sqlite import failures, verifications
 from cdc_daemon.sinks.sqlite.checkpoint import Lease
 from cdc_daemon.sinks.sqlite.dangling import References, Suspects
 from cdc_daemon.sinks.sqlite.database import Connection, translated
@@ -188,6 +189,11 @@ class SqliteUnit:
                 moment=self._moment,
                 reason=reason,
             )
+
+    def audit(self, repaired: Sequence[Repaired]) -> None:
+        """Note what was repaired, in this unit."""
+        with translated():
+            verifications.audit(self._opened(), self._lease.pipeline, repaired, self._moment)
 
     def attempted(self, failure: int, *, code: str, message: str) -> None:
         """A replay failed again: one more attempt, the new error kept."""

@@ -14,9 +14,11 @@ from typing import Any, Final
 
 import psycopg
 
+from cdc_daemon.config.handshake import TLS_REFUSED, tls_problem
 from cdc_daemon.model.errors import (
     CdcError,
     ConfigurationError,
+    NotAdmitted,
     PreflightRefusal,
     Problem,
     Stop,
@@ -81,7 +83,7 @@ _STARTUP: Final = (
         "ALTER ROLE ... REPLICATION for the daemon's user",
     ),
     (re.compile(r"permission denied"), "grant the daemon's user CONNECT on the database"),
-    (re.compile(r"SSL|certificate|sslmode|GSS"), "check sslmode and the certificates"),
+    (re.compile(rf"SSL|certificate|sslmode|GSS|{TLS_REFUSED}"), "check sslmode and tls"),
     (
         re.compile(r"invalid (connection option|sslmode|port|integer|value)"),
         "correct the connection's settings",
@@ -99,7 +101,7 @@ class Server:
 
     def __init__(self, source: str, conninfo: Mapping[str, str]) -> None:
         self.source = source
-        self._conninfo = dict(conninfo)
+        self._conninfo = conninfo  # whose password may be read anew
 
     @property
     def where(self) -> str:
@@ -160,10 +162,11 @@ class Server:
         text = re.sub(r"^.*?(FATAL|ERROR):\s+", "", lines[-1]) if lines else "connection failed"
         for pattern, cure in _STARTUP:
             if pattern.search(text):
-                return ConfigurationError([Problem(what=text, where=self.where, cure=cure)])
+                found = tls_problem(str(exc), self._conninfo) or (text, cure)
+                return NotAdmitted([Problem(what=found[0], where=self.where, cure=found[1])])
         if not _TRANSIENT.search(text) and self._asks_for_password():
             cure = "read the server's message; its log says more"
-            return ConfigurationError([Problem(what=text, where=self.where, cure=cure)])
+            return NotAdmitted([Problem(what=text, where=self.where, cure=cure)])
         return Unreachable(f"{self.where}: {text}")
 
     def _clean(self, text: str) -> str:

@@ -22,6 +22,7 @@ from cdc_daemon.sources.postgres.checks import identity
 from cdc_daemon.sources.postgres.checks.slot import advanced
 from cdc_daemon.sources.postgres.connection import Connection, Server
 from cdc_daemon.sources.postgres.decoder import Decoder
+from cdc_daemon.sources.postgres.logend import written
 from cdc_daemon.sources.postgres.lsn import parse_lsn
 from cdc_daemon.sources.postgres.publication import read_publication
 from cdc_daemon.sources.postgres.relations import Relations
@@ -221,6 +222,13 @@ class PostgresSource:
     def reread(self, relation: Relation, keys: Sequence[Key]) -> dict[Key, Row]:
         with self._server.errors(f"reading rows of {relation.name} again"):
             return reread(self._sql(), relation, keys)
+
+    def mark(self) -> str:
+        with self._server.errors("looking at the log"):
+            return written(self._sql())
+
+    def passed(self, position: str, mark: str) -> bool:
+        return parse_lsn(position) >= parse_lsn(mark)
 
     # --- connections --------------------------------------------------------------------------
 

@@ -14,6 +14,7 @@ from cdc_daemon.sinks.postgres.live import LiveTable, rights
 from cdc_daemon.sinks.postgres.names import LEDGER, reference_columns
 from cdc_daemon.sinks.postgres.tables import APPLY, differences, misfits
 from cdc_daemon.sinks.postgres.used import RIGHTS, needed
+from cdc_daemon.sinks.versions import LEDGER_VERSION
 
 _USAGE: Final = """
     SELECT n.nspname FROM pg_catalog.pg_namespace n
@@ -28,7 +29,7 @@ _BLURRED: Final = """
 
 
 def _ledger(at: Examined) -> Iterator[Note]:
-    yield from problems([at.ledger]) if at.ledger else [ok(f"version {ledger.VERSION}")]
+    yield from problems([at.ledger]) if at.ledger else [ok(f"version {LEDGER_VERSION}")]
 
 
 def _tables(at: Examined) -> Iterator[Note]:

@@ -1,0 +1,91 @@
+"""``python -m cdc_daemon.cli.scheduled``: the verification of one pipeline, as the daemon runs it.
+
+Document on stdin as a worker has it; what is found goes to the control database and the log. At the
+lowest priority, so that it takes what the pipelines leave; it ends with the daemon that started it.
+Exit codes as ``verify``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Sequence
+
+from cdc_daemon.cli.recording import recorded
+from cdc_daemon.config.configuration import Configuration
+from cdc_daemon.model.errors import EXIT_FAILED, EXIT_TRY_LATER, CdcError
+from cdc_daemon.telemetry import configure, get_logger
+from cdc_daemon.worker import configuration_of
+
+log = get_logger(__name__)
+
+NICENESS = 19
+_LOOK = 1.0  # seconds between looks whether the daemon is still there
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Verify; the exit code."""
+    parser = argparse.ArgumentParser(prog="cdc-daemon-verification")
+    parser.add_argument("--pipeline", required=True)
+    given = parser.parse_args(arguments)
+    configuration = configuration_of(json.loads(sys.stdin.readline()))
+    configure(configuration.settings.log_level, configuration.settings.log_format)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(EXIT_TRY_LATER))
+    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
+    os.nice(NICENESS)
+    try:
+        return verified(configuration, given.pipeline)
+    except CdcError as error:
+        log.error("verification failed", pipeline=given.pipeline, error=str(error))
+        return error.exit_code
+    except Exception as error:  # noqa: BLE001 - the last place that can say what happened
+        log.error("verification failed", pipeline=given.pipeline, error=type(error).__name__)
+        return EXIT_FAILED
+
+
+def verified(configuration: Configuration, pipeline: str) -> int:
+    """Compare, note, log; the exit code."""
+    from cdc_daemon.verify import verify
+
+    settings = configuration.verification
+
+    def say(text: str) -> None:
+        log.debug("verification", pipeline=pipeline, note=text)
+
+    with recorded(configuration, [pipeline], "schedule", say, whole=True) as record:
+        report = verify(
+            configuration,
+            timeout=settings.timeout_seconds,
+            examples=settings.examples,
+            progress=say,
+        )
+        record.finish(configuration, report)
+    for one in report.mappings:
+        tell = log.info if one.equal else log.error
+        tell(
+            "verified" if one.equal else "verification found differences",
+            pipeline=pipeline,
+            mapping=one.mapping,
+            rows=one.source,
+            missing=one.missing,
+            extra=one.extra,
+            different=one.different,
+            behind=bool(report.behind),
+        )
+    return report.exit_code
+
+
+def _end_with(parent: int) -> None:
+    """End when the daemon has: nobody would end this."""
+    while os.getppid() == parent:
+        time.sleep(_LOOK)
+    os._exit(EXIT_TRY_LATER)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,140 @@
+"""Verification on a schedule: one child process at a time, one pipeline after the other.
+
+The child gets its pipeline's document through memory that no other process can see, and says in the
+control database what it found (``cli.scheduled``); a worker reports it from there. It has a process
+and connections of its own at the lowest priority, so the pipelines go on beside it. What is due
+while a run goes on is left out, and said.
+Called from the supervisor's loop; never waits, except at the very end. Not in here: what is
+compared (``verify``).
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import subprocess
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from cdc_daemon.daemon.pipeline import Document
+from cdc_daemon.systemd import PRIVATE_VARIABLES
+from cdc_daemon.telemetry import get_logger
+
+log = get_logger(__name__)
+
+COMMAND = (sys.executable, "-m", "cdc_daemon.cli.scheduled")
+_STDERR = 2
+_FAREWELL = 2.0  # seconds that a run may take to end when the daemon does
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Schedule:
+    """``next_after``: when the first run after a moment is due (seconds since 1970; None: never).
+    ``max_seconds``: how long a run of one pipeline may take."""
+
+    next_after: Callable[[float], float | None]
+    max_seconds: float
+
+
+class Verifications:
+    """Starts runs when they are due, and ends those that take too long."""
+
+    def __init__(
+        self,
+        schedule: Schedule | None,
+        documents: Mapping[str, Document],
+        command: Sequence[str] = COMMAND,
+    ) -> None:
+        self._command = tuple(command)
+        self._waiting: deque[str] = deque()
+        self._running: tuple[str, subprocess.Popen[bytes], float] | None = None
+        self._ended = False
+        self.plan(schedule, documents)
+
+    def plan(self, schedule: Schedule | None, documents: Mapping[str, Document]) -> None:
+        """Go by these from now on."""
+        self._schedule = schedule
+        self._documents = documents
+        self._due = self._next(time.time())
+
+    def tend(self, now: float, clock: float) -> None:
+        """Do whatever has become due. ``now``: monotonic, ``clock``: since 1970."""
+        if self._ended:
+            return
+        if self._due is not None and clock >= self._due:
+            if self._running is not None or self._waiting:
+                log.warning("verification left out", reason="the one before it still runs")
+            else:
+                self._waiting.extend(self._documents)
+            self._due = self._next(clock)
+        self._watch(now)
+        if self._running is None and self._waiting:
+            self._start(self._waiting.popleft(), now)
+
+    def deadline(self, now: float, clock: float) -> float:
+        """When ``tend`` has something to do (monotonic); infinity for never."""
+        due = math.inf if self._due is None or self._ended else now + max(0.0, self._due - clock)
+        return min(due, self._running[2] if self._running else math.inf)
+
+    def stop(self) -> None:
+        """End the run and start no other."""
+        self._ended = True
+        if self._running is not None:
+            self._running[1].terminate()
+
+    def close(self) -> None:
+        """See to it that no child is left."""
+        self.stop()
+        if self._running is None:
+            return
+        _, process, _ = self._running
+        try:
+            process.wait(_FAREWELL)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+    def _next(self, clock: float) -> float | None:
+        return self._schedule.next_after(clock) if self._schedule is not None else None
+
+    def _watch(self, now: float) -> None:
+        """Whether the run has ended, or must be ended."""
+        if self._running is None:
+            return
+        name, process, until = self._running
+        code = process.poll()
+        if code is not None:
+            self._running = None
+            log.info("verification ended", pipeline=name, exit_code=code)
+        elif now >= until:
+            log.error("verification takes too long", pipeline=name)
+            process.kill()
+            self._running = (name, process, math.inf)
+
+    def _start(self, name: str, now: float) -> None:
+        document = self._documents.get(name)
+        if document is None or self._schedule is None:
+            return  # no longer configured
+        stdin = os.memfd_create("document", os.MFD_CLOEXEC)
+        try:
+            with os.fdopen(os.dup(stdin), "wb") as file:
+                file.write(json.dumps(document, ensure_ascii=False).encode() + b"\n")
+            os.lseek(stdin, 0, os.SEEK_SET)
+            process = subprocess.Popen(
+                [*self._command, "--pipeline", name],
+                stdin=stdin,
+                stdout=_STDERR,
+                env={k: v for k, v in os.environ.items() if k not in PRIVATE_VARIABLES},
+                process_group=0,
+            )
+        except OSError as error:
+            log.error("verification cannot be started", pipeline=name, error=str(error))
+            return
+        finally:
+            os.close(stdin)
+        self._running = (name, process, now + self._schedule.max_seconds)
+        log.info("verification begins", pipeline=name, pid=process.pid)

@@ -1,0 +1,99 @@
+"""The way of the ledger from each version to the next: small steps, carried out in order.
+
+A new ledger goes the same way from the oldest version, so that there is no second description of
+the present one. A step that was released is never edited; what changes is a step to come. All steps
+that a database needs, and the note of its new version, are one transaction (``apply_plan``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from cdc_daemon.sinks.postgres.names import LEDGER, qualified
+from cdc_daemon.sinks.versions import LEDGER_VERSION
+
+Step = tuple[str, str]
+"""What it does, in words and in SQL."""
+
+_VERSION_2 = {
+    "verification": """
+        id bigint PRIMARY KEY GENERATED ALWAYS AS IDENTITY,
+        pipeline text NOT NULL,
+        origin text NOT NULL,
+        actor text NOT NULL,
+        state text NOT NULL DEFAULT 'running',
+        whole boolean NOT NULL DEFAULT true,
+        started_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+        finished_at timestamptz,
+        error text""",
+    "verification_mapping": """
+        verification bigint NOT NULL REFERENCES "cdc"."verification" (id) ON DELETE CASCADE,
+        mapping text NOT NULL,
+        source_rows bigint NOT NULL,
+        target_rows bigint NOT NULL,
+        matching bigint NOT NULL,
+        missing bigint NOT NULL,
+        extra bigint NOT NULL,
+        different bigint NOT NULL,
+        moving bigint NOT NULL,
+        parked bigint NOT NULL,
+        kept bigint NOT NULL,
+        PRIMARY KEY (verification, mapping)""",
+    "verification_difference": """
+        verification bigint NOT NULL REFERENCES "cdc"."verification" (id) ON DELETE CASCADE,
+        mapping text NOT NULL,
+        number integer NOT NULL,
+        kind text NOT NULL,
+        key jsonb NOT NULL,
+        source_row jsonb NOT NULL DEFAULT '[]',
+        attributes jsonb NOT NULL DEFAULT '[]',
+        reason text NOT NULL DEFAULT '',
+        PRIMARY KEY (verification, mapping, number)""",
+    "repair": """
+        id bigint PRIMARY KEY GENERATED ALWAYS AS IDENTITY,
+        pipeline text NOT NULL,
+        mapping text NOT NULL,
+        command bigint NOT NULL,
+        actor text NOT NULL,
+        reason text NOT NULL,
+        kind text NOT NULL,
+        key jsonb NOT NULL,
+        source_row jsonb NOT NULL,
+        outcome text NOT NULL,
+        detail text NOT NULL DEFAULT '',
+        repaired_at timestamptz NOT NULL DEFAULT clock_timestamp()""",
+}
+
+MIGRATIONS: dict[int, tuple[Step, ...]] = {
+    1: (
+        *(
+            (f"create the ledger's table {LEDGER}.{name}",
+             f"CREATE TABLE {qualified(LEDGER, name)} ({columns})")
+            for name, columns in _VERSION_2.items()
+        ),
+        (
+            "create the ledger's index verification_pipeline",
+            'CREATE INDEX verification_pipeline ON "cdc"."verification" (pipeline, id)',
+        ),
+    ),
+}  # fmt: skip
+"""From that version to the next."""
+
+ADDED_TABLES = tuple(_VERSION_2)
+"""The tables that version 1 had not."""
+
+
+def forward(version: int) -> Iterator[Step]:
+    """The steps from that version to the present one, its note at the end."""
+    for number in range(version, LEDGER_VERSION):
+        yield from MIGRATIONS[number]
+    note = f"UPDATE cdc.meta SET version = {LEDGER_VERSION}, migrated_at = now()"
+    yield f"note the ledger's version {LEDGER_VERSION}", note
+
+
+def fence() -> Step:
+    """Whoever still works by the old version finds its epoch gone at its next commit."""
+    return (
+        "fence off workers of the old version",
+        "UPDATE cdc.checkpoint SET epoch = epoch + 1",
+    )

@@ -1,0 +1,167 @@
+"""`verify --repair`, and verification by itself: what is found is noted, told and put right."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from typing import Any
+
+import pytest
+
+from cdc_daemon.model.errors import EXIT_DIFFERENCE
+from tests.integration.test_mending import ghost
+from tests.support.erp import Erp
+from tests.support.waiting import until
+
+MATERIAL = "erp.t_material.material"
+
+
+def verified(erp: Erp, *arguments: str, code: int = 0) -> Any:
+    done = erp.ask("verify", *arguments, "-o", "json")
+    assert done.exit_code == code, done.output
+    return json.loads(done.stdout)
+
+
+def spoil(erp: Erp) -> None:
+    """One row missing, one different, one that the source has no more, and one of nobody's."""
+    codes = [code for (code,) in erp.source.query("SELECT fnumber FROM t_material ORDER BY fid")]
+    erp.target.execute("DELETE FROM material WHERE code = %s", codes[0])
+    erp.target.execute("UPDATE material SET name = 'forged-name' WHERE code = %s", codes[1])
+    erp.target.execute("INSERT INTO material (code, name) VALUES ('nobody', 'x')")
+    ghost(erp, 4000)
+
+
+def test_differences_are_shown_then_put_right(erp: Erp) -> None:
+    """Dry run first; then the same rows, audited; what belongs to nobody stays and is said."""
+    with erp.worker():
+        erp.insert_materials(1, 8)
+        erp.caught_up()
+        spoil(erp)
+        planned = verified(erp, "--repair", "--dry-run", code=EXIT_DIFFERENCE)["repair"]
+        plan = {(row["kind"], tuple(row["source_row"]), row["would"]) for row in planned["rows"]}
+        assert plan == {
+            ("missing", ("1",), "write"),
+            ("different", ("2",), "write"),
+            ("extra", ("4000",), "delete"),
+        }
+        assert (planned["unowned"], planned["outcomes"]) == (1, {})
+        assert erp.target.query("SELECT count(*) FROM cdc.command") == [(0,)], "nothing was asked"
+
+        asked = erp.ask("verify", "--repair", "--no-input")
+        assert asked.exit_code == 2
+        assert "pass --yes" in asked.stderr
+        assert "came from no source row" in asked.stderr
+
+        done = verified(erp, "--repair", "--yes", "--reason", "tidy up", code=EXIT_DIFFERENCE)
+        assert done["repair"]["outcomes"] == {"written": 2, "deleted": 1}
+        audit = erp.target.query("SELECT kind, outcome, reason FROM cdc.repair ORDER BY kind")
+        assert audit == [
+            ("different", "written", "tidy up"),
+            ("extra", "deleted", "tidy up"),
+            ("missing", "written", "tidy up"),
+        ]
+        erp.target.execute("DELETE FROM material WHERE code = 'nobody'")
+        assert verified(erp)["equal"]
+        nothing = erp.ask("verify", "--repair", "--yes")
+        assert nothing.exit_code == 0
+        assert "nothing to repair" in nothing.stderr
+        seen = erp.target.query("SELECT to_jsonb(v)::text FROM cdc.repair v")
+        assert "forged-name" not in str(seen)
+
+
+def test_without_a_daemon_it_is_put_right_too(erp: Erp) -> None:
+    """The pipeline runs inside the command for so long."""
+    with erp.worker():
+        erp.insert_materials(1, 4)
+        erp.caught_up()
+    erp.target.execute("UPDATE material SET name = 'forged'")
+    done = verified(erp, "--repair", "--yes", "--timeout", "20", code=0)
+    assert done["repair"]["outcomes"] == {"written": 4}
+    erp.same_content()
+
+
+def test_options_of_a_repair_need_one(erp: Erp) -> None:
+    asked = erp.ask("verify", "--dry-run")
+    assert asked.exit_code == 2
+    assert "--repair" in asked.stderr
+
+
+def test_every_run_is_noted(erp: Erp) -> None:
+    """When, by whom, what it found; keys, and never a value. `status` shows the newest."""
+    with erp.worker():
+        erp.insert_materials(1, 4)
+        erp.caught_up()
+        verified(erp)
+        erp.target.execute("UPDATE material SET name = 'forged-name'")
+        verified(erp, "--mapping", MATERIAL, code=EXIT_DIFFERENCE)
+        runs = erp.target.query(
+            "SELECT origin, state, whole, actor <> '', finished_at >= started_at"
+            " FROM cdc.verification ORDER BY id"
+        )
+        assert runs == [
+            ("command", "equal", True, True, True),
+            ("command", "different", False, True, True),
+        ]
+        assert erp.target.query(
+            "SELECT different, matching FROM cdc.verification_mapping"
+            " WHERE mapping = %s ORDER BY verification", MATERIAL
+        ) == [(0, 4), (4, 0)]  # fmt: skip
+        noted = erp.target.query("SELECT to_jsonb(d)::text FROM cdc.verification_difference d")
+        assert len(noted) == 4
+        assert all('"name"' in text and "forged-name" not in text for (text,) in noted)
+        (standing,) = json.loads(erp.ask("status", "-o", "json").stdout)
+        assert (standing["verification"], standing["differences"]) == ("equal", 0)
+        verified(erp, code=EXIT_DIFFERENCE)
+        (standing,) = json.loads(erp.ask("status", "-o", "json").stdout)
+        assert (standing["verification"], standing["differences"]) == ("different", 4)
+        assert "different, " in erp.ask("status").stdout
+
+
+def test_a_run_that_breaks_off_is_noted_as_failed(erp: Erp) -> None:
+    with erp.worker():
+        erp.insert_materials(1, 1)
+        erp.caught_up()
+    erp.source.execute("ALTER TABLE t_material RENAME TO t_away")
+    asked = erp.ask("verify")
+    assert asked.exit_code == 78
+    ((state, error),) = erp.target.query("SELECT state, error FROM cdc.verification")
+    assert state == "failed"
+    assert "t_material" in error
+
+
+@pytest.fixture
+def scheduled(erp: Erp) -> Erp:
+    """A daemon that would verify each minute."""
+    text = erp.configuration.read_text("utf-8")
+    erp.configuration.write_text(text + '\nverification: {schedule: "* * * * *"}\n', "utf-8")
+    return erp
+
+
+def test_the_daemon_verifies_by_itself(scheduled: Erp) -> None:
+    """In a process of its own; what it finds is noted, logged and reported by the worker."""
+    erp = scheduled
+    with erp.streaming() as daemon:
+        erp.insert_materials(1, 4)
+        erp.caught_up(daemon)
+        erp.target.execute("UPDATE material SET name = 'forged-name'")
+        daemon.said("verification begins", pipeline="erp", seconds=90)
+        found = daemon.said("verification found differences", mapping=MATERIAL, seconds=60)
+        assert '"different": 4' in found[0]
+        daemon.said("verification ended", seconds=60)
+        runs = erp.target.query("SELECT origin, state FROM cdc.verification")
+        assert runs[0] == ("schedule", "different")
+
+        def reported() -> bool:
+            os.kill(daemon._started.pid, signal.SIGUSR1)
+            states = daemon.events("state")
+            return any(
+                (one.get("verification") or {}).get("state") == "different" for one in states
+            )
+
+        until(reported, seconds=60, what="the worker reports it")
+        state = daemon.events("state")[-1]["verification"]
+        assert state["due"] > state["last_run"] - 61
+        assert state["mappings"][MATERIAL]["different"] == 4
+        assert "forged-name" not in daemon.log
+        assert daemon.stop() == 0

@@ -1,0 +1,98 @@
+"""What a connection is made with: encryption by default, passwords read anew."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+
+import pytest
+
+from cdc_daemon.cli.administrators import connections
+from cdc_daemon.config.configuration import Configuration
+from cdc_daemon.config.conninfo import parse_conninfo, secured
+from cdc_daemon.config.load import load
+from tests.unit.test_config_problems import changed
+
+DSN = "dsn: postgresql://cdc@127.0.0.1/erp"
+FAR = "postgresql://cdc@erp-db/erp"
+
+
+def loaded(text: str, folder: Path, **environ: str) -> Configuration:
+    path = folder / "c.yaml"
+    path.write_text(text)
+    path.chmod(0o600)
+    return load([path], environ=environ)
+
+
+@pytest.mark.parametrize(
+    "address, binding",
+    [
+        ("postgresql://u:p@erp-db/d", "require"),
+        ("postgresql://u:p@erp-db/d?sslmode=require", "require"),
+        ("postgresql://u:p@erp-db/d?sslmode=verify-ca", "require"),
+        ("postgresql://u:p@erp-db/d?channel_binding=prefer", "prefer"),
+        ("postgresql://u:p@erp-db/d?sslmode=prefer", None),  # might go without TLS
+        ("postgresql://u:p@erp-db/d?sslcert=/c.pem", None),  # the certificate logs in
+        ("postgresql://u@erp-db/d", None),  # whatever logs in, it is no password of ours
+        ("postgresql://u:p@127.0.0.1/d", None),
+    ],
+)
+def test_beyond_this_machine_a_login_is_bound_to_its_channel(
+    address: str, binding: str | None
+) -> None:
+    assert secured(parse_conninfo(address)).get("channel_binding") == binding
+
+
+def test_a_password_from_a_file_is_read_anew(tmp_path: Path) -> None:
+    """For each connection, also in another process; one that is gone is the last that was there."""
+    secret = tmp_path / "secret"
+    secret.write_text("first\n")
+    found = loaded(changed(DSN, f"{DSN}\n    password: ${{file:{secret}}}"), tmp_path)
+    sent = pickle.loads(pickle.dumps(found))
+    for configuration in (found, sent):
+        secret.write_text("first\n")
+        conninfo = configuration.sources["erp"].conninfo
+        assert conninfo["password"] == "first"
+        secret.write_text("newer-pw\n")
+        assert dict(conninfo)["password"] == "newer-pw"
+        assert {**conninfo}["password"] == "newer-pw"
+        secret.unlink()
+        assert conninfo["password"] == "newer-pw"
+        assert "newer-pw" not in repr(conninfo) + repr(configuration)
+
+
+def test_a_password_from_a_credential_is_read_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
+    (tmp_path / "erp").write_text("first")
+    text = changed(DSN, f"{DSN}\n    password: ${{cred:erp}}")
+    conninfo = loaded(text, tmp_path, CREDENTIALS_DIRECTORY=str(tmp_path)).sources["erp"].conninfo
+    (tmp_path / "erp").write_text("newer-pw")
+    assert conninfo["password"] == "newer-pw"
+
+
+def test_a_password_that_cannot_change_is_none_to_read_anew(tmp_path: Path) -> None:
+    found = loaded(changed(DSN, f"{DSN}\n    password: ${{PW}}"), tmp_path, PW="x")
+    assert type(found.sources["erp"].conninfo) is dict
+    assert found.sources["erp"].conninfo["password"] == "x"
+
+
+@pytest.mark.parametrize(
+    "admin, authority",
+    [
+        ("postgresql://admin@erp-db/erp", "/erp-ca.pem"),
+        ("postgresql://admin@erp-db/erp?sslrootcert=/other.pem", "/other.pem"),
+        ("postgresql://admin@erp-db/erp?sslmode=prefer", None),
+        ("postgresql://admin@localhost/erp", None),
+    ],
+)
+def test_an_administrator_trusts_whom_the_daemon_trusts(
+    admin: str, authority: str | None, tmp_path: Path
+) -> None:
+    """The daemon's own certificate is not lent to anybody."""
+    tls = "tls: {ca: /erp-ca.pem, cert: /c.pem, key: /k.pem}"
+    found = loaded(changed(DSN, f"dsn: {FAR}\n    {tls}"), tmp_path)
+    conninfo = connections(found, [f"erp={admin}"])["erp"]
+    assert conninfo.get("sslrootcert") == authority
+    assert "sslcert" not in conninfo
