@@ -76,6 +76,10 @@ def _case(
     )
 
 
+def _to_json(type_: str, *values: str, key: bool = True) -> TypeCase:
+    return _case(type_, *values, fits="json", key=key, expected={"json": "to_jsonb(v)::text"})
+
+
 _NUMBERS = (
     _case(
         "smallint",
@@ -270,10 +274,10 @@ _MOMENT = (
         "-00:00:00.000001",
         "178000000 years",
         "-178000000 years",
-        "2562047788:00:54.775807",
         "1 mon -1 day +00:00:01",
         fits="interval",
     ),
+    _case("interval", "2562047788:00:54.775807", fits="interval", since=15),
     _case("interval", "infinity", "-infinity", fits="interval", since=17),
     _case("interval year to month", "1-2", "-0-11", fits="interval"),
     _case("interval second(2)", "1.25", "-1.5", fits="interval"),
@@ -375,11 +379,16 @@ _ARRAYS = (
         fits="json",
         expected={"json": "to_jsonb(v)::text"},
     ),
-    _case("numeric[]", "{1.10,NaN,Infinity}"),
-    _case("date[]", "{2024-02-29,infinity,NULL}"),
+    _to_json("numeric[]", "{1.10,NaN,Infinity}"),
+    _to_json("date[]", "{2024-02-29,infinity,NULL}", "{0044-03-15 BC,5874897-12-31}"),
+    _to_json("char(3)[]", '{a,"b c",""}'),
+    _to_json("real[]", "{0.1,NaN,-Infinity,1e-45}"),
+    _to_json("double precision[]", "{1e300,-0,NaN}"),
+    _to_json("json[]", '{"{\\"a\\" : 1.10}","null",NULL}', key=False),
+    _to_json("name[]", "{a,b}"),
     _case("timestamptz[]", '{"2024-02-29 12:00:00+05:30",infinity}'),
     _case("interval[]", '{"1 day -00:00:01",NULL}'),
-    _case("jsonb[]", '{"{\\"a\\": 1}",NULL}'),
+    _to_json("jsonb[]", '{"{\\"a\\": 1}",NULL}'),
     _case("bytea[]", '{"\\\\x00ff",NULL}'),
     _case("mood[]", '{sad,"so so",NULL}'),
     _case("part[]", '{"(1,\\"a b\\",1.10,\\"{x,NULL}\\")",NULL}'),
@@ -387,7 +396,7 @@ _ARRAYS = (
     _case("money[]", '{12.34,"-1,234.50"}'),
     _case("inet[]", "{10.0.0.1/8,::1}"),
     _case("hstore[]", '{"a=>1",NULL}', key=False),
-    _case("citext[]", "{Ab,aB}"),
+    _to_json("citext[]", "{Ab,aB}"),
     _case("int2vector", "", "1 2", key=False),
     _case("oidvector", "1 2 4294967295"),
 )
