@@ -65,6 +65,12 @@ class Site:
         assert all(each["cure"] and each["why"] for each in found if each["state"] == "problem")
         return found
 
+    def cure_of(self, check: str) -> tuple[str, str]:
+        """The server and the cure of a check that did not pass; empty where it did."""
+        said = json.loads(invoke("doctor", "-o", "json", "-c", str(self.path)).stdout)
+        found = [one for one in said["findings"] if one["check"] == check and one["cure"]]
+        return (found[0]["server"], found[0]["cure"]) if found else ("", "")
+
     def amiss(self, *, code: int) -> dict[str, str]:
         """State and words of each check that did not pass."""
         found = self.doctor("--amiss", code=code)
@@ -362,6 +368,71 @@ def test_what_one_change_makes_of_the_checks(
         sound.source.execute(undo)
     for check, words in expected.items():
         assert found.get(check, "").startswith(words), (check, words, found)
+
+
+# What is done at the source and at the target, what it is undone by, whose cure is tried.
+CURED: dict[str, tuple[str, str, str, str]] = {
+    "no right to read the log": ("ALTER ROLE cdc NOREPLICATION", "", "", "source.replication"),
+    "transactions cut short": (
+        "ALTER ROLE cdc SET transaction_timeout = '1h'",
+        "",
+        "ALTER ROLE cdc RESET transaction_timeout",
+        "source.session",
+    ),
+    "an impatient server": (
+        "ALTER SYSTEM SET wal_sender_timeout = '1s'; SELECT pg_reload_conf()",
+        "",
+        "ALTER SYSTEM RESET wal_sender_timeout; SELECT pg_reload_conf()",
+        "source.sender_timeout",
+    ),
+    "little room for the slot": (
+        "ALTER SYSTEM SET max_slot_wal_keep_size = '64MB'; SELECT pg_reload_conf()",
+        "",
+        "ALTER SYSTEM RESET max_slot_wal_keep_size; SELECT pg_reload_conf()",
+        "slot.retention",
+    ),
+    "a table that is not published": (
+        "ALTER PUBLICATION cdc_erp DROP TABLE t_material",
+        "",
+        "",
+        "publication.content",
+    ),
+    "actions that are not published": (
+        "ALTER PUBLICATION cdc_erp SET (publish = 'insert')",
+        "",
+        "",
+        "publication.content",
+    ),
+    "another isolation": (
+        "SELECT 1",
+        "ALTER DATABASE sound_target SET default_transaction_isolation = 'serializable'",
+        "ALTER ROLE cdc RESET default_transaction_isolation;"
+        "ALTER DATABASE sound_target RESET default_transaction_isolation",
+        "target.session",
+    ),
+}
+
+
+@pytest.mark.parametrize("at_source, at_target, undo, check", CURED.values(), ids=CURED)
+def test_the_cure_as_it_is_printed_cures(
+    sound: Site, at_source: str, at_target: str, undo: str, check: str
+) -> None:
+    """SQL that can be copied from the finding to the server that it names."""
+    for database, statements in ((sound.source, at_source), (sound.target, at_target)):
+        run_all(database, statements)
+    try:
+        until(lambda: sound.cure_of(check)[1], what=f"{check} does not pass")
+        server, cure = sound.cure_of(check)
+        run_all(sound.target if server == "target" else sound.source, cure)
+        until(lambda: not sound.cure_of(check)[1], what=f"{check} passes after {cure}")
+    finally:
+        run_all(sound.source, undo)
+
+
+def run_all(database: Database, statements: str) -> None:
+    """Statements one by one, for ALTER SYSTEM stands in no transaction."""
+    for statement in filter(None, statements.split(";")):
+        database.execute(statement)
 
 
 def test_somebody_else_reads_the_slot(sound: Site) -> None:

@@ -11,7 +11,7 @@ from cdc_daemon.model.entities import Entity
 from cdc_daemon.model.errors import Problem
 from cdc_daemon.sinks.postgres.checkpoint import version_problem
 from cdc_daemon.sinks.postgres.live import LiveTable, Place, live_tables
-from cdc_daemon.sinks.postgres.names import LEDGER
+from cdc_daemon.sinks.postgres.names import LEDGER, quote
 from cdc_daemon.sinks.postgres.session import Connection, place
 from cdc_daemon.sinks.postgres.used import used_tables
 
@@ -54,6 +54,11 @@ class Examined:
     def where(self) -> str:
         """The database, for messages."""
         return f"target ({place(self.conninfo)})"
+
+    @property
+    def role(self) -> str:
+        """The daemon's role, quoted for SQL that cures something."""
+        return quote(self.connection.info.user)
 
     @cached_property
     def settings(self) -> dict[str, str]:

@@ -67,10 +67,12 @@ def _session(at: Examined) -> Iterator[Note]:
         what = (
             f"default_transaction_isolation is {isolation}: units of work may have to be repeated"
         )
-        yield warning(what, "ALTER ROLE ... SET default_transaction_isolation = 'read committed'")
+        yield warning(
+            what, f"ALTER ROLE {at.role} SET default_transaction_isolation = 'read committed'"
+        )
     if at.settings["transaction_timeout"] not in ("", "0"):
         what = f"transaction_timeout is {at.settings['transaction_timeout']}"
-        yield warning(what, "ALTER ROLE ... SET transaction_timeout = 0 for the daemon's user")
+        yield warning(what, f"ALTER ROLE {at.role} SET transaction_timeout = 0")
 
 
 def _durability(at: Examined) -> Iterator[Note]:
@@ -79,7 +81,9 @@ def _durability(at: Examined) -> Iterator[Note]:
         ("full_page_writes", "a crash of the machine can tear pages"),
     ):
         if at.settings[name] == "off":
-            yield warning(f"{name} is off: {what}", f"ALTER SYSTEM SET {name} = on, and reload")
+            yield warning(
+                f"{name} is off: {what}", f"ALTER SYSTEM SET {name} = on; SELECT pg_reload_conf()"
+            )
     yield ok(f"synchronous_commit is {at.settings['synchronous_commit']} in the daemon's session")
 
 

@@ -11,7 +11,7 @@ from cdc_daemon.model.findings import Check, Note, ok, problem, problems
 from cdc_daemon.sinks.postgres import ledger
 from cdc_daemon.sinks.postgres.checks.examined import Examined
 from cdc_daemon.sinks.postgres.live import LiveTable, rights
-from cdc_daemon.sinks.postgres.names import LEDGER, reference_columns
+from cdc_daemon.sinks.postgres.names import LEDGER, qualified, quote, reference_columns
 from cdc_daemon.sinks.postgres.tables import APPLY, differences, misfits
 from cdc_daemon.sinks.postgres.used import RIGHTS, needed
 from cdc_daemon.sinks.versions import LEDGER_VERSION
@@ -74,13 +74,20 @@ def _keys(at: Examined) -> Iterator[Note]:
     found = [
         problem(
             f"column {column} has collation {collation}, which takes different texts for the same",
-            f'ALTER TABLE {at.schema}.{table} ALTER {column} TYPE … COLLATE "C"',
+            _bytewise(at, table, column),
             where=f"{at.schema}.{table}",
         )
         for table, column, collation in at.connection.execute(_BLURRED, (at.schema, list(entities)))
         if (table, column) in keyed
     ]
     yield from found or [ok("keys that differ stay different")]
+
+
+def _bytewise(at: Examined, table: str, column: str) -> str:
+    """The SQL that lets a column's keys compare by bytes."""
+    kind = at.tables[at.schema, table].columns[column].type
+    name = qualified(at.schema, table)
+    return f'ALTER TABLE {name} ALTER {quote(column)} TYPE {kind} COLLATE "C"'
 
 
 def reference_differences(layout: Layout, live: LiveTable) -> list[Problem]:

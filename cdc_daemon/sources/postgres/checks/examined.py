@@ -6,6 +6,8 @@ import time
 from functools import cached_property
 from typing import Final
 
+from psycopg import sql
+
 from cdc_daemon.model.errors import CdcError
 from cdc_daemon.model.findings import CannotLook
 from cdc_daemon.model.position import Checkpoint, Phase, SourceIdentity
@@ -85,6 +87,11 @@ class Examined:
     def at_publication(self) -> str:
         """The publication, for messages."""
         return f"{self.server.where}, publication {self.asked.publication}"
+
+    @property
+    def role(self) -> str:
+        """The daemon's role, quoted for SQL that cures something."""
+        return sql.Identifier(self.connection.info.user).as_string()
 
     # --- the server -------------------------------------------------------------------------------
 

@@ -33,6 +33,9 @@ _SHORT_IDLE_MS: Final = 60_000
 _WALSENDERS: Final = "SELECT count(*) FROM pg_catalog.pg_stat_replication"
 _SLOTS: Final = "SELECT count(*) FROM pg_catalog.pg_replication_slots"
 _SUPERUSER: Final = "SELECT rolsuper FROM pg_catalog.pg_roles WHERE rolname = current_user"
+_REPLICATION: Final = """
+SELECT rolsuper OR rolreplication FROM pg_catalog.pg_roles WHERE rolname = current_user
+"""
 _ENCRYPTED: Final = "SELECT ssl FROM pg_catalog.pg_stat_ssl WHERE pid = pg_catalog.pg_backend_pid()"
 _CLOCK: Final = "SELECT extract(epoch FROM pg_catalog.clock_timestamp())::float8"
 _OVERRIDES: Final = """
@@ -103,7 +106,7 @@ def _slots(at: Examined) -> Iterator[Note]:
 
 def _sender_timeout(at: Examined) -> Iterator[Note]:
     timeout, shown = at.number("wal_sender_timeout"), at.settings["wal_sender_timeout"]
-    cure = "ALTER SYSTEM SET wal_sender_timeout = '60s', and SELECT pg_reload_conf()"
+    cure = "ALTER SYSTEM SET wal_sender_timeout = '60s'; SELECT pg_reload_conf()"
     if timeout == 0:
         what = "wal_sender_timeout is 0: a connection that broke keeps the slot occupied"
         yield warning(what, cure)
@@ -136,10 +139,10 @@ def _session(at: Examined) -> Iterator[Note]:
             )
     if at.number("transaction_timeout"):
         what = f"transaction_timeout is {at.settings['transaction_timeout']}: it ends a longer copy"
-        yield warning(what, "ALTER ROLE ... SET transaction_timeout = 0 for the daemon's user")
+        yield warning(what, f"ALTER ROLE {at.role} SET transaction_timeout = 0")
     if 0 < at.number("idle_session_timeout") < _SHORT_IDLE_MS:
         what = f"idle_session_timeout is {at.settings['idle_session_timeout']}"
-        yield warning(what, "ALTER ROLE ... SET idle_session_timeout = 0 for the daemon's user")
+        yield warning(what, f"ALTER ROLE {at.role} SET idle_session_timeout = 0")
 
 
 def _overrides(at: Examined) -> Iterator[Note]:
@@ -167,13 +170,21 @@ def _replication(at: Examined) -> Iterator[Note]:
     match at.identified:
         case System():
             yield ok(f"{at.server.user or 'the role'} may read the log")
-        case ConfigurationError() as error:
+        case ConfigurationError() as error if _may_replicate(at):
             yield from problems(error.problems)
+        case ConfigurationError():
+            what = f"role {at.server.user} lacks REPLICATION"
+            yield problem(what, f"ALTER ROLE {at.role} REPLICATION")
         case Unreachable() as error:
             cure = "see source.walsenders and the server's log"
             yield Note(verdict=Verdict.UNREACHABLE, what=error.message, cure=cure)
         case error:
             raise error
+
+
+def _may_replicate(at: Examined) -> bool:
+    row = at.connection.execute(_REPLICATION).fetchone()
+    return bool(row and row[0])
 
 
 def _tls(at: Examined) -> Iterator[Note]:

@@ -95,7 +95,7 @@ def _log(at: Examined) -> Iterator[Note]:
         yield problem(what, cure, where=at.at_slot)
     elif slot.wal_status == "unreserved":
         what = "its log is past max_slot_wal_keep_size: the server's next checkpoint may remove it"
-        cure = "raise max_slot_wal_keep_size and SELECT pg_reload_conf() at once"
+        cure = f"at once: {_more_room(at)}"
         yield warning(what, cure, where=at.at_slot)
     else:
         yield ok(f"its log is {slot.wal_status}")
@@ -173,19 +173,26 @@ def _bound(at: Examined) -> Iterator[Note]:
     if bound < 0:
         yield ok("max_slot_wal_keep_size sets no bound: watch the server's disk")
         return
-    cure = "ALTER SYSTEM SET max_slot_wal_keep_size to more, and SELECT pg_reload_conf()"
+    cure = _more_room(at)
     shown = at.settings["max_slot_wal_keep_size"]
     usual = at.number("max_wal_size") * _MB
     slot = _ours(at)
     left = slot.safe_bytes if slot is not None else None
     said = f"max_slot_wal_keep_size is {shown}{_time_left(at, left)}"
     if left is not None and (seconds := _seconds(at, left)) is not None and seconds < _HOUR:
-        yield warning(said, f"{cure}; let the daemon catch up", where=at.at_slot)
+        yield warning(said, f"{cure}; and let the daemon catch up", where=at.at_slot)
     elif bound < usual:
         what = f"{said}: less than the log between two checkpoints of a busy server (max_wal_size)"
         yield warning(what, cure)
     else:
         yield ok(said)
+
+
+def _more_room(at: Examined) -> str:
+    """The SQL that gives the slot twice the room; whether the disk has it, nobody here can see."""
+    present, usual = at.number("max_slot_wal_keep_size"), at.number("max_wal_size")
+    size = max(2 * present, 2 * usual)
+    return f"ALTER SYSTEM SET max_slot_wal_keep_size = '{size}MB'; SELECT pg_reload_conf()"
 
 
 def _ours(at: Examined) -> Slot | None:
@@ -221,7 +228,7 @@ def _idle_timeout(at: Examined) -> Iterator[Note]:
     what = f"idle_replication_slot_timeout is {shown}: with the daemon stopped, the slot is lost"
     what += f" in {duration(max(0.0, left))}" if idle is not None else " after that"
     if left < _DAY:
-        cure = "ALTER SYSTEM SET idle_replication_slot_timeout = 0, and SELECT pg_reload_conf()"
+        cure = "ALTER SYSTEM SET idle_replication_slot_timeout = 0; SELECT pg_reload_conf()"
         yield warning(what, cure, where=at.at_slot)
     else:
         yield ok(what)
