@@ -5,7 +5,7 @@ STAMP := .venv/.complete
 PYTEST := $(BIN)/pytest -n 4 --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo servers test lint lint-container systemd-score check acceptance bench \
+.PHONY: help venv demo servers test lint lint-container systemd-score monitoring-check check acceptance bench \
     bench-quick docs lock clean
 
 help: ## this list
@@ -20,9 +20,10 @@ $(STAMP): .ci/requirements.lock .ci/make-venv pyproject.toml
 demo: venv ## private servers, the real daemon, a workload, and the proof (DEMO_ARGS="--seconds 30")
 	@$(BIN)/cdc-daemon demo $(DEMO_ARGS)
 
-servers: ## what tests need of Debian's: PostgreSQL 15 and the programs of systemd
+servers: ## what tests need of Debian's: PostgreSQL 15, systemd's programs, Prometheus
 	@.ci/install-postgresql
 	@.ci/install-systemd
+	@.ci/install-prometheus
 
 test: venv servers ## all tests but the long campaigns (PYTEST_ARGS="-k name")
 	$(PYTEST) $(PYTEST_ARGS)
@@ -40,6 +41,11 @@ lint-container: venv ## hadolint's opinion of the Dockerfile
 systemd-score: venv ## systemd-analyze's opinion of the units: verify and security
 	@.ci/install-systemd
 	@.ci/systemd-score
+
+monitoring-check: venv servers ## alerts and dashboard: promtool, and a real Prometheus on a daemon
+	promtool check rules config/monitoring/alerts.yml
+	promtool test rules config/monitoring/alerts_test.yml
+	$(BIN)/pytest tests/integration/test_monitoring.py tests/unit/test_operations_handbook.py
 
 check: ## lint, then test
 	@$(MAKE) --no-print-directory lint
