@@ -27,6 +27,7 @@ _CHECKPOINT_PAGES = 2000
 _APPLY = "run cdc-daemon apply"
 
 Connection = sqlite3.Connection
+FileIdentity = tuple[int, int]
 
 
 def connect(path: str, *, create: bool = False, read_only: bool = False) -> Connection:
@@ -53,6 +54,15 @@ def connect(path: str, *, create: bool = False, read_only: bool = False) -> Conn
             connection.close()
             raise
     return connection
+
+
+def file_identity(path: str) -> FileIdentity | None:
+    """Which file is at a path now: device and inode; None: none."""
+    try:
+        found = Path(path).stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def missing(path: str) -> bool:
