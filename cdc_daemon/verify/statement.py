@@ -179,12 +179,12 @@ def table_of(relation: Relation) -> str:
 
 def key_set(keys: Sequence[Sequence[bytes]], width: int) -> str:
     """Keys as a set of rows in SQL."""
-    arrays = ", ".join(
-        f"ARRAY[{', '.join(literal(key[n].decode()) for key in keys)}]::text[]"
+    columns = ", ".join(
+        f"pg_catalog.unnest(ARRAY[{', '.join(literal(key[n].decode()) for key in keys)}]::text[])"
         for n in range(width)
     )
     names = ", ".join(f"k{n}" for n in range(width))
-    return f"SELECT * FROM ROWS FROM (pg_catalog.unnest({arrays})) AS k ({names})"
+    return f"SELECT * FROM ROWS FROM ({columns}) AS k ({names})"
 
 
 def order(keys: int, encoding: str) -> str:

@@ -97,7 +97,7 @@ def test_a_copy_made_while_a_unit_is_open_is_whole(target: SqliteTarget, sink: S
         assert connection.execute("SELECT position FROM cdc_checkpoint").fetchall() == [("0/1",)]
 
 
-@pytest.mark.parametrize("call", ["acquire", "examine", "watch"])
+@pytest.mark.parametrize("call", ["acquire", "examine"])
 def test_a_file_that_is_not_there_is_a_matter_of_configuration(tmp_path: Path, call: str) -> None:
     """And is not made; nor is its directory."""
     for path, cure in (
@@ -162,6 +162,37 @@ def test_a_dead_holder_is_known_to_be_dead(target: SqliteTarget) -> None:
     assert target.control().checkpoints()[0].holder == "gone"
     assert target.control().checkpoints()[0].seen_at is None
     assert target.sink().acquire().epoch == 2
+
+
+def test_a_holders_file_that_somebody_removed_comes_back(
+    target: SqliteTarget, sink: SqliteSink
+) -> None:
+    """With the next unit: nobody else can have taken over meanwhile without raising the epoch."""
+    path_of(str(target.path)).unlink()
+    with pytest.raises(Fenced):
+        sink.heartbeat()
+    write(sink)
+    sink.heartbeat()
+    with pytest.raises(Fenced, match="here"):
+        target.sink(instance="there").acquire()
+
+
+def test_a_database_that_was_replaced_is_written_no_longer(
+    target: SqliteTarget, sink: SqliteSink
+) -> None:
+    """A backup put in its place under a running daemon: it goes on from what the backup says."""
+    write(sink)
+    copy = target.path.with_name("copy.db")
+    target.sqlite(f"VACUUM INTO '{copy}'")
+    write(sink, (b"later", None, None))
+    copy.rename(target.path)
+    with pytest.raises(Unreachable, match="moved or replaced"):
+        write(sink, (b"lost", None, None))
+    for beside in ("-wal", "-shm"):
+        target.path.with_name(target.path.name + beside).unlink(missing_ok=True)
+    assert sink.recover().epoch == 2
+    write(sink, (b"new", None, None))
+    assert set(target.living(MATERIALS)) == {(b"k",), (b"new",)}
 
 
 def test_another_name_of_the_database_meets_the_same_holder(

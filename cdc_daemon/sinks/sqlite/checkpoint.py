@@ -13,9 +13,9 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from cdc_daemon.model.errors import ConfigurationError, Fenced, Problem
+from cdc_daemon.model.errors import ConfigurationError, Fenced, Problem, Unreachable
 from cdc_daemon.model.position import Checkpoint, Phase, SourceIdentity
-from cdc_daemon.sinks.sqlite.database import Connection
+from cdc_daemon.sinks.sqlite.database import Connection, FileIdentity, file_identity
 from cdc_daemon.sinks.sqlite.holder import Mark, Sign, sign_of
 from cdc_daemon.sinks.versions import version_words
 
@@ -46,11 +46,13 @@ class Lease:
         self._path = path
         self._mark = Mark(path)
         self._last = _EPOCH
+        self._file: FileIdentity | None = None
 
     # --- holding ------------------------------------------------------------------------------
 
     def acquire(self, connection: Connection) -> Checkpoint:
         """Take the pipeline, or raise Fenced naming the holder."""
+        self._file = file_identity(self._path)
         check_version(connection)
         self._check_free(sign_of(self._path))
         with writing(connection):
@@ -66,6 +68,7 @@ class Lease:
 
     def recover(self, connection: Connection) -> Checkpoint:
         """Raise our own epoch after a lost connection. Raises Fenced where it is not current."""
+        self._file = file_identity(self._path)
         with writing(connection):
             row = self._row(connection)
             if row.epoch != self.epoch or not self.epoch:
@@ -108,13 +111,25 @@ class Lease:
     # --- writing, inside a transaction ------------------------------------------------------------
 
     def hold(self, connection: Connection, moment: str) -> None:
-        """What a transaction begins with. Raises Fenced when the epoch is not ours."""
+        """What a transaction begins with.
+
+        Raises Fenced when the epoch is not ours, and Unreachable when the file that is open is not
+        the one at its place any longer. With the write lock and the epoch ours, nobody else holds
+        the pipeline: a holder's file that somebody removed is put there again.
+        """
+        if file_identity(self._path) != self._file:
+            raise Unreachable(
+                "The control database's file was moved or replaced.",
+                hint="what is open is no longer what target.url names: it is opened again",
+            )
         done = connection.execute(
             "UPDATE cdc_checkpoint SET updated_at = ? WHERE pipeline = ? AND epoch = ?",
             (moment, self.pipeline, self.epoch),
         )
         if done.rowcount == 0:
             raise self.fenced()
+        if not self._mark.ours:
+            self._mark.put(self.pipeline, self.holder)
 
     def save(
         self,

@@ -24,9 +24,11 @@ BUSY_SECONDS = 10
 PAGE_BYTES = 8192
 _CACHE_KIB = 32 * 1024
 _CHECKPOINT_PAGES = 2000
+_STATEMENTS = 1024  # kept prepared: a handful for each mapping
 _APPLY = "run cdc-daemon apply"
 
 Connection = sqlite3.Connection
+FileIdentity = tuple[int, int]
 
 
 def connect(path: str, *, create: bool = False, read_only: bool = False) -> Connection:
@@ -45,7 +47,12 @@ def connect(path: str, *, create: bool = False, read_only: bool = False) -> Conn
     uri = f"file:{quote(str(Path(path).absolute()))}?mode={mode}"
     with translated():
         connection = sqlite3.connect(
-            uri, uri=True, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
+            uri,
+            uri=True,
+            timeout=BUSY_SECONDS,
+            isolation_level=None,
+            check_same_thread=False,
+            cached_statements=_STATEMENTS,
         )
         try:
             _settle(connection, create=create, read_only=read_only)
@@ -53,6 +60,15 @@ def connect(path: str, *, create: bool = False, read_only: bool = False) -> Conn
             connection.close()
             raise
     return connection
+
+
+def file_identity(path: str) -> FileIdentity | None:
+    """Which file is at a path now: device and inode; None: none."""
+    try:
+        found = Path(path).stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def missing(path: str) -> bool:
