@@ -109,9 +109,11 @@ LINES = (
 
 _TAIL = """
 A **domain** is what it is based on, however deep. A **generated column** is not in the log: map
-what it is computed from, by an `expr`. Identity columns are columns like any other. Everything else
-becomes something else by an expression: `CAST(x AS text)` takes any column, and a text may be cast
-on, as in `CAST(CAST(fbit AS text) AS integer)` ([expressions](expressions.md)).
+what it is computed from, by an `expr`. Only stored ones can be, on PostgreSQL 18, where the
+publication has `publish_generated_columns = stored`; then they are mapped like any other. Identity
+columns are columns like any other, too. Everything else becomes something else by an expression:
+`CAST(x AS text)` takes any column, and a text may be cast on, as in `CAST(CAST(fbit AS text) AS
+integer)` ([expressions](expressions.md)).
 
 ## What is rejected
 
