@@ -22,7 +22,8 @@ What the daemon reads of each PostgreSQL type, and which entity types it fits. T
 from the first copy, from the log, and from a row that is read again, whatever the settings of
 server, database and role are: the daemon's sessions force ISO dates, UTC, PostgreSQL's intervals,
 hex bytea, full float digits, `lc_monetary` C, base64 in XML, plain `NULL`s in arrays and unquoted
-identifiers. `make type-matrix` compares every type with what the database says.
+identifiers. `pytest -s tests/integration/test_type_matrix.py` compares every type with what the
+database says.
 
 **Everything fits `text`, and `string(n)` where it is short enough**, in PostgreSQL's text form
 (booleans as `true` and `false`, `char(n)` without its padding). *Unchanged* types carry the text as
