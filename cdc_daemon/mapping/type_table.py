@@ -22,7 +22,8 @@ What the daemon reads of each PostgreSQL type, and which entity types it fits. T
 from the first copy, from the log, and from a row that is read again, whatever the settings of
 server, database and role are: the daemon's sessions force ISO dates, UTC, PostgreSQL's intervals,
 hex bytea, full float digits, `lc_monetary` C, base64 in XML, plain `NULL`s in arrays and unquoted
-identifiers. `make type-matrix` compares every type with what the database says.
+identifiers. `pytest -s tests/integration/test_type_matrix.py` compares every type with what the
+database says.
 
 **Everything fits `text`, and `string(n)` where it is short enough**, in PostgreSQL's text form
 (booleans as `true` and `false`, `char(n)` without its padding). *Unchanged* types carry the text as
@@ -109,9 +110,11 @@ LINES = (
 
 _TAIL = """
 A **domain** is what it is based on, however deep. A **generated column** is not in the log: map
-what it is computed from, by an `expr`. Identity columns are columns like any other. Everything else
-becomes something else by an expression: `CAST(x AS text)` takes any column, and a text may be cast
-on, as in `CAST(CAST(fbit AS text) AS integer)` ([expressions](expressions.md)).
+what it is computed from, by an `expr`. Only stored ones can be, on PostgreSQL 18, where the
+publication has `publish_generated_columns = stored`; then they are mapped like any other. Identity
+columns are columns like any other, too. Everything else becomes something else by an expression:
+`CAST(x AS text)` takes any column, and a text may be cast on, as in `CAST(CAST(fbit AS text) AS
+integer)` ([expressions](expressions.md)).
 
 ## What is rejected
 

@@ -21,7 +21,7 @@ CREATE TABLE made (
     id integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY, base integer,
     doubled integer GENERATED ALWAYS AS (base * 2) STORED, o oid, c citext, m money, p part,
     e mood, u timestamptz DEFAULT '2024-02-29 12:00:00+05:30');
-CREATE PUBLICATION cdc_erp FOR TABLE amount, made;
+CREATE PUBLICATION cdc_erp FOR TABLE amount, made WITH (publish_generated_columns = stored);
 """
 CONFIGURATION = """
 entities:
@@ -39,6 +39,7 @@ entities:
     attributes:
       id: integer
       doubled: bigint
+      tripled: bigint
       o: bigint
       c: text
       upper: string(20)
@@ -54,7 +55,8 @@ mappings:
     key: {id: id}
     where: "m >= 0.01 AND o < 4294967295 AND CAST(c AS text) <> 'skip'"
     fields:
-      doubled: {expr: "base * 2"}
+      doubled: doubled
+      tripled: {expr: "base * 3"}
       o: {expr: "CAST(o + 1 AS bigint)"}
       c: c
       upper: {expr: "UPPER(CAST(c AS text))"}
@@ -113,21 +115,25 @@ def test_what_a_type_does_not_hold_parks_with_a_reason(system: System) -> None:
 def test_types_change_and_columns_fill_themselves_while_streaming(system: System) -> None:
     system.apply()
     write = system.source.execute
+    moment = "2024-02-29 06:30:00+00"
     columns = "(base, o, c, m, p, e)"
     write(f"INSERT INTO made {columns} VALUES (1, 7, 'Ab', 2, '(1,x)', 'sad')")
     with system.running() as running:
         write("ALTER TYPE mood ADD VALUE 'happy'; ALTER TYPE part ADD ATTRIBUTE c numeric(5,2)")
         write(
-            f"INSERT INTO made {columns} VALUES (2, 4294967294, ' ', '1,234.56', '(,,)', 'happy')"
+            f"INSERT INTO made {columns} VALUES (2, 4294967294, 'x', '1,234.56', '(,,)', 'happy')"
         )
+        write(f"INSERT INTO made {columns} VALUES (2, 4, ' ', 1, NULL, NULL)")  # NULL here
         write(f"INSERT INTO made {columns} VALUES (3, 1, 'skip', 1, NULL, NULL)")
         write("UPDATE made SET base = 5, p = '(2,y,1.5)' WHERE id = 1")
         system.caught_up(running)
         found = system.rows(
-            "SELECT id, doubled, o, c, upper, m::text, p, has_p, e, u FROM made ORDER BY id"
+            "SELECT id, doubled, tripled, o, c, upper, m::text, p, has_p, e, u FROM made"
+            " ORDER BY id"
         )
         assert found == [
-            (1, 10, 8, "Ab", "AB", "3.000", "(2,y,1.50)", True, "sad", "2024-02-29 06:30:00+00"),
+            (1, 10, 15, 8, "Ab", "AB", "3.000", "(2,y,1.50)", True, "sad", moment),
+            (2, 4, 6, 4294967295, "x", "X", "1851.840", "(,,)", True, "happy", moment),
         ]
         assert not system.rows("SELECT 1 FROM cdc.failure")
         assert verify(system.configuration, timeout=30).equal

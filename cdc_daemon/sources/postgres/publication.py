@@ -12,13 +12,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from psycopg import sql
 
 from cdc_daemon.model.ports import Table
-from cdc_daemon.sources.postgres.catalog import Descendant, TableFacts
+from cdc_daemon.sources.postgres.catalog import ColumnFacts, Descendant, TableFacts
 from cdc_daemon.sources.postgres.connection import Connection
 
 _PUBLICATION: Final = """
@@ -121,6 +121,23 @@ def read_publication(connection: Connection, name: str) -> Publication | None:
         actions=frozenset(name for name, on in zip(actions, row[4:8], strict=True) if on),
         generated=row[8],
         members=members,
+    )
+
+
+def as_published(
+    facts: Mapping[tuple[str, str], TableFacts], publication: Publication | None
+) -> dict[tuple[str, str], TableFacts]:
+    """The tables with stored generated columns as columns like any other, where the publication
+    has them in the log (PostgreSQL 18: ``publish_generated_columns = stored``)."""
+    if publication is None or publication.generated != "s":
+        return dict(facts)
+    return {name: replace(table, columns=_published(table)) for name, table in facts.items()}
+
+
+def _published(table: TableFacts) -> tuple[ColumnFacts, ...]:
+    return tuple(
+        replace(column, generated="") if column.generated == "s" else column
+        for column in table.columns
     )
 
 

@@ -129,7 +129,9 @@ def _column_problems(table: Table, found: TableFacts) -> Iterator[tuple[str, str
         elif column.generated:
             yield (
                 f"column {name!r} is generated, and generated columns are not in the log",
-                "map the columns that it is computed from, with an expr",
+                "map the columns that it is computed from, with an expr; or, if it is stored and "
+                "the server is PostgreSQL 18, set the publication's publish_generated_columns = "
+                "stored and take a new copy",
             )
         elif not column.readable:
             unreadable.append(name)

@@ -20,6 +20,7 @@ from cdc_daemon.sources.postgres.catalog import TableFacts, read_tables
 from cdc_daemon.sources.postgres.connection import Connection, Server
 from cdc_daemon.sources.postgres.publication import (
     Publication,
+    as_published,
     holds,
     membership,
     read_publication,
@@ -126,8 +127,8 @@ def _asked(publication: str, tables: Sequence[Table]) -> Asked:
 
 
 def _plan(server: Server, connection: Connection, asked: Asked, worker: str | None) -> Plan:
-    facts = read_tables(connection, asked.tables)
     publication = read_publication(connection, asked.publication)
+    facts = as_published(read_tables(connection, asked.tables), publication)
     refusals = missing(server.where, connection, asked, facts)
     refusals += identity_problems(server.where, connection, asked, facts, publication)
     rows = membership(connection, publication, [each.oid for each in facts.values()])

@@ -24,7 +24,7 @@ from cdc_daemon.sources.postgres.connection import Connection, Server
 from cdc_daemon.sources.postgres.decoder import Decoder
 from cdc_daemon.sources.postgres.logend import written
 from cdc_daemon.sources.postgres.lsn import parse_lsn
-from cdc_daemon.sources.postgres.publication import read_publication
+from cdc_daemon.sources.postgres.publication import as_published, read_publication
 from cdc_daemon.sources.postgres.relations import Relations
 from cdc_daemon.sources.postgres.reread import reread
 from cdc_daemon.sources.postgres.slot import read_slot, slot_state
@@ -134,12 +134,12 @@ class PostgresSource:
 
     def _learn(self, connection: Connection) -> None:
         """Read the mapped tables' catalogue rows."""
-        self._facts = catalog.read_tables(connection, self.tables)
+        publication = read_publication(connection, self.publication)
+        self._facts = as_published(catalog.read_tables(connection, self.tables), publication)
         problems = requirements.missing(self._server.where, connection, self._asked(), self._facts)
         if problems:
             raise ConfigurationError(problems)
         facts = list(self._facts.values())
-        publication = read_publication(connection, self.publication)
         extents = partitions.extents(facts, publication, self._places.noted)
         catalog.learn(connection, facts, self._relations, self._types, extents)
         used = (column.oid for table in facts for column in table.columns)

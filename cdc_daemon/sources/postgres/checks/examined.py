@@ -15,6 +15,7 @@ from cdc_daemon.sources.postgres.catalog import TableFacts, read_tables
 from cdc_daemon.sources.postgres.connection import SESSION, Connection, Server
 from cdc_daemon.sources.postgres.publication import (
     Publication,
+    as_published,
     fingerprint,
     membership,
     read_publication,
@@ -160,7 +161,7 @@ class Examined:
     @cached_property
     def facts(self) -> dict[tuple[str, str], TableFacts]:
         """The mapped tables, as far as they exist."""
-        return read_tables(self.connection, self.asked.tables)
+        return as_published(read_tables(self.connection, self.asked.tables), self.publication)
 
     @cached_property
     def memberships(self) -> dict[int, str]:
