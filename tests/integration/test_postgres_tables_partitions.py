@@ -214,11 +214,14 @@ def test_partitions_that_came_empty(database: Database, publish: str) -> None:
     position = position_of(checkpoint)
     for number, (name, ddl) in enumerate(BORN.items(), 2):
         statements, q, key = placed(ddl, number)
+        old = database.server.version < 15 and "attached" in name
+        if old and "emptied" in name:
+            continue
         with streaming(source, position) as stream:
             database.execute("UPDATE p SET a = 'w' WHERE id = 1")
             position = last_position(read_changes(stream, 1))
             checkpoint = dataclasses.replace(checkpoint, position=position)
-            for statement in statements.split(";"):
+            for statement in [statements] if old else statements.split(";"):
                 database.execute(statement)
             database.execute(f"INSERT INTO p VALUES ({key}, 'new')")
             with pytest.raises(Unreachable, match=rf"{q} is a new partition of public\.p"):
@@ -246,6 +249,24 @@ def test_a_partition_that_joins_between_check_and_identity(database: Database) -
     source.close()
 
 
+def test_what_14_leaves_out_is_refused(database: Database) -> None:
+    """It remembers for a session's life that a table was not published, also once it is attached;
+    so a table that is not as old as its attachment is taken for one that had changes."""
+    if database.server.version > 14:
+        pytest.skip("15 looks again")
+    source = make_source(database, P)
+    checkpoint = begun(source)
+    statements, q, key = placed(BORN["attached after it was emptied"], 2)
+    with streaming(source, position_of(checkpoint)) as stream:
+        for statement in statements.split(";"):
+            database.execute(statement)
+        database.execute(f"INSERT INTO p VALUES ({key}, 'left out')")
+        database.execute("UPDATE p SET a = 'told' WHERE id = 1")
+        assert plain(read_changes(stream, 1)) == [("update", (b"1", b"told"), None)]
+    assert f"rows or changes that it had before (public.{q})" in problems(source, checkpoint)
+    source.close()
+
+
 BROUGHT = {
     "with rows": (
         "CREATE TABLE {q} (LIKE p INCLUDING ALL); INSERT INTO {q} VALUES ({0}, 'x');"
@@ -270,7 +291,7 @@ def test_partitions_that_brought_rows_are_refused(database: Database) -> None:
         statements, q, key = placed(ddl, number)
         database.execute(statements)
         database.execute(f"INSERT INTO p VALUES ({key + 1}, 'y')")
-        expected = f"attached with rows that it had before (public.{q})"
+        expected = f"attached with rows or changes that it had before (public.{q})"
         assert expected in problems(source, checkpoint), name
         assert checkpoint.identity
         assert source.compare(checkpoint.identity, source.identify()) != []

@@ -118,7 +118,7 @@ KINDS: Final = (
             "CREATE TABLE parts4 PARTITION OF parts FOR VALUES FROM (100) TO (200)",
             "INSERT INTO parts VALUES (100, 'new', 1), (0, 'first', 2)",
             "UPDATE parts SET id = 101 WHERE id = 5",
-            "CREATE TABLE parts5 (LIKE parts INCLUDING ALL)",
+            "CREATE TABLE parts5 (LIKE parts INCLUDING ALL);"
             "ALTER TABLE parts ATTACH PARTITION parts5 FOR VALUES FROM (200) TO (300)",
             "INSERT INTO parts SELECT i, 'later', i FROM generate_series(200, 220) i",
         ),

@@ -45,19 +45,19 @@ JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid AND c.relname = w.t
 _BORN = 4  # catalogue steps from a partition's creation to its place; attaching takes seven
 
 _DESCENDANTS = f"""
-WITH RECURSIVE tree (root, oid, edges, attached) AS (
-    SELECT r, r, '', NULL::xid FROM pg_catalog.unnest(%s::oid[]) r
+WITH RECURSIVE tree (root, oid, edges, attached, new) AS (
+    SELECT r, r, '', NULL::xid, true FROM pg_catalog.unnest(%s::oid[]) r
     UNION ALL
     SELECT t.root, i.inhrelid, t.edges || '.' || i.xmin::text,
            CASE WHEN born.so OR pg_catalog.age(t.attached) < pg_catalog.age(i.xmin)
-                THEN t.attached ELSE i.xmin END
+                THEN t.attached ELSE i.xmin END, t.new AND a.xmin = i.xmin
     FROM tree t JOIN pg_catalog.pg_inherits i ON i.inhparent = t.oid
     JOIN pg_catalog.pg_attribute a ON a.attrelid = i.inhrelid AND a.attnum = -1
     CROSS JOIN LATERAL (SELECT a.xmin = i.xmin
          AND i.cmin::text::int - a.cmin::text::int BETWEEN 0 AND {_BORN} AS so) born)
 SELECT t.root, n.nspname::text, c.relname::text, c.oid, c.relkind::text, c.relpersistence::text,
        c.relreplident::text, c.relispartition, k.columns, i.columns, c.relfilenode,
-       t.edges, COALESCE(t.attached::text, '')
+       t.edges, COALESCE(t.attached::text, ''), t.new
 FROM tree t JOIN pg_catalog.pg_class c ON c.oid = t.oid AND c.relkind <> 'p' AND t.edges <> ''
 JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 {_IDENTITIES}
@@ -103,7 +103,8 @@ class Descendant:
 
     ``edges``: what changes when any table between the two is attached anew. ``attached``: the
     transaction that did so last; empty: it came into being in its place, and brought no rows.
-    ``file``: changes when it is truncated or rewritten.
+    ``new``: it was attached in the transaction that created it. ``file``: changes when it is
+    truncated or rewritten.
     """
 
     schema: str
@@ -117,6 +118,7 @@ class Descendant:
     file: int
     edges: str
     attached: str
+    new: bool
 
     @property
     def title(self) -> str:
@@ -227,6 +229,7 @@ def _read_descendants(connection: Connection, oids: list[int]) -> dict[int, list
             file=row[10],
             edges=row[11],
             attached=row[12],
+            new=row[13],
         )
         found.setdefault(row[0], []).append(one)
     return found
