@@ -226,7 +226,10 @@ def test_an_sqlite_file_is_put_right_too(embedded: EmbeddedErp) -> None:
         ((reference,),) = erp.file.query(
             "SELECT name FROM sqlite_schema WHERE name LIKE 'cdc_reference_%material%'"
         )
-        erp.file.execute("INSERT INTO material (code, name) VALUES ('ghost', 'x')")
+        erp.file.execute(
+            "INSERT INTO material (code, name, last_sync_time)"
+            " SELECT 'ghost', 'x', max(last_sync_time) FROM material"
+        )
         erp.file.execute(f"INSERT INTO {reference} VALUES (4000, 'ghost')")
         erp.file.execute("UPDATE material SET name = 'forged' WHERE code <> 'ghost'")
         done = verified(erp, "--repair", "--yes", "--reason", "a test")
