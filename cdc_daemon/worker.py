@@ -121,6 +121,7 @@ class Worker:
         self._watching = Watching(name, meter)
         self._rechecked = self._target_rechecked = 0.0
         self._began = time.time()
+        self._admitted = False  # by every server, for every kind of connection
         self._checkpoint: Checkpoint | None = None
 
     def run(self) -> int:
@@ -186,7 +187,7 @@ class Worker:
     def _may_retry(self, error: BaseException) -> bool:
         """Also when a server that let us in before does so no more: a password is being changed,
         and the next connection reads it anew."""
-        if isinstance(error, NotAdmitted) and self._checkpoint is not None:
+        if isinstance(error, NotAdmitted) and self._admitted:
             return True
         return disposition_of(error) is Disposition.RETRY
 
@@ -297,6 +298,7 @@ class Worker:
         """Once a second between units: commands, the failure queue's size, the publication."""
         assert self._parts is not None
         assert self._checkpoint is not None
+        self._admitted = True
         after = self._parts.repairs.run_commands(self._checkpoint)
         if after.phase is not self._checkpoint.phase:
             raise SnapshotBegun

@@ -5,12 +5,20 @@ from __future__ import annotations
 import json
 import os
 import signal
+import time
+from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from cdc_daemon.config.load import load
+from cdc_daemon.daemon.verifying import Schedule, Verifications
 from cdc_daemon.model.errors import EXIT_DIFFERENCE
+from cdc_daemon.worker import document
+from tests.conftest import DatabaseFactory
 from tests.integration.test_mending import ghost
+from tests.support.embedded import EmbeddedErp, SqliteFile
 from tests.support.erp import Erp
 from tests.support.waiting import until
 
@@ -138,6 +146,37 @@ def scheduled(erp: Erp) -> Erp:
     return erp
 
 
+def test_a_run_of_the_daemon_is_noted_and_logged(
+    erp: Erp, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The child that the supervisor starts: with its document in memory, and nothing else."""
+    with erp.worker():
+        erp.insert_materials(1, 4)
+        erp.caught_up()
+        erp.target.execute("UPDATE material SET name = 'forged-name' WHERE code LIKE '%1%'")
+        configuration = load([erp.configuration], environ={})
+        runs = Verifications(
+            Schedule(next_after=lambda _: 0.0, max_seconds=60.0),
+            {"erp": document(configuration, "erp")},
+        )
+        with closing(runs):
+            runs.tend(time.monotonic(), 1.0)
+            runs.plan(None, runs._documents)  # once is enough
+
+            def over() -> bool:
+                runs.tend(time.monotonic(), 2.0)
+                return runs._running is None
+
+            until(over, seconds=60)
+    assert erp.target.query("SELECT origin, state FROM cdc.verification") == [
+        ("schedule", "different")
+    ]
+    said = capfd.readouterr().err
+    assert "verification found differences" in said
+    assert "forged-name" not in said
+
+
+@pytest.mark.acceptance
 def test_the_daemon_verifies_by_itself(scheduled: Erp) -> None:
     """In a process of its own; what it finds is noted, logged and reported by the worker."""
     erp = scheduled
@@ -165,3 +204,41 @@ def test_the_daemon_verifies_by_itself(scheduled: Erp) -> None:
         assert state["mappings"][MATERIAL]["different"] == 4
         assert "forged-name" not in daemon.log
         assert daemon.stop() == 0
+
+
+# --- an embedded control database -----------------------------------------------------------------
+
+
+@pytest.fixture
+def embedded(database_factory: DatabaseFactory, tmp_path: Path) -> EmbeddedErp:
+    """An ERP database and a file, applied, with no daemon yet."""
+    made = EmbeddedErp(database_factory(), SqliteFile(tmp_path / "control.db"), tmp_path)
+    made.set_up()
+    return made
+
+
+def test_an_sqlite_file_is_put_right_too(embedded: EmbeddedErp) -> None:
+    """By the worker that holds it, and by one inside the command; noted and audited alike."""
+    erp = embedded
+    with erp.worker():
+        erp.insert_materials(1, 5)
+        erp.caught_up()
+        ((reference,),) = erp.file.query(
+            "SELECT name FROM sqlite_schema WHERE name LIKE 'cdc_reference_%material%'"
+        )
+        erp.file.execute(
+            "INSERT INTO material (code, name, last_sync_time)"
+            " SELECT 'ghost', 'x', max(last_sync_time) FROM material"
+        )
+        erp.file.execute(f"INSERT INTO {reference} VALUES (4000, 'ghost')")
+        erp.file.execute("UPDATE material SET name = 'forged' WHERE code <> 'ghost'")
+        done = verified(erp, "--repair", "--yes", "--reason", "a test")
+        assert done["repair"]["outcomes"] == {"written": 5, "deleted": 1}
+        erp.same_content()
+    erp.file.execute("DELETE FROM material WHERE rowid IN (SELECT rowid FROM material LIMIT 1)")
+    done = verified(erp, "--repair", "--yes")
+    assert done["repair"]["outcomes"] == {"written": 1}
+    erp.same_content()
+    runs = erp.file.query("SELECT origin, state FROM cdc_verification ORDER BY id")
+    assert runs == [("command", "different")] * 2
+    assert erp.file.query("SELECT count(*), min(reason) FROM cdc_repair") == [(7, "")]
