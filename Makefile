@@ -5,7 +5,7 @@ STAMP := .venv/.complete
 PYTEST := $(BIN)/pytest -n 4 --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo servers test lint lint-container systemd-score monitoring-check check acceptance bench \
+.PHONY: help venv demo servers test lint lint-container systemd-score type-matrix monitoring-check check acceptance bench \
     bench-quick docs lock clean
 
 help: ## this list
@@ -42,6 +42,9 @@ systemd-score: venv ## systemd-analyze's opinion of the units: verify and securi
 	@.ci/install-systemd
 	@.ci/systemd-score
 
+type-matrix: venv servers ## every type by every way into every entity type: prints how many cells are equal
+	$(BIN)/pytest -q -s tests/integration/test_type_matrix.py
+
 monitoring-check: venv servers ## alerts and dashboard: promtool, and a real Prometheus on a daemon
 	promtool check rules config/monitoring/alerts.yml
 	promtool test rules config/monitoring/alerts_test.yml
@@ -64,6 +67,8 @@ bench-quick: venv ## a tenth of it; writes nothing
 docs: venv ## the pages that are generated from the code
 	$(BIN)/cdc-daemon config reference > docs/configuration.md.new
 	mv docs/configuration.md.new docs/configuration.md
+	$(BIN)/python -m cdc_daemon.mapping.type_table > docs/types.md.new
+	mv docs/types.md.new docs/types.md
 	$(BIN)/python -m tests.support.man_pages docs/man
 
 lock: venv ## choose versions anew (needs uv)
