@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import os
+import socket
+import sqlite3
 import subprocess
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
 
 from cdc_daemon.engine.meter import Meter
 from cdc_daemon.sinks.sqlite import database
+from cdc_daemon.sinks.sqlite.holder import path_of
 from tests.conftest import DatabaseFactory
 from tests.support.embedded import EmbeddedErp, SqliteFile
 from tests.support.waiting import until
@@ -93,3 +97,71 @@ def small_disk(place: Path, size: str) -> Iterator[Path]:
         yield place
     finally:
         subprocess.run(["umount", "-l", str(place)], check=True)
+
+
+# --- two daemons ----------------------------------------------------------------------------------
+
+
+@acceptance
+def test_the_second_is_turned_away_and_works_when_the_first_dies(
+    database_factory: DatabaseFactory, tmp_path: Path
+) -> None:
+    """FAULT 36: its worker ends with 75, naming the holder, until the first is killed."""
+    erp = made(database_factory, tmp_path, tmp_path / "control.db")
+    with erp.streaming() as first:
+        (holder,) = first.workers
+        with erp.daemon() as second:
+            second.said("pipeline stopped", error=f"is held by {socket.gethostname()}:{holder}")
+            second.said("worker ended", how="exit code 75")
+            erp.insert_materials(1, 5)
+            erp.caught_up(first)
+            assert first.events("worker ended") == []
+            assert erp.checkpoint()["epoch"] == 1
+            first.kill()
+            erp.insert_materials(6, 5)
+            erp.caught_up(second)
+            erp.agrees()
+            assert second.stop() == 0
+
+
+@acceptance
+def test_a_halted_one_is_taken_over_and_can_write_no_more(
+    database_factory: DatabaseFactory, tmp_path: Path
+) -> None:
+    """FAULT 36: halted for longer than the lease, then continued: it is fenced, and the one that
+    took over is left alone."""
+    erp = made(database_factory, tmp_path, tmp_path / "control.db")
+    erp.source.execute(f"ALTER DATABASE {erp.source.name} SET wal_sender_timeout = '3s'")
+    with erp.streaming() as first:
+        (old,) = first.workers
+        erp.insert_materials(1, 5)
+        erp.caught_up(first)
+        first.pause()
+        while locked_now(erp):  # halted in a unit it could not be taken over
+            first.resume()
+            first.pause()
+        seen = time.time() - 60
+        os.utime(path_of(str(erp.file.path)), (seen, seen))
+        with erp.daemon() as second:
+            erp.wait_streaming(second)
+            erp.insert_materials(6, 5)
+            erp.caught_up(second)
+            epoch = erp.checkpoint()["epoch"]
+            first.resume()
+            first.said("worker ended", pid=str(old), seconds=60)
+            erp.insert_materials(11, 5)
+            erp.caught_up(second)
+            erp.agrees()
+            assert erp.checkpoint()["epoch"] == epoch
+            assert second.events("worker ended") == []
+
+
+def locked_now(erp: EmbeddedErp) -> bool:
+    """Whether somebody holds the write lock."""
+    with closing(sqlite3.connect(erp.file.path, timeout=0, isolation_level=None)) as connection:
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError:
+            return True
+        connection.execute("ROLLBACK")
+        return False

@@ -417,6 +417,22 @@ def test_a_truncate_of_parents_is_noticed_at_the_checkpoint(
     assert len(target.living(CUSTOMERS)) == 1
 
 
+def test_a_reference_healed_inside_a_savepoint_is_broken_again_without_it(
+    target: SqliteTarget, sink: SqliteSink
+) -> None:
+    """What was looked at and found whole inside is looked at again when that is taken back."""
+    with pytest.raises(DataError) as caught, sink.begin() as unit:  # noqa: PT012
+        unit.apply([Upsert(layout=ORDERS, rows=[(b"1", b"c")])])
+        with pytest.raises(RuntimeError), unit.savepoint():  # noqa: PT012
+            unit.apply([Upsert(layout=CUSTOMERS, rows=[(b"c", b"name")])])
+            unit.save_checkpoint("0/1", commit_time=None, transactions=0, changes=0)
+            raise RuntimeError
+        unit.save_checkpoint("0/2", commit_time=None, transactions=1, changes=1)
+        pytest.fail("not reached")
+    assert caught.value.code == "sqlstate_23503"
+    assert target.living(ORDERS) == {}
+
+
 def test_the_holders_file_is_gone_after_a_clean_end(target: SqliteTarget, sink: SqliteSink) -> None:
     """Only the database stays."""
     write(sink)

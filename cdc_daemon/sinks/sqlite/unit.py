@@ -33,6 +33,7 @@ from cdc_daemon.sinks.sqlite.dangling import References, Suspects
 from cdc_daemon.sinks.sqlite.database import Connection, translated
 from cdc_daemon.sinks.sqlite.errors import data_error, translate
 from cdc_daemon.sinks.sqlite.faults import Search
+from cdc_daemon.sinks.sqlite.forms import Stored
 from cdc_daemon.sinks.sqlite.moving import Renames
 from cdc_daemon.sinks.sqlite.shape import Shape
 from cdc_daemon.sinks.sqlite.sweep import Sweep
@@ -72,7 +73,7 @@ class SqliteUnit:
         self._moment = lease.moment()
         self._begun = False
         self._marks = 0
-        self._suspects: Suspects = {}
+        self._suspects: list[tuple[tuple[str, str], set[Stored]]] = []
 
     @contextmanager
     def savepoint(self) -> Iterator[None]:
@@ -80,13 +81,14 @@ class SqliteUnit:
         connection = self._opened()
         name = f"cdc_{self._marks}"
         self._marks += 1
-        suspects = {place: set(values) for place, values in self._suspects.items()}
+        suspects, number = self._suspects, len(self._suspects)
         with translated():
             connection.execute(f"SAVEPOINT {name}")
         try:
             yield
         except BaseException:
             self._suspects = suspects
+            del suspects[number:]
             if connection.in_transaction:
                 with translated():
                     connection.execute(f"ROLLBACK TO {name}")
@@ -262,19 +264,21 @@ class SqliteUnit:
         return outcome
 
     def _suspect(self, found: Suspects) -> None:
-        for place, values in found.items():
-            self._suspects.setdefault(place, set()).update(values)
+        self._suspects += found.items()
 
     def _check_references(self) -> None:
         """Check what was put off, where something was: no COMMIT is to find it."""
         if not self._suspects:
             return
+        suspects: Suspects = {}
+        for place, values in self._suspects:
+            suspects.setdefault(place, set()).update(values)
         with self.savepoint():
             with translated():
-                whole = self._references.settle(self._connection, self._suspects)
+                whole = self._references.settle(self._connection, suspects)
             if not whole:
                 raise data_error("23503")
-        self._suspects = {}
+        self._suspects = []  # a new list: a savepoint around may go back to the old one
 
     # --- its beginning and its end --------------------------------------------------------------
 
