@@ -160,6 +160,11 @@ NAMED = f"ALTER PUBLICATION {PUBLICATION} ADD TABLE x"
 
 STATES: dict[str, tuple[str, Table, str]] = {
     "no publication": (f"DROP PUBLICATION {PUBLICATION}", T, "it does not exist"),
+    "cure of an odd name": (
+        'CREATE TABLE "x; y" (id int PRIMARY KEY)',
+        table("x; y", "id"),
+        f'ALTER PUBLICATION {PUBLICATION} ADD TABLE public."x; y"',
+    ),
     "not published": ("CREATE TABLE x (id int PRIMARY KEY)", table("x", "id"), "is not in it"),
     "actions missing": (
         f"ALTER PUBLICATION {PUBLICATION} SET (publish = 'insert, update')",

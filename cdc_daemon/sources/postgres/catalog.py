@@ -6,9 +6,10 @@ with what it finds, ``requirements.py`` says.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from cdc_daemon.model.changes import Relation
 from cdc_daemon.model.ports import Table
@@ -97,6 +98,17 @@ class ColumnFacts:
     readable: bool
 
 
+_BARE: Final = re.compile(r"[a-z_][a-z0-9_]*", re.ASCII)
+
+
+def spelled(schema: str, name: str) -> str:
+    """A table's name to be pasted into SQL: names that are not plain stand in quotes."""
+    return ".".join(
+        each if _BARE.fullmatch(each) else '"' + each.replace('"', '""') + '"'
+        for each in (schema, name)
+    )
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Descendant:
     """A partition that holds rows (a leaf), or a table that inherits, of a mapped table.
@@ -125,6 +137,11 @@ class Descendant:
         """``schema.table``."""
         return f"{self.schema}.{self.name}"
 
+    @property
+    def spelled(self) -> str:
+        """The same in SQL."""
+        return spelled(self.schema, self.name)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TableFacts:
@@ -148,6 +165,11 @@ class TableFacts:
     def identity(self) -> tuple[str, ...]:
         """The columns that the log's key-only tuples carry; empty: none, or all of them."""
         return _identity(self.replica, self.primary_key, self.replica_index)
+
+    @property
+    def spelled(self) -> str:
+        """``schema.table`` in SQL."""
+        return spelled(self.schema, self.name)
 
     @property
     def partitioned(self) -> bool:

@@ -109,7 +109,7 @@ def _kind_problems(found: TableFacts) -> Iterator[tuple[str, str]]:
     if found.kind in _KINDS:
         yield f"it is {_KINDS[found.kind]}, which has no changes in the log", "map its table"
     if found.persistence != "p":
-        cure = f"ALTER TABLE {found.schema}.{found.name} SET LOGGED"
+        cure = f"ALTER TABLE {found.spelled} SET LOGGED"
         yield "it is unlogged or temporary: its changes are not in the log", cure
     if found.row_security:
         yield (
@@ -136,7 +136,7 @@ def _column_problems(table: Table, found: TableFacts) -> Iterator[tuple[str, str
         elif not column.readable:
             unreadable.append(name)
     if unreadable:
-        cure = f"GRANT SELECT ON {found.schema}.{found.name} TO the daemon's user"
+        cure = f"GRANT SELECT ON {found.spelled} TO the daemon's user"
         yield f"no right to read {', '.join(unreadable)}", cure
 
 
@@ -165,8 +165,7 @@ def _identity(
     table: Table, found: TableFacts, generated: str, version: int
 ) -> Iterator[tuple[str, str]]:
     """Why rows of this table could not be updated or deleted while it is published."""
-    name = f"{found.schema}.{found.name}"
-    key = f"add a primary key, or ALTER TABLE {name} REPLICA IDENTITY USING INDEX ..."
+    key = f"add a primary key, or ALTER TABLE {found.spelled} REPLICA IDENTITY USING INDEX ..."
     match found.replica:
         case "n":
             yield "REPLICA IDENTITY NOTHING: UPDATE and DELETE would fail", key
@@ -187,14 +186,14 @@ def _identity(
         yield (
             f"REPLICA IDENTITY FULL with the unpublished generated column {unpublished[0]}:"
             " UPDATE and DELETE would fail",
-            f"ALTER TABLE {name} REPLICA IDENTITY DEFAULT",
+            f"ALTER TABLE {found.spelled} REPLICA IDENTITY DEFAULT",
         )
 
 
 def _partition_problems(asked: Asked, found: TableFacts) -> Iterator[tuple[str, str]]:
     """Partitions whose changes could not be carried as the table's."""
     for each in found.descendants if found.partitioned else ():
-        alter = f"ALTER TABLE {each.title}"
+        alter = f"ALTER TABLE {each.spelled}"
         if each.kind == "f":
             yield (
                 f"partition {each.title} is a foreign table, which has no changes in the log",
@@ -232,7 +231,7 @@ def _membership_problems(
     elif not holds(publication, found, rows):
         yield (
             f"table {name} is not in it",
-            f"ALTER PUBLICATION {asked.publication} ADD TABLE {name}",
+            f"ALTER PUBLICATION {asked.publication} ADD TABLE {found.spelled}",
         )
     elif found.partitioned and not publication.via_root:
         yield from _leaf_problems(table, found, publication)
@@ -269,7 +268,7 @@ def _heir_problems(
                 f"{each.title} inherits from {found.schema}.{found.name} and is published, but "
                 "nobody maps it: its rows would be left out",
                 f"map {each.title} too; or, if its rows are not wanted, "
-                f"ALTER PUBLICATION {asked.publication} DROP TABLE ONLY {each.title}",
+                f"ALTER PUBLICATION {asked.publication} DROP TABLE ONLY {each.spelled}",
             )
 
 
@@ -284,7 +283,7 @@ def heirs_unsaid(asked: Asked, found: TableFacts) -> Iterator[tuple[str, str]]:
         yield (
             f"{heirs[0]} inherits from it, and a mapping of {name} carries its own rows only",
             f"map {heirs[0]} too; or, if its rows are not wanted, publish the table yourself: "
-            f"ALTER PUBLICATION {asked.publication} ADD TABLE ONLY {name}",
+            f"ALTER PUBLICATION {asked.publication} ADD TABLE ONLY {found.spelled}",
         )
 
 
@@ -296,7 +295,8 @@ def content_problems(table: Table, found: TableFacts, member: Member) -> Iterato
         yield (
             f"the row filter on {name} reads {', '.join(unkeyed)}, which is no part of its replica "
             "identity: UPDATE and DELETE would fail",
-            f"filter by columns of the key only, or ALTER TABLE {name} REPLICA IDENTITY FULL",
+            "filter by columns of the key only, or "
+            f"ALTER TABLE {found.spelled} REPLICA IDENTITY FULL",
         )
     yield from _column_list_problems(name, table, found, member)
 
