@@ -58,7 +58,7 @@ def test_a_log_file_may_be_moved_away_and_levels_change_while_pipelines_run(
         erp.insert_materials(1, 1)
         until(lambda: erp.target.query("SELECT count(*) FROM material") == [(1,)], seconds=60)
         (worker,) = daemon.workers
-        assert events(path) == []
+        assert {line["level"] for line in events(path)} <= {"warning"}
 
         erp.configure(log_file=path, log_level="info")
         daemon.signal(signal.SIGHUP)

@@ -406,8 +406,10 @@ def test_the_service_manager_hears_who_is_in_trouble(start: _Start, manager: Man
 def test_the_watchdog_is_silent_while_a_worker_hangs_and_speaks_when_it_is_replaced(
     start: _Start, manager: Manager
 ) -> None:
-    limits = {"silence_seconds": 3.0, "hang_seconds": 600.0}
+    limits = {"silence_seconds": 5.0, "hang_seconds": 600.0}
     daemon = start(limits, manager.environment, erp="stream", hr="stream")
+    for name in ("erp", "hr"):
+        daemon.until_state(name, "streaming", "idle")
     manager.hear("READY=1")
     manager.hear("WATCHDOG=1")
     (halted,) = daemon.pids("erp")
@@ -421,7 +423,7 @@ def test_the_watchdog_is_silent_while_a_worker_hangs_and_speaks_when_it_is_repla
 
 
 def test_a_hung_worker_is_killed_soon_however_long_a_drain_may_take(start: _Start) -> None:
-    limits = {"silence_seconds": 3.0, "drain_seconds": 600.0}
+    limits = {"silence_seconds": 5.0, "drain_seconds": 600.0}
     daemon = start(limits, erp="stream")
     daemon.until_state("erp", "streaming", "idle")
     os.kill(daemon.pids("erp")[0], signal.SIGSTOP)
