@@ -40,7 +40,7 @@ from tests.support.waiting import until
 
 VARIABLES = {"__rate_interval": "5s", "instance": ".+", "pipeline": ".+", "datasource": "here"}
 MAY_BE_EMPTY = {
-    "cdc_verification_": "nothing is verified on a schedule here",
+    "cdc_verification_due": "nothing is verified on a schedule here",
     "cdc_slot_seconds_left": "the slot lasts for ever here",
     "cdc_slot_seconds_if_stopped": "known after a few looks only",
     "cdc_source_log_bytes_per_second": "known after a few looks only",
@@ -131,20 +131,31 @@ def test_dashboard_and_rules_find_what_they_ask_for(
     postgres_factory: PostgresFactory, database_factory: DatabaseFactory, tmp_path: Path
 ) -> None:
     """Every query of the dashboard has an answer, every rule can be evaluated, and an alert follows
-    from what happens: the slot is dropped, and with its only pipeline the daemon ends.
+    from what happens: a row is written by hand, the slot is dropped and the daemon ends.
     """
     server = postgres_factory(settings={"max_slot_wal_keep_size": "1GB"})
     erp = Erp(database_factory(server=server), database_factory(), tmp_path).set_up()
     with erp.streaming() as daemon, Prometheus(tmp_path / "tsdb", address(daemon)) as prometheus:
         erp.commit("INSERT INTO t_order VALUES (9000, 'O9000', 9000, 1)")  # refers to nobody
+        differs(erp)
         with Writer(erp, seed=7, pause=0.2):
             every_query_answers(prometheus)
         every_metric_exists(admin_page(daemon, "/metrics"))
         every_rule_works(prometheus)
         assert state(prometheus, "CdcPipelineStopped") == "inactive"
+        until(lambda: state(prometheus, "CdcVerificationMismatch") == "firing", what="it fires")
         until(lambda: dropped(erp), what="the slot is dropped")
         assert daemon.wait(60) == 78, daemon.log
         becomes_pending(prometheus, "CdcDown")
+
+
+def differs(erp: Erp) -> None:
+    """Somebody writes to an entity table by hand, and it is verified."""
+    erp.insert_materials(5000, 1)
+    erp.caught_up()
+    erp.target.execute("UPDATE material SET name = 'by hand' WHERE code = 'M5000.0'")
+    done = erp.ask("verify")
+    assert done.exit_code == 3, done.output
 
 
 def every_query_answers(prometheus: Prometheus) -> None:
