@@ -34,7 +34,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--pipeline", required=True)
     given = parser.parse_args(arguments)
     configuration = configuration_of(json.loads(sys.stdin.readline()))
-    configure(configuration.settings.log_level, configuration.settings.log_format)
+    settings = configuration.settings
+    configure(settings.log_level, settings.log_format, file=settings.log_file)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(EXIT_TRY_LATER))
     threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     os.nice(NICENESS)

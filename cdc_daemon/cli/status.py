@@ -38,8 +38,8 @@ _HEAD = (
     "CHANGES",
     "POSITION",
     "APPLIED",
-    "SLOT LASTS",
     "VERIFIED",
+    "SLOT LASTS",
     "NOTE",
 )
 
@@ -278,8 +278,8 @@ def _row(standing: Standing) -> Sequence[object]:
         standing.changes,
         standing.position,
         ago(standing.updated_at),
-        None if lasts is None else duration(lasts),
         _verified(standing),
+        None if lasts is None else duration(lasts),
         _note(standing),
     )
 
