@@ -6,13 +6,13 @@ After DDL either both sides are equal, or the daemon has ended with words that n
 from __future__ import annotations
 
 import json
-from importlib.util import find_spec
 from textwrap import dedent
 
 import pytest
 
-from tests.conftest import DatabaseFactory, ErpFactory, PostgresFactory
+from tests.conftest import ErpFactory, PostgresFactory
 from tests.support.catalogue import fault
+from tests.support.databases import Database
 from tests.support.erp import MAPPINGS, PUBLICATION, TABLES, Erp
 from tests.support.refusals import CURE, cured, refused, streamed
 from tests.support.waiting import until
@@ -184,10 +184,6 @@ PARTITIONS = {
 }
 
 
-@pytest.mark.skipif(
-    find_spec("cdc_daemon.sources.postgres.partitions") is None,
-    reason="partitions that come and go are not watched yet",
-)
 @pytest.mark.parametrize("name", PARTITIONS)
 @fault(26, "partition with rows {}", state="exit 78")
 def test_partitions_come_and_go(erp: Erp, name: str) -> None:
@@ -352,6 +348,8 @@ def test_poison_rows(erp: Erp) -> None:
         parked = len(erp.parked())
         assert parked + len(arrived) == 9
         assert not arrived & {205, 206, 207, 208, 209}, arrived
+        if erp.embedded is not None:  # the forms of its texts are the contract suite's
+            return
         there = erp.source.query(
             "SELECT fid, fdate::text, fstamp::text FROM t_poison WHERE fid = ANY(%s) ORDER BY fid",
             sorted(arrived),
@@ -361,24 +359,31 @@ def test_poison_rows(erp: Erp) -> None:
         )
 
 
-@fault(29, "a source in SQL_ASCII, where one bad byte would block the log", state="exit 78")
-def test_a_source_without_an_encoding(
-    database_factory: DatabaseFactory, make_erp: ErpFactory
-) -> None:
-    """HAZARD P13: refused before anything is copied."""
+@fault(29, "a byte that is not UTF-8, in a source in SQL_ASCII", state="degraded")
+def test_a_source_without_an_encoding(make_erp: ErpFactory) -> None:
+    """HAZARD P13: the row parks; the log goes on behind it."""
     erp = make_erp()
-    other = f"{erp.source.name}_ascii"
-    erp.source.execute(
-        f"CREATE DATABASE {other} TEMPLATE template0 ENCODING 'SQL_ASCII'"
+    server, name = erp.source.server, f"{erp.source.name}_ascii"
+    server.execute(
+        f"CREATE DATABASE {name} TEMPLATE template0 ENCODING 'SQL_ASCII'"
         " LOCALE 'C' LOCALE_PROVIDER libc"
     )
-    server = erp.source.server
-    server.execute(f"{TABLES}; {PUBLICATION}", dbname=other)
     try:
-        erp.reached["source"] = server.dsn(other)
+        server.execute(f"{TABLES}; {PUBLICATION}", dbname=name)
+        erp.source = Database(server=server, name=name)
+        erp.reached["source"] = erp.source.dsn
         erp.configure()
-        with erp.daemon() as daemon:
-            assert daemon.wait(60) == 78, daemon.log
-            daemon.said("pipeline stopped", error="SQL_ASCII")
+        with erp.streaming() as daemon:
+            erp.commit(
+                "INSERT INTO t_customer VALUES (1, 'C1', 'fine'), (2, 'C2', E'caf\\351')",
+                "UPDATE t_customer SET fname = 'mended' WHERE fid = 2",
+            )
+            erp.commit("INSERT INTO t_customer VALUES (3, 'C3', 'fine')")
+            erp.caught_up(daemon)
+            daemon.shows("degraded")
+            assert [op for _, op, _ in erp.parked()] == ["insert", "update"]
+            rows = erp.target.query("SELECT code FROM customer ORDER BY code")
+            assert rows == [("C1",), ("C3",)]
+            daemon.kill()
     finally:
-        server.drop_database(other)
+        server.drop_database(name)
