@@ -6,9 +6,9 @@ that is missing would silently leave out the comparison that it is for. No serve
 
 from __future__ import annotations
 
-from cdc_daemon.model.errors import Problem, Stop
+from cdc_daemon.model.errors import Problem
 from cdc_daemon.model.position import Checkpoint, Phase
-from cdc_daemon.sources.postgres.lsn import parse_lsn
+from cdc_daemon.sources.postgres.lsn import is_lsn
 
 _CURE = "restore the row as it was, or take a new snapshot: cdc-daemon snapshot start"
 
@@ -25,11 +25,7 @@ def damaged(checkpoint: Checkpoint) -> list[Problem]:
 def _position(position: str | None) -> str:
     if position is None:
         return "the position is missing"
-    try:
-        parse_lsn(position)
-    except Stop as exc:
-        return f"the position is damaged: {exc.message}"
-    return ""
+    return "" if is_lsn(position) else f"the position is damaged: {position!r} is none"
 
 
 def _identity(checkpoint: Checkpoint) -> str:
