@@ -5,7 +5,7 @@ STAMP := .venv/.complete
 PYTEST := $(BIN)/pytest -n 4 --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo servers test lint lint-container systemd-score type-matrix monitoring-check check acceptance bench \
+.PHONY: help venv demo servers test lint lint-container systemd-score type-matrix fault-table monitoring-check check acceptance bench \
     bench-quick docs lock clean
 
 help: ## this list
@@ -45,6 +45,9 @@ systemd-score: venv ## systemd-analyze's opinion of the units: verify and securi
 type-matrix: venv servers ## every type by every way into every entity type: prints how many cells are equal
 	$(BIN)/pytest -q -s tests/integration/test_type_matrix.py
 
+fault-table: venv servers ## every fault on both kinds of control database, and fault × result
+	$(BIN)/pytest -n 2 --dist worksteal --timeout 0 -m fault --fault-table tests/integration $(PYTEST_ARGS)
+
 monitoring-check: venv servers ## alerts and dashboard: promtool, and a real Prometheus on a daemon
 	promtool check rules config/monitoring/alerts.yml
 	promtool test rules config/monitoring/alerts_test.yml
@@ -56,7 +59,7 @@ check: ## lint, then test
 
 acceptance: venv servers ## the long campaigns with recorded seeds
 	@.ci/install-systemd acceptance
-	$(BIN)/pytest -m acceptance --timeout 0 $(PYTEST_ARGS)
+	$(BIN)/pytest -m acceptance --timeout 0 --fault-table $(PYTEST_ARGS)
 
 bench: venv ## all benchmarks; writes benchmarks/results.json
 	$(BIN)/python -m benchmarks
