@@ -33,6 +33,9 @@ from cdc_daemon.sources.postgres.messages import feedback
 
 _SOONEST: Final = 0.1  # seconds between two feedbacks, however often the server asks
 _ASK: Final = 5.0  # seconds of silence after which the server is asked for a word
+_SILENT: Final = 300.0  # seconds without a word, though asked, after which it is given up: a server
+# that decodes much of what we do not want speaks at least each half of wal_sender_timeout
+_HALT: Final = 2.0  # seconds between two reads after which the silence is our own
 _IDLE: Final = 1.0  # seconds between two idle positions that nobody asked for
 _LINGER: Final = 0.001  # seconds that a busy stream is given to send more
 _WORTH: Final = 4096  # bytes in the socket that are worth going on with at once
@@ -67,6 +70,7 @@ class PostgresStream:
         self._flushed = self._acknowledged  # the position in the last feedback
         self._last_feedback = self._next_idle = self._last_probe = 0.0
         self._asked_at = time.monotonic()  # when the server was last asked, or last said anything
+        self._heard_at = self._asked_at  # when it last said anything while we listened
         self._heard = 0
         self._requests = 0  # reply requests seen so far
         self._data = 0  # other messages seen so far
@@ -163,9 +167,14 @@ class PostgresStream:
                 self._raise_end()
         except psycopg.Error as exc:
             raise self._server.translate(exc, "reading the log") from exc
-        self._unread_since = time.monotonic()
+        now = time.monotonic()
+        before, self._unread_since = self._unread_since, now
         if self._heard != self._decoder.messages:
-            self._heard, self._asked_at = self._decoder.messages, self._unread_since
+            self._heard, self._asked_at, self._heard_at = self._decoder.messages, now, now
+        elif now - before > _HALT:
+            self._heard_at = now
+        elif now - self._heard_at > _SILENT:
+            raise Unreachable(f"{self._server.where}: the server is silent for {_SILENT:.0f} s")
         if self._skipped:
             raise self._publication_skipped()
         self._watch_requests()
