@@ -95,6 +95,12 @@ _TRANSIENT = re.compile(
     r"|closed the connection|No route|unreachable|terminat|exceeds .?max_wal_senders"
 )
 
+_BROKEN = re.compile(
+    r"closed the connection|closed unexpectedly|SYSCALL|EOF detected|unexpected eof"
+    r"|reset by peer|Broken pipe|aborted"
+)
+"""What libpq says of a connection that broke while it was being opened, with TLS or without."""
+
 
 class Server:
     """How one source's database is reached. The password stays in here."""
@@ -158,8 +164,10 @@ class Server:
 
     def _startup_error(self, exc: psycopg.Error) -> CdcError:
         """A failed connection: worth another try, or something to be corrected first."""
-        lines = [line.strip() for line in self._clean(str(exc)).splitlines() if line.strip()]
-        text = re.sub(r"^.*?(FATAL|ERROR):\s+", "", lines[-1]) if lines else "connection failed"
+        said = self._clean(str(exc))
+        text = _reason(said)
+        if _BROKEN.search(text):
+            return Unreachable(f"{self.where}: {text}")
         for pattern, cure in _STARTUP:
             if pattern.search(text):
                 found = tls_problem(str(exc), self._conninfo) or (text, cure)
@@ -235,3 +243,16 @@ class Server:
         if _SPEAKABLE.fullmatch(exc.sqlstate) and exc.diag.message_primary:
             return self._clean(exc.diag.message_primary)
         return re.sub(r"\B([A-Z])", r" \1", type(exc).__name__).lower()
+
+
+def _reason(said: str) -> str:
+    """What the server said of a failed connection, else what libpq says, in one line.
+
+    libpq explains a connection that broke in lines of their own, which say nothing.
+    """
+    lines = [line.strip() for line in said.splitlines() if line.strip()]
+    for words in (r"\b(FATAL|ERROR):\s", r"\bfailed:\s"):
+        found = [line for line in lines if re.search(words, line)]
+        if found:
+            return re.sub(r"^.*?(FATAL|ERROR):\s+", "", found[-1])
+    return lines[-1] if lines else "connection failed"
