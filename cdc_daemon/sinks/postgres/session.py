@@ -9,7 +9,7 @@ from typing import Any
 import psycopg
 from psycopg.rows import TupleRow
 
-from cdc_daemon.sinks.postgres.errors import refused
+from cdc_daemon.sinks.postgres.errors import refused, translate
 from cdc_daemon.sinks.postgres.wire import Wire
 
 Connection = psycopg.Connection[TupleRow]
@@ -99,11 +99,15 @@ MAX_APPLICATION = 63
 
 
 class Session:
-    """A connection and its lower level."""
+    """A connection and its lower level. Raises Unreachable for one that broke meanwhile."""
 
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
-        self.wire = Wire(connection)
+        try:
+            self.wire = Wire(connection)
+        except psycopg.Error as exc:
+            connection.close()
+            raise translate(exc) from exc
 
     @property
     def alive(self) -> bool:
