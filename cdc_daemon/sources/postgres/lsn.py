@@ -17,6 +17,11 @@ def parse_lsn(text: str) -> int:
     return int(match[1], 16) << 32 | int(match[2], 16)
 
 
+def is_lsn(text: str) -> bool:
+    """Whether it is the text of a position."""
+    return _TEXT.fullmatch(text) is not None
+
+
 def format_lsn(lsn: int) -> str:
     """The text of a position, as ``pg_lsn`` writes it."""
     return f"{lsn >> 32:X}/{lsn & 0xFFFFFFFF:X}"

@@ -23,7 +23,7 @@ from cdc_daemon.sources.postgres.checks.slot import advanced
 from cdc_daemon.sources.postgres.connection import Connection, Server
 from cdc_daemon.sources.postgres.decoder import Decoder
 from cdc_daemon.sources.postgres.logend import written
-from cdc_daemon.sources.postgres.lsn import parse_lsn
+from cdc_daemon.sources.postgres.lsn import is_lsn, parse_lsn
 from cdc_daemon.sources.postgres.publication import as_published, read_publication
 from cdc_daemon.sources.postgres.relations import Relations
 from cdc_daemon.sources.postgres.reread import reread
@@ -106,7 +106,10 @@ class PostgresSource:
         return checks.watch(at)
 
     def slot_state(self, position: str) -> SlotState | None:
-        """What the server keeps for the slot, and how far its log is past that position."""
+        """What the server keeps for the slot, and how far its log is past that position; None also
+        for what is no position, which the checks refuse."""
+        if not is_lsn(position):
+            return None
         with self._server.errors("looking at the slot"):
             return slot_state(self._sql(), self.slot, position)
 

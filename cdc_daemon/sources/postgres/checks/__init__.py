@@ -16,6 +16,7 @@ __all__ = ["CHECKS", "Examined", "examine", "watch"]
 
 CHECKS: Final[tuple[Check[Examined], ...]] = (
     server.VERSION,
+    identity.CHECKPOINT,
     *server.CHECKS,
     *tables.CHECKS,
     *identity.CHECKS,
@@ -25,11 +26,12 @@ WATCHED: Final = tuple(check for check in CHECKS if check.watched)
 
 
 def examine(at: Examined) -> list[Finding]:
-    """The findings of all checks; of the first only, where the server is too old for the rest."""
-    found = run([server.VERSION], at, at.server.where, at.server.errors)
+    """The findings of all checks; of the first two only, where the server is too old for the rest,
+    or the checkpoint no checkpoint."""
+    found = run(CHECKS[:2], at, at.server.where, at.server.errors)
     if any(finding.verdict is Verdict.PROBLEM for finding in found):
         return found
-    return found + run(CHECKS[1:], at, at.server.where, at.server.errors)
+    return found + run(CHECKS[2:], at, at.server.where, at.server.errors)
 
 
 def watch(at: Examined) -> list[Finding]:

@@ -9,6 +9,7 @@ from cdc_daemon.model.findings import Check, Note, ok, problem, problems, warnin
 from cdc_daemon.model.position import SourceIdentity
 from cdc_daemon.sources.postgres.checks.examined import RESNAPSHOT, Examined
 from cdc_daemon.sources.postgres.connection import Connection, Server
+from cdc_daemon.sources.postgres.damage import damaged
 from cdc_daemon.sources.postgres.lsn import format_lsn, parse_lsn
 from cdc_daemon.sources.postgres.publication import compare
 from cdc_daemon.sources.postgres.requirements import Asked
@@ -39,6 +40,11 @@ def compare_identities(
         return [Problem(what=what, where=server.where, cure=_CORRECT)]
     where = f"{server.where}, publication {asked.publication}"
     return _publication_problems(where, asked, then, now.publication)
+
+
+def _checkpoint(at: Examined) -> Iterator[Note]:
+    found = damaged(at.checkpoint) if at.checkpoint is not None else []
+    yield from problems(found) or [ok("its checkpoint is whole" if at.checkpoint else "none yet")]
 
 
 def _identity(at: Examined) -> Iterator[Note]:
@@ -126,6 +132,12 @@ def _publication_problems(
     return [Problem(what=what, where=where, cure=RESNAPSHOT) for what in whats]
 
 
+CHECKPOINT = Check(
+    name="source.checkpoint",
+    title="The checkpoint is one that a daemon wrote",
+    why="what is missing in it would leave out the comparison that it is for",
+    look=_checkpoint,
+)
 CHECKS = (
     Check(
         name="source.identity",
