@@ -14,10 +14,13 @@ from typing import Protocol
 import pytest
 
 from cdc_daemon.demo.server import Auth, PrivatePostgres, find_postgres
+from tests.support.catalogue import SQLITE
 from tests.support.databases import Database
 from tests.support.erp import Erp
+from tests.support.sqlite_database import SqliteDatabase
 from tests.support.versions import ALWAYS
 
+pytest_plugins = ["tests.support.fault_table"]
 _numbers = itertools.count(1)
 
 
@@ -135,7 +138,33 @@ def database(database_factory: DatabaseFactory) -> Database:
     return database_factory()
 
 
+class ErpFactory(Protocol):
+    """An ERP database and a control database, applied; on servers of the test's own if told so."""
+
+    def __call__(
+        self, *, source: PrivatePostgres | None = None, target: PrivatePostgres | None = None
+    ) -> Erp: ...
+
+
 @pytest.fixture
-def erp(database_factory: DatabaseFactory, tmp_path: Path) -> Erp:
+def make_erp(database_factory: DatabaseFactory, tmp_path: Path, target_kind: str) -> ErpFactory:
+    """Makes `erp` on other servers."""
+
+    def make(
+        *, source: PrivatePostgres | None = None, target: PrivatePostgres | None = None
+    ) -> Erp:
+        if target_kind == SQLITE:
+            assert target is None, "a file has no server"
+            (tmp_path / "control").mkdir()
+            file = SqliteDatabase(path=tmp_path / "control" / "control.db")
+            return Erp(database_factory(server=source), file, tmp_path).set_up()
+        databases = database_factory(server=source), database_factory(server=target)
+        return Erp(*databases, tmp_path).set_up()
+
+    return make
+
+
+@pytest.fixture
+def erp(make_erp: ErpFactory) -> Erp:
     """An ERP database and a control database on PostgreSQL 18, applied, with no daemon yet."""
-    return Erp(database_factory(), database_factory(), tmp_path).set_up()
+    return make_erp()

@@ -9,11 +9,11 @@ from __future__ import annotations
 import os
 import random
 import socket
-from pathlib import Path
 
 import pytest
 
-from tests.conftest import DatabaseFactory, PostgresFactory
+from tests.conftest import ErpFactory, PostgresFactory
+from tests.support.catalogue import POSTGRES, fault
 from tests.support.erp import Erp, Writer, survive_kills
 from tests.support.waiting import until
 
@@ -25,6 +25,7 @@ pytestmark = pytest.mark.acceptance
 
 
 @pytest.mark.parametrize("seed", SEEDS)
+@fault(5, "200 random kill -9 under load")
 def test_random_kills_of_the_daemon(erp: Erp, seed: int) -> None:
     """FAULT 5: 200 kills at random moments while a writer works; nothing lost, nothing doubled."""
     with erp.streaming() as daemon:
@@ -35,13 +36,15 @@ def test_random_kills_of_the_daemon(erp: Erp, seed: int) -> None:
 
 
 @pytest.mark.parametrize("seed", SEEDS)
+@fault(
+    "5, 8, 11", "kill -9 of daemon, source and control database in random order", targets=[POSTGRES]
+)
 def test_random_kills_of_everything(
-    postgres_factory: PostgresFactory, database_factory: DatabaseFactory, tmp_path: Path, seed: int
+    postgres_factory: PostgresFactory, make_erp: ErpFactory, seed: int
 ) -> None:
     """FAULTS 5, 8 and 11 together: daemon, source and target die in a random order."""
     source, target = postgres_factory(), postgres_factory()
-    databases = database_factory(server=source), database_factory(server=target)
-    erp = Erp(*databases, tmp_path).set_up()
+    erp = make_erp(source=source, target=target)
     draw = random.Random(seed)
     with erp.streaming() as daemon:
         daemon.kill()
@@ -61,6 +64,7 @@ def test_random_kills_of_everything(
 
 
 @pytest.mark.parametrize("seed", SEEDS)
+@fault("5, 27", "kill -9 inside transactions of 50,000 rows")
 def test_huge_transactions_under_kills(erp: Erp, seed: int) -> None:
     """Transactions of many pieces, killed again and again inside, are applied whole and once."""
     erp.configure(batch_rows=1000)
@@ -81,6 +85,7 @@ def test_huge_transactions_under_kills(erp: Erp, seed: int) -> None:
     erp.settled()
 
 
+@fault("7, 27", "TERM inside a transaction of a million rows")
 def test_terminated_inside_a_million_rows(erp: Erp) -> None:
     """FAULT 7 at full size: the drain time of 10 s and little more, then nothing of it is there."""
     with erp.streaming() as daemon:
@@ -95,6 +100,7 @@ def test_terminated_inside_a_million_rows(erp: Erp) -> None:
     erp.settled()
 
 
+@fault(36, "SIGSTOP for longer than the lease of 30 s")
 def test_a_halt_longer_than_the_lease(erp: Erp) -> None:
     """FAULT 36 with a lease that really runs out: 30 s, halted inside a unit of work."""
     with erp.streaming() as first:

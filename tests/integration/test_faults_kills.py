@@ -10,6 +10,7 @@ import random
 
 import pytest
 
+from tests.support.catalogue import fault
 from tests.support.erp import Erp, Writer, survive_kills
 
 SEED = 20_260_214
@@ -19,6 +20,7 @@ KILLS = 30
 # --- between data, checkpoint and acknowledgement -------------------------------------------------
 
 
+@fault("1, 2", "kill -9 before, at and after the commit", ci=True)
 def test_killed_around_the_commit(erp: Erp) -> None:
     """FAULTS 1 and 2: rows and checkpoint are one transaction, so a kill before its commit leaves
     neither; after it the log comes again, not acknowledged, and changes nothing."""
@@ -48,6 +50,7 @@ def test_killed_around_the_commit(erp: Erp) -> None:
     erp.settled()
 
 
+@fault(1, "kill -9 after each commit, before its acknowledgement", ci=True)
 def test_each_unit_of_a_busy_stream_killed_at_its_commit(erp: Erp) -> None:
     """The supervisor starts a new worker each time, which dies at its first commit again."""
     with erp.streaming("after_sink_commit") as daemon:
@@ -60,6 +63,7 @@ def test_each_unit_of_a_busy_stream_killed_at_its_commit(erp: Erp) -> None:
 # --- the failure queue ----------------------------------------------------------------------------
 
 
+@fault(4, "kill -9 while the failure queue is written", state="degraded", ci=True)
 def test_killed_while_parking_every_bad_change_is_parked_once(erp: Erp) -> None:
     """FAULT 4: the queue is written in the unit of work; after the restart it is complete, its
     order kept, and with the cause gone a retry makes both sides equal."""
@@ -78,10 +82,11 @@ def test_killed_while_parking_every_bad_change_is_parked_once(erp: Erp) -> None:
         missing = ("reference_unresolved", "insert", "parked")
         assert erp.parked() == [missing] * 3 + [("waiting", "update", "parked")]
         assert erp.target.query("SELECT code FROM material") == [("M1",)]
+        daemon.shows("degraded")
         erp.commit("INSERT INTO t_customer VALUES (7, 'C7', 'seven')")
         erp.caught_up(daemon)
         erp.retry_all()
-        erp.agrees()
+        erp.healed(daemon)
 
 
 # --- the first copy -------------------------------------------------------------------------------
@@ -220,6 +225,7 @@ def test_a_huge_transaction_that_leaves_rows_in_a_broken_reference(erp: Erp) -> 
 
 
 @pytest.mark.timeout(900)
+@fault(5, "30 random kill -9 under load", ci=True)
 def test_random_kills_while_a_writer_works(erp: Erp) -> None:
     """FAULT 5: kill -9 at random moments, of the whole daemon or of its worker alone."""
     with erp.streaming() as daemon:

@@ -18,65 +18,16 @@ from cdc_daemon.engine.reading import Stopping
 from cdc_daemon.model.position import SourceIdentity
 from cdc_daemon.sources.postgres.source import PostgresSource
 from cdc_daemon.worker import Worker
-from tests.conftest import DatabaseFactory, PostgresFactory
+from tests.conftest import DatabaseFactory, ErpFactory, PostgresFactory
+from tests.support.catalogue import fault
 from tests.support.erp import PUBLICATION, TABLES, Erp
+from tests.support.refusals import CURE, cured, refused, streamed
 from tests.support.waiting import until
-
-CURE = "cdc-daemon snapshot start"
-
-
-def streamed(erp: Erp) -> None:
-    """A worker has copied, streamed one transaction, and ended in order."""
-    with erp.worker():
-        erp.insert_materials(1, 3)
-        erp.caught_up()
-
-
-def refused(erp: Erp, *words: str) -> None:
-    """The daemon ends by itself with 78 and says these words; it has moved nothing."""
-    before = kept(erp)
-    with erp.daemon() as daemon:
-        assert daemon.wait(60) == 78, daemon.log
-    assert kept(erp) == before
-    stopped = daemon.said("pipeline stopped", pipeline="erp")
-    for word in words:
-        assert any(word in line for line in stopped), f"{word!r} is not in {stopped}"
-    assert "Traceback" not in daemon.log
-
-
-def cured(erp: Erp) -> None:
-    """The cure that the refusal names is one: the rows are the source's again, and it goes on."""
-    done = erp.ask("snapshot", "start", "--yes")
-    assert done.exit_code == 0, done.output
-    assert erp.checkpoint()["phase"] == "snapshotting"
-    with erp.streaming() as daemon:
-        erp.caught_up(daemon)
-        erp.same_content()
-        erp.commit("DELETE FROM t_material WHERE fid = 3", "UPDATE t_material SET fname = 'new'")
-        erp.insert_materials(200_000, 2)
-        erp.caught_up(daemon)
-        assert daemon.stop() == 0, daemon.log
-    erp.same_content()
-    assert erp.parked() == []
-    assert erp.ask("verify").exit_code == 0
-
-
-def kept(erp: Erp) -> list[object]:
-    """What a refused start must leave alone: rows, position, counters, and the slot."""
-    found = erp.checkpoint()
-    return [
-        *(found[name] for name in ("phase", "position", "transactions", "changes")),
-        erp.target.query("SELECT count(*) FROM material"),
-        erp.source.query(
-            "SELECT slot_name, confirmed_flush_lsn FROM pg_replication_slots WHERE slot_name = %s",
-            erp.slot,
-        ),
-    ]
-
 
 # --- the slot -------------------------------------------------------------------------------------
 
 
+@fault(17, "slot dropped while the daemon is away", state="exit 78", ci=True)
 def test_the_slot_was_dropped(erp: Erp) -> None:
     """FAULT 17, HAZARD P9: it is never created again in silence."""
     streamed(erp)
@@ -86,6 +37,7 @@ def test_the_slot_was_dropped(erp: Erp) -> None:
     cured(erp)
 
 
+@fault(17, "slot dropped while it streams", state="exit 78", ci=True)
 def test_the_slot_is_dropped_under_the_daemons_eyes(erp: Erp) -> None:
     """FAULT 17: the stream ends, and the next try finds out why."""
     with erp.streaming() as daemon:
@@ -109,6 +61,7 @@ def dropped(erp: Erp) -> bool:
     return True
 
 
+@fault(18, "slot advanced by somebody else", state="exit 78", ci=True)
 def test_the_slot_was_advanced(erp: Erp) -> None:
     """FAULT 18, HAZARD P6: the server would go on from the slot's position without a word."""
     streamed(erp)
@@ -121,12 +74,11 @@ def test_the_slot_was_advanced(erp: Erp) -> None:
     cured(erp)
 
 
-def test_the_slot_lost_its_log(
-    postgres_factory: PostgresFactory, database_factory: DatabaseFactory, tmp_path: Path
-) -> None:
+@fault(19, "slot lost: max_slot_wal_keep_size", state="exit 78", ci=True)
+def test_the_slot_lost_its_log(postgres_factory: PostgresFactory, make_erp: ErpFactory) -> None:
     """HAZARD P9: invalidated by the server, which has removed what we have not read."""
     server = postgres_factory(settings={"max_slot_wal_keep_size": "1MB", "min_wal_size": "32MB"})
-    erp = Erp(database_factory(server=server), database_factory(), tmp_path).set_up()
+    erp = make_erp(source=server)
     streamed(erp)
     erp.insert_materials(4, 1)
 
@@ -159,12 +111,13 @@ def test_somebody_else_reads_the_slot(erp: Erp) -> None:
 # --- the server -----------------------------------------------------------------------------------
 
 
+@fault(24, "source restored to an earlier state", state="exit 78", ci=True)
 def test_the_source_was_restored_to_an_earlier_state(
-    postgres_factory: PostgresFactory, database_factory: DatabaseFactory, tmp_path: Path
+    postgres_factory: PostgresFactory, make_erp: ErpFactory
 ) -> None:
     """HAZARD P7: from a position ahead of the log, all that is written would be skipped."""
     server = postgres_factory()
-    erp = Erp(database_factory(server=server), database_factory(), tmp_path).set_up()
+    erp = make_erp(source=server)
     streamed(erp)
     server.stop()
     backup = server.data_dir.with_name("backup")
@@ -185,11 +138,15 @@ def test_the_source_was_restored_to_an_earlier_state(
     cured(erp)
 
 
+@fault(24, "another server answers under its name", state="exit 78", ci=True)
 def test_another_server_answers(
-    postgres_factory: PostgresFactory, database_factory: DatabaseFactory, tmp_path: Path
+    postgres_factory: PostgresFactory,
+    database_factory: DatabaseFactory,
+    make_erp: ErpFactory,
+    tmp_path: Path,
 ) -> None:
     """A server of the same name and content, but not the one that the checkpoint belongs to."""
-    erp = Erp(database_factory(), database_factory(), tmp_path).set_up()
+    erp = make_erp()
     streamed(erp)
     folder = tmp_path / "other"
     folder.mkdir()
@@ -229,6 +186,7 @@ GAPS = {
 
 
 @pytest.mark.parametrize("name", GAPS)
+@fault(20, "publication altered while the daemon is away", state="exit 78", ci=True)
 def test_a_gap_in_the_publication_while_the_daemon_was_away(erp: Erp, name: str) -> None:
     """Healed again, it leaves no trace in the stream but the missing rows."""
     there, back, words = GAPS[name]
@@ -263,6 +221,7 @@ def test_a_gap_between_the_check_and_the_noting_of_the_identity(
     }
 
 
+@fault(20, "publication dropped while the daemon is away", state="exit 78", ci=True)
 def test_no_publication(erp: Erp) -> None:
     """HAZARD G1: PostgreSQL 18 would stream nothing, with a warning."""
     streamed(erp)
@@ -277,6 +236,7 @@ def test_no_publication(erp: Erp) -> None:
         pytest.param("ALTER PUBLICATION cdc_erp DROP TABLE t_material", id="G2"),
     ],
 )
+@fault(20, "publication altered while it streams", state="exit 78", ci=True)
 def test_a_gap_in_the_publication_under_the_daemons_eyes(erp: Erp, gap: str) -> None:
     """It looks again every few seconds; what was skipped by then is told, and it ends."""
     with erp.streaming() as daemon:

@@ -6,9 +6,9 @@ It gets over each by itself: these tests start no second daemon but where they s
 from __future__ import annotations
 
 import time
-from pathlib import Path
 
-from tests.conftest import DatabaseFactory, PostgresFactory
+from tests.conftest import ErpFactory, PostgresFactory
+from tests.support.catalogue import POSTGRES, fault
 from tests.support.erp import Erp, Writer
 from tests.support.real_daemon import seconds_of
 from tests.support.waiting import until
@@ -17,6 +17,7 @@ SEED = 20_260_215
 LARGE = 200_000  # rows of one transaction
 
 
+@fault(6, "SIGSTOP for longer than wal_sender_timeout", ci=True)
 def test_a_halt_longer_than_the_servers_patience(erp: Erp) -> None:
     """FAULT 6: the server cuts the stream; after the halt the daemon opens it again."""
     erp.source.execute(f"ALTER DATABASE {erp.source.name} SET wal_sender_timeout = '3s'")
@@ -40,6 +41,7 @@ def walsender(erp: Erp) -> bool:
 # --- TERM -----------------------------------------------------------------------------------------
 
 
+@fault(7, "TERM inside a transaction of 200,000 rows", state="exit 0", ci=True)
 def test_terminated_inside_a_large_transaction(erp: Erp) -> None:
     """FAULT 7: the drain time over, it rolls back and ends with 0; nobody ever sees a part."""
     erp.configure(drain_seconds=0.3)
@@ -67,6 +69,7 @@ def test_terminated_inside_a_transaction_that_ends_in_time(erp: Erp) -> None:
     erp.agrees()
 
 
+@fault(7, "TERM while the control database blocks", state="exit 0", ci=True)
 def test_terminated_while_the_control_database_blocks(erp: Erp) -> None:
     """A statement that waits for a lock cannot be drained; the daemon ends nonetheless."""
     erp.configure(drain_seconds=1)
@@ -82,17 +85,17 @@ def test_terminated_while_the_control_database_blocks(erp: Erp) -> None:
 # --- the source -----------------------------------------------------------------------------------
 
 
-def test_the_source_is_killed(
-    postgres_factory: PostgresFactory, database_factory: DatabaseFactory, tmp_path: Path
-) -> None:
+@fault(8, "kill -9 of the source", state="blocked", ci=True)
+def test_the_source_is_killed(postgres_factory: PostgresFactory, make_erp: ErpFactory) -> None:
     """FAULT 8: its slot may be back where it was at a checkpoint; what comes again is known."""
     server = postgres_factory()
-    erp = Erp(database_factory(server=server), database_factory(), tmp_path).set_up()
+    erp = make_erp(source=server)
     with erp.streaming() as daemon, Writer(erp, SEED) as writer:
         for _ in range(2):
             writer.wrote(40)
             server.kill()
             daemon.said("will try again")
+            daemon.shows("blocked")
             server.start()
             writer.wrote(10)
         erp.caught_up(daemon)
@@ -100,13 +103,14 @@ def test_the_source_is_killed(
     erp.settled()
 
 
+@fault(9, "fast stop of the source while the sink is blocked", state="blocked", ci=True)
 def test_the_source_stops_while_the_control_database_blocks(
-    postgres_factory: PostgresFactory, database_factory: DatabaseFactory, tmp_path: Path
+    postgres_factory: PostgresFactory, make_erp: ErpFactory
 ) -> None:
     """FAULT 9: a fast shutdown waits for its walsenders; a reader whose applier is blocked must
     not keep it waiting."""
     server = postgres_factory()
-    erp = Erp(database_factory(server=server), database_factory(), tmp_path).set_up()
+    erp = make_erp(source=server)
     with erp.streaming() as daemon:
         with erp.locked("material"):
             erp.insert_materials(1, 10)
@@ -114,6 +118,7 @@ def test_the_source_stops_while_the_control_database_blocks(
             begun = time.monotonic()
             server.stop("fast", timeout=60)
             assert seconds_of(begun) < 25  # the applier would wait for the lock for 30 s
+        daemon.shows("blocked")
         server.start()
         erp.insert_materials(11, 10)
         erp.caught_up(daemon)
@@ -121,12 +126,13 @@ def test_the_source_stops_while_the_control_database_blocks(
     erp.settled()
 
 
+@fault(9, "fast stop of the source with a full queue", state="blocked", ci=True)
 def test_the_source_stops_with_a_full_queue(
-    postgres_factory: PostgresFactory, database_factory: DatabaseFactory, tmp_path: Path
+    postgres_factory: PostgresFactory, make_erp: ErpFactory
 ) -> None:
     """The same while the reader may not even read on, for nobody takes what it has read."""
     server = postgres_factory()
-    erp = Erp(database_factory(server=server), database_factory(), tmp_path).set_up()
+    erp = make_erp(source=server)
     erp.configure(queue_bytes=1024, batch_rows=100)
     with erp.streaming() as daemon:
         with erp.locked("material"):
@@ -136,6 +142,7 @@ def test_the_source_stops_with_a_full_queue(
             begun = time.monotonic()
             server.stop("fast", timeout=60)
             assert seconds_of(begun) < 25
+        daemon.shows("blocked")
         server.start()
         erp.caught_up(daemon)
         erp.agrees()
@@ -152,17 +159,25 @@ SLOW_COMMIT = """
 """
 
 
+@fault(
+    11,
+    "kill -9 of the control database before a commit takes effect",
+    state="blocked",
+    ci=True,
+    targets=[POSTGRES],
+)
 def test_the_control_database_is_killed_before_a_commit_takes_effect(
-    postgres_factory: PostgresFactory, database_factory: DatabaseFactory, tmp_path: Path
+    postgres_factory: PostgresFactory, make_erp: ErpFactory
 ) -> None:
     """FAULT 11: COMMIT was sent, no answer came, and it did not happen: the unit comes again."""
     server = postgres_factory()
-    erp = Erp(database_factory(), database_factory(server=server), tmp_path).set_up()
+    erp = make_erp(target=server)
     with erp.streaming() as daemon:
         erp.target.execute(SLOW_COMMIT)
         erp.insert_materials(1, 3)
         erp.committing("PgSleep", daemon)
         server.kill()
+        daemon.shows("blocked")
         server.start()
         erp.target.execute("DROP TRIGGER linger ON material")
         erp.caught_up(daemon)
@@ -171,12 +186,19 @@ def test_the_control_database_is_killed_before_a_commit_takes_effect(
     erp.settled()
 
 
+@fault(
+    11,
+    "kill -9 of the control database after a commit took effect",
+    state="blocked",
+    ci=True,
+    targets=[POSTGRES],
+)
 def test_the_control_database_is_killed_after_a_commit_took_effect(
-    postgres_factory: PostgresFactory, database_factory: DatabaseFactory, tmp_path: Path
+    postgres_factory: PostgresFactory, make_erp: ErpFactory
 ) -> None:
     """FAULT 11: COMMIT is durable, but no answer came: the checkpoint says so, nothing doubles."""
     server = postgres_factory()
-    erp = Erp(database_factory(), database_factory(server=server), tmp_path).set_up()
+    erp = make_erp(target=server)
     with erp.streaming() as daemon:
         configuration = server.data_dir / "postgresql.auto.conf"
         before = configuration.read_text()
@@ -185,6 +207,7 @@ def test_the_control_database_is_killed_after_a_commit_took_effect(
         erp.insert_materials(1, 3)
         erp.committing("SyncRep", daemon)
         server.kill()
+        daemon.shows("blocked")
         configuration.write_text(before)
         server.start()
         ((rows,),) = erp.target.query("SELECT count(*) FROM material")
@@ -196,17 +219,21 @@ def test_the_control_database_is_killed_after_a_commit_took_effect(
     erp.settled()
 
 
+@fault(
+    11, "kill -9 of the control database under load", state="blocked", ci=True, targets=[POSTGRES]
+)
 def test_the_control_database_is_killed_under_load(
-    postgres_factory: PostgresFactory, database_factory: DatabaseFactory, tmp_path: Path
+    postgres_factory: PostgresFactory, make_erp: ErpFactory
 ) -> None:
     """At any moment, three times; the same worker goes on."""
     server = postgres_factory()
-    erp = Erp(database_factory(), database_factory(server=server), tmp_path).set_up()
+    erp = make_erp(target=server)
     with erp.streaming() as daemon, Writer(erp, SEED) as writer:
         for _ in range(3):
             writer.wrote(30)
             server.kill()
             writer.wrote(5)
+            daemon.shows("blocked")
             server.start()
         erp.caught_up(daemon)
         assert len(daemon.events("worker started")) == 1

@@ -7,16 +7,20 @@ changed. So the source itself tells what was committed, also where its client ne
 
 from __future__ import annotations
 
+import hashlib
 import itertools
+import json
 import random
+import re
 import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from decimal import Decimal
 from pathlib import Path
-from textwrap import dedent, indent
+from textwrap import indent
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final, Self, cast
 
 import psycopg
 from click.testing import Result
@@ -25,10 +29,12 @@ from cdc_daemon.build import mapping_names
 from cdc_daemon.config.load import load
 from cdc_daemon.engine.meter import Meter
 from cdc_daemon.engine.reading import Stopping
+from cdc_daemon.sources.postgres.lsn import parse_lsn
 from cdc_daemon.worker import Worker
 from tests.support.cli import call, invoke
 from tests.support.databases import Database
 from tests.support.real_daemon import RealDaemon
+from tests.support.sqlite_database import SqliteDatabase
 from tests.support.waiting import until
 
 TABLES: Final = """
@@ -120,24 +126,44 @@ QUICK: Final = {
 class Erp:
     """The ERP database, the control database, and the daemon's configuration between them."""
 
-    def __init__(self, source: Database, target: Database, folder: Path) -> None:
+    def __init__(self, source: Database, target: Database | SqliteDatabase, folder: Path) -> None:
         self.source = source
-        self.target = target
+        self.control = target
         self.slot = f"cdc_{source.name}"
         self.configuration = folder / "cdc-daemon.yaml"
+        self.folder = folder
+        self.reached = {"source": source.dsn, "target": target.dsn}
+        self.more: dict[str, dict[str, object]] = {"source": {}, "target": {}}
+        self.others: dict[str, object] = {}  # more sources
         self._logs = (folder / f"daemon-{n}.log" for n in itertools.count(1))
         self.configure()
 
+    @property
+    def target(self) -> Database:
+        """The control database; what is asked of it here reads the same on both kinds."""
+        return cast(Database, self.control)
+
+    @property
+    def embedded(self) -> SqliteDatabase | None:
+        """The control database where it is a file."""
+        return self.control if isinstance(self.control, SqliteDatabase) else None
+
     def configure(self, mappings: str = MAPPINGS, **settings: object) -> Path:
-        """Write the configuration; `settings` go into its section `daemon`."""
-        daemon = "\n".join(f"{name}: {value}" for name, value in {**QUICK, **settings}.items())
-        head = f"""
-            sources:
-              erp: {{kind: postgres, dsn: "{self.source.dsn}", slot: {self.slot},
-                     publication: cdc_erp}}
-            target: {{url: "{self.target.dsn}"}}
+        """Write the configuration; `settings` go into its section `daemon`.
+
+        `reached` and `more` say how the daemon gets to both ends, where not as the tests do.
         """
-        text = f"{dedent(head)}daemon:\n{indent(daemon, '  ')}\n{mappings}"
+        daemon = "\n".join(f"{name}: {value}" for name, value in {**QUICK, **settings}.items())
+        source = {
+            "kind": "postgres",
+            "dsn": self.reached["source"],
+            "slot": self.slot,
+            "publication": "cdc_erp",
+        } | self.more["source"]
+        target = {"url": self.reached["target"]} | self.more["target"]
+        sources = json.dumps({"erp": source, **self.others})
+        head = f"sources: {sources}\ntarget: {json.dumps(target)}\n"
+        text = f"{head}daemon:\n{indent(daemon, '  ')}\n{mappings}"
         self.configuration.write_text(text, "utf-8")
         self.configuration.chmod(0o600)
         return self.configuration
@@ -148,6 +174,13 @@ class Erp:
         self.source.execute(PUBLICATION)
         self.apply()
         return self
+
+    def map_also(self, tables: str, published: str, mappings: str) -> None:
+        """More tables in the source, published and mapped beside the others."""
+        self.source.execute(tables)
+        self.source.execute(f"ALTER PUBLICATION cdc_erp ADD TABLE {published}")
+        self.configure(mappings)
+        self.apply()
 
     def apply(self) -> None:
         """`cdc-daemon apply`."""
@@ -169,9 +202,9 @@ class Erp:
 
     # --- the daemon -----------------------------------------------------------------------------
 
-    def daemon(self, failpoint: str | None = None) -> RealDaemon:
-        """The daemon over this configuration; a context manager."""
-        return RealDaemon(self.configuration, next(self._logs), failpoint=failpoint)
+    def daemon(self, failpoint: str | None = None, **how: Any) -> RealDaemon:
+        """The daemon over this configuration; a context manager. `how`: as for `RealDaemon`."""
+        return RealDaemon(self.configuration, next(self._logs), failpoint=failpoint, **how)
 
     def crash(self, failpoint: str, seconds: float = 60.0) -> None:
         """Run the daemon until its worker dies at that failpoint; nothing of it stays."""
@@ -180,9 +213,9 @@ class Erp:
             daemon.kill()
 
     @contextmanager
-    def streaming(self, failpoint: str | None = None) -> Iterator[RealDaemon]:
+    def streaming(self, failpoint: str | None = None, **how: Any) -> Iterator[RealDaemon]:
         """The daemon from the moment on that its checkpoint says streaming."""
-        with self.daemon(failpoint) as daemon:
+        with self.daemon(failpoint, **how) as daemon:
             self.wait_streaming(daemon)
             yield daemon
 
@@ -216,11 +249,9 @@ class Erp:
             if daemon is not None and not daemon.running:
                 raise AssertionError(f"the daemon ended\n{daemon.log}")
             found = self.target.query(
-                "SELECT position::pg_lsn >= %s::pg_lsn FROM cdc.checkpoint"
-                " WHERE phase = 'streaming'",
-                end,
+                "SELECT position FROM cdc.checkpoint WHERE phase = 'streaming' AND pipeline = 'erp'"
             )
-            return found == [(True,)]
+            return bool(found) and parse_lsn(found[0][0]) >= parse_lsn(end)
 
         try:
             until(reached, seconds=seconds, what="the checkpoint reaches the source's position")
@@ -231,9 +262,14 @@ class Erp:
     def settled(self) -> None:
         """The proof after a fault: the daemon started again, the source idle, nothing differs."""
         with self.streaming() as daemon:
-            self.caught_up(daemon)
-            self.agrees()
+            self.healed(daemon)
             assert daemon.stop() == 0, daemon.log
+        self.agrees()
+
+    def healed(self, daemon: RealDaemon, seconds: float = 60.0) -> None:
+        """The same proof with the daemon that met the fault: it has gone on by itself."""
+        self.caught_up(daemon, seconds)
+        daemon.shows("streaming", "idle")
         self.agrees()
 
     # --- the proof ------------------------------------------------------------------------------
@@ -244,17 +280,34 @@ class Erp:
         self.same_content()
         self.same_counters()
 
+    def agrees_after_copy(self) -> None:
+        """As `agrees`, where the journal was written before the first copy already."""
+        assert self.parked() == []
+        self.same_content()
+
     def same_content(self) -> None:
         """Every entity holds exactly the source's rows."""
         for entity, (there, here) in SAME.items():
+            if self.embedded is not None:
+                there_hash, here_hash = self._rows(there, here)
+                assert there_hash == here_hash, f"{entity}: {self._difference(there, here)}"
+                continue
             wanted = self.source.query(HASH.format(there))
             found = self.target.query(HASH.format(here))
             assert found == wanted, f"{entity}: {self._difference(there, here)}"
 
+    def _rows(self, there: str, here: str) -> tuple[str, str]:
+        """Content hashes of both sides where the control database cannot make one."""
+        sides = self.source.query(there), self.target.query(here)
+        texts = ["\n".join(sorted(map(canonical, rows))) for rows in sides]
+        return tuple(hashlib.sha256(text.encode()).hexdigest() for text in texts)  # type: ignore[return-value]
+
     def same_counters(self) -> None:
         """Each committed transaction, and each change of a mapped table, was counted once."""
         wanted = self.source.query("SELECT count(*), coalesce(sum(changes), 0) FROM journal")
-        found = self.target.query("SELECT transactions, changes FROM cdc.checkpoint")
+        found = self.target.query(
+            "SELECT transactions, changes FROM cdc.checkpoint WHERE pipeline = 'erp'"
+        )
         assert found == wanted, "transactions and changes in the checkpoint, and in the journal"
 
     def parked(self) -> list[tuple[Any, ...]]:
@@ -269,22 +322,30 @@ class Erp:
         names = self.target.query(
             "SELECT relname FROM pg_class WHERE relnamespace = 'cdc'::regnamespace"
             " AND relkind = 'r' AND relname LIKE 'reference%'"
+            if self.embedded is None
+            else "SELECT name FROM sqlite_schema WHERE type = 'table'"
+            " AND name LIKE 'cdc_reference%'"
         )
         assert names, "no mapping keeps references"
+        at = "cdc." if self.embedded is None else ""
         counts = [
-            self.target.query(f'SELECT count(*) FROM cdc."{name}"')[0][0] for (name,) in names
+            self.target.query(f'SELECT count(*) FROM {at}"{name}"')[0][0] for (name,) in names
         ]
         return sum(counts)
 
     def checkpoint(self) -> dict[str, Any]:
         """The checkpoint row."""
-        ((row,),) = self.target.query("SELECT to_jsonb(c) FROM cdc.checkpoint c")
+        if self.embedded is not None:
+            return self.embedded.record("SELECT * FROM cdc.checkpoint WHERE pipeline = 'erp'")
+        ((row,),) = self.target.query(
+            "SELECT to_jsonb(c) FROM cdc.checkpoint c WHERE pipeline = 'erp'"
+        )
         assert isinstance(row, dict)
         return row
 
     def _difference(self, there: str, here: str) -> str:
-        wanted = {str(row) for row in self.source.query(there)}
-        found = {str(row) for row in self.target.query(here)}
+        wanted = {canonical(row) for row in self.source.query(there)}
+        found = {canonical(row) for row in self.target.query(here)}
         missing, surplus = sorted(wanted - found)[:5], sorted(found - wanted)[:5]
         return f"missing {missing}, surplus {surplus}"
 
@@ -296,6 +357,13 @@ class Erp:
             changes = sum(connection.execute(text.encode()).rowcount for text in statements)
             connection.execute("INSERT INTO journal (changes) VALUES (%s)", (changes,))
         return changes
+
+    def changed(self, changes: int, *statements: str) -> None:
+        """One source transaction whose statements do not tell how many rows they change."""
+        with psycopg.connect(self.source.dsn) as connection:
+            for text in statements:
+                connection.execute(text.encode())
+            connection.execute("INSERT INTO journal (changes) VALUES (%s)", (changes,))
 
     def insert_materials(self, first: int, count: int) -> int:
         """One source transaction that inserts so many materials."""
@@ -317,6 +385,10 @@ class Erp:
         self._worker_is(f"wait_event = '{wait_event}'", daemon, 30.0)
 
     def _worker_is(self, condition: str, daemon: RealDaemon | None, seconds: float) -> None:
+        if self.embedded is not None:
+            assert daemon is not None, "a file does not tell who works on it"
+            until(lambda: in_hand(daemon), seconds=seconds, what="it has something in hand")
+            return
         query = (
             "SELECT pid FROM pg_stat_activity WHERE datname = current_database()"
             f" AND application_name = 'cdc_daemon:erp' AND {condition}"
@@ -333,9 +405,30 @@ class Erp:
 
         No stronger lock: that would take a transaction id, which a new slot on the server awaits.
         """
+        if self.embedded is not None:
+            with self.embedded.held():
+                yield
+            return
         with psycopg.connect(self.target.dsn) as connection:
             connection.execute(f"LOCK TABLE {table} IN EXCLUSIVE MODE".encode())
             yield
+
+
+def canonical(row: tuple[Any, ...]) -> str:
+    """One text for a row, however its database tells a number."""
+    return repr(tuple(_plain(value) for value in row))
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, str) and re.fullmatch(r"-?[0-9]+\.[0-9]{4}", value):
+        value = Decimal(value)
+    return f"{value.normalize():f}" if isinstance(value, Decimal) else value
+
+
+def in_hand(daemon: RealDaemon) -> bool:
+    """Whether it has read changes that it has not committed."""
+    status = daemon.status()
+    return bool(status["received_changes"] > status["applied_changes"])
 
 
 class Writer:

@@ -11,13 +11,15 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Mapping
+import urllib.request
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from cdc_daemon.demo.processes import children, die_with, lives
+from tests.support.catalogue import note
 from tests.support.cli import COMMAND
 from tests.support.waiting import until
 
@@ -26,6 +28,7 @@ class RealDaemon:
     """One start of the daemon. Its context starts it and at the end leaves no process behind.
 
     `failpoint` is CDC_FAILPOINT for it and its workers. What it says goes to the file `log`.
+    `under`: a command that starts it (`prlimit …`). `output`: a descriptor in place of the file.
     """
 
     def __init__(
@@ -35,13 +38,17 @@ class RealDaemon:
         *,
         failpoint: str | None = None,
         environment: Mapping[str, str] | None = None,
+        under: Sequence[str] = (),
+        output: int | None = None,
     ) -> None:
+        self.at = ""
+        self._output = output
         self.log_path = log
         self._environment = {**os.environ, "NO_COLOR": "1", **(environment or {})}
         self._environment.pop("CDC_FAILPOINT", None)
         if failpoint is not None:
             self._environment["CDC_FAILPOINT"] = failpoint
-        self._command = [*COMMAND, "run", "--config", str(configuration)]
+        self._command = [*under, *COMMAND, "run", "--config", str(configuration)]
         self._process: subprocess.Popen[bytes] | None = None
         self._paused: list[int] = []
 
@@ -50,8 +57,8 @@ class RealDaemon:
             self._process = subprocess.Popen(
                 self._command,
                 stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
+                stdout=log if self._output is None else self._output,
+                stderr=log if self._output is None else self._output,
                 env=self._environment,
                 start_new_session=True,
                 preexec_fn=die_with(os.getpid()),  # noqa: PLW1509 - one libc call, see there
@@ -124,7 +131,9 @@ class RealDaemon:
     def wait(self, seconds: float = 30.0) -> int:
         """Wait until it has ended by itself; its exit code."""
         try:
-            return self._started.wait(seconds)
+            code = self._started.wait(seconds)
+            note(f"exit {code}")
+            return code
         except subprocess.TimeoutExpired:
             raise AssertionError(f"the daemon runs still after {seconds} s\n{self.log}") from None
 
@@ -132,6 +141,47 @@ class RealDaemon:
         """The supervisor, halted so that it starts nobody, and its workers."""
         _signal(self._started.pid, signal.SIGSTOP)
         return [self._started.pid, *self.workers]
+
+    def hang_up(self) -> None:
+        """SIGHUP: read the configuration again."""
+        self._started.send_signal(signal.SIGHUP)
+
+    def dump(self) -> None:
+        """SIGUSR1: log the state."""
+        self._started.send_signal(signal.SIGUSR1)
+
+    # --- what it shows --------------------------------------------------------------------------
+
+    @property
+    def url(self) -> str:
+        """Where its pages are: `at`, or as its log says."""
+        if self.at:
+            return self.at
+        self.said("admin server listens")
+        return str(self.events("admin server listens")[-1]["url"])
+
+    def status(self, pipeline: str = "erp") -> dict[str, Any]:
+        """What its page `/status` says of a pipeline."""
+        with urllib.request.urlopen(f"{self.url}/status", timeout=30) as answer:
+            found: dict[str, dict[str, Any]] = {one["pipeline"]: one for one in json.load(answer)}
+        return found[pipeline]
+
+    def shows(
+        self, *states: str, error: str = "", pipeline: str = "erp", seconds: float = 60.0
+    ) -> dict[str, Any]:
+        """Wait until it shows one of these states, with `error` in its words; the status."""
+
+        def shown() -> dict[str, Any]:
+            assert self.running, f"the daemon ended\n{self.log}"
+            found = self.status(pipeline)
+            return found if found["state"] in states and error in found["error"] else {}
+
+        try:
+            found = until(shown, seconds=seconds, what=f"it shows {states} {error}")
+        except AssertionError as problem:
+            raise AssertionError(f"{problem}\n{self.log}") from None
+        note(str(found["state"]))
+        return found
 
     # --- what it says ---------------------------------------------------------------------------
 

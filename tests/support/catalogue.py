@@ -1,0 +1,62 @@
+"""The catalogue of faults: a marker on each test that causes one, which the table is made of.
+
+A fault is a test with :func:`fault`: number in the catalogue, what is done, and the state that the
+daemon must have shown (`RealDaemon.shows`, and `Erp.settled` for the end of each). It runs once for
+each kind of control database if it asks for `target_kind`. What is not in `ci` runs with the
+acceptance tests. The pytest plugin that makes this true is `fault_table`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import pytest
+
+POSTGRES: Final = "postgres"
+SQLITE: Final = "sqlite"
+TARGETS: Final = (POSTGRES, SQLITE)
+"""Kinds of control database that the catalogue runs on."""
+
+KEY: Final = "fault"
+seen: list[str] = []
+"""States and exit codes that the daemon has shown in the present test, in order."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fault:
+    """One entry. `numbers` as in the catalogue; `state`: what must have been shown."""
+
+    numbers: str
+    injection: str
+    state: str
+    ci: tuple[str, ...]
+    targets: tuple[str, ...]
+
+    @property
+    def order(self) -> int:
+        """The first number."""
+        return int("".join(c if c.isdigit() else " " for c in self.numbers).split()[0])
+
+
+def fault(
+    numbers: int | str,
+    injection: str,
+    *,
+    state: str = "streaming",
+    ci: bool | Sequence[str] = False,
+    targets: Sequence[str] = TARGETS,
+) -> pytest.MarkDecorator:
+    """Mark a test as an entry of the catalogue. `ci`: True is `make test` on PostgreSQL."""
+    where = ((POSTGRES,) if ci else ()) if isinstance(ci, bool) else tuple(ci)
+    entry = Fault(
+        numbers=str(numbers), injection=injection, state=state, ci=where, targets=tuple(targets)
+    )
+    return pytest.mark.fault(entry)
+
+
+def note(state: str) -> None:
+    """A state, or an exit code, that the daemon has shown."""
+    if not seen or seen[-1] != state:
+        seen.append(state)

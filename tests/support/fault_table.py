@@ -1,0 +1,111 @@
+"""The pytest plugin of the catalogue of faults: one run for each target, and the table at the end.
+
+`--fault-table` prints it: number, what was done, target, result, and the states that were shown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterable
+from typing import Any
+
+import pytest
+
+from tests.support.catalogue import KEY, POSTGRES, Fault, seen
+
+
+def _entry(item: pytest.Item) -> Fault | None:
+    mark = item.get_closest_marker(KEY)
+    return mark.args[0] if mark is not None else None
+
+
+def _target(item: pytest.Item, entry: Fault) -> str:
+    """Its parameter, else the only kind that it is for."""
+    callspec = getattr(item, "callspec", None)
+    params = callspec.params if callspec is not None else {}
+    return str(params.get("target_kind", entry.targets[0]))
+
+
+def _injection(item: pytest.Item, entry: Fault) -> str:
+    """What is done, with the test's parameters."""
+    callspec = getattr(item, "callspec", None)
+    kind = _target(item, entry)
+    named = f"-{callspec.id}-".replace(f"-{kind}-", "-").strip("-") if callspec else ""
+    text = entry.injection if "{}" in entry.injection or not named else f"{entry.injection}: {{}}"
+    return text.replace("{}", named)
+
+
+# --- the plugin -----------------------------------------------------------------------------------
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--fault-table", action="store_true", help="print fault × result at the end")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "fault(entry): an entry of the catalogue of faults")
+
+
+@pytest.fixture
+def target_kind() -> str:
+    """Which kind of control database `erp` and `make_erp` have."""
+    return POSTGRES
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    mark = metafunc.definition.get_closest_marker(KEY)
+    if mark is not None and "target_kind" in metafunc.fixturenames:
+        metafunc.parametrize("target_kind", mark.args[0].targets)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What is not for `make test` becomes an acceptance test, before anything is deselected."""
+    for item in items:
+        entry = _entry(item)
+        if entry is not None and _target(item, entry) not in entry.ci:
+            item.add_marker(pytest.mark.acceptance)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, object, object]:
+    """The state that the catalogue promises must have been seen."""
+    entry = _entry(pyfuncitem)
+    if entry is None:
+        return (yield)
+    seen.clear()
+    try:
+        result = yield
+        if entry.state not in seen:
+            pytest.fail(f"state {entry.state!r} was never shown, only {seen}")
+        return result
+    finally:
+        what = _injection(pyfuncitem, entry)
+        row = [entry.order, entry.numbers, what, _target(pyfuncitem, entry), " → ".join(seen)]
+        pyfuncitem.user_properties.append((KEY, row))
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    if not config.getoption("--fault-table"):
+        return
+    rows = list(_rows(terminalreporter.stats))
+    terminalreporter.section("fault × result")
+    for line in table(rows):
+        terminalreporter.write_line(line)
+
+
+def _rows(stats: dict[str, list[Any]]) -> Iterable[list[Any]]:
+    for outcome in ("passed", "failed", "skipped"):
+        for report in stats.get(outcome, []):
+            found = dict(getattr(report, "user_properties", ())).get(KEY)
+            if found is not None and report.when == "call":
+                yield [*found[:4], outcome, found[4], f"{report.duration:.1f}"]
+
+
+def table(rows: list[list[Any]]) -> list[str]:
+    """The table's lines: number, injection, target, result, states in order, seconds."""
+    head = ["#", "fault", "target", "result", "shown", "s"]
+    lines = [head, *(row[1:] for row in sorted(rows, key=lambda row: row[:4]))]
+    widths = [max(len(str(line[column])) for line in lines) for column in range(len(head))]
+    text = ["  ".join(str(c).ljust(w) for c, w in zip(line, widths, strict=True)) for line in lines]
+    passed = sum(row[4] == "passed" for row in rows)
+    return [*(line.rstrip() for line in text), f"{passed} of {len(rows)} passed"]
