@@ -369,6 +369,7 @@ def test_a_source_without_an_encoding(make_erp: ErpFactory) -> None:
         " LOCALE 'C' LOCALE_PROVIDER libc"
     )
     try:
+        server.execute(f"ALTER DATABASE {name} SET client_encoding = 'UTF8'")  # for the test
         server.execute(f"{TABLES}; {PUBLICATION}", dbname=name)
         erp.source = Database(server=server, name=name)
         erp.reached["source"] = erp.source.dsn
