@@ -153,8 +153,8 @@ def test_few_descriptors(erp: Erp) -> None:
         with Writer(erp, SEED) as writer:
             for _ in range(15):
                 writer.wrote(4)
-                links.source.cut()
-                links.target.cut()
+                for proxy in links.all:
+                    proxy.cut()
         erp.healed(daemon)
         assert "open files" not in daemon.log, daemon.log
         assert daemon.stop() == 0
