@@ -11,7 +11,7 @@ from pathlib import Path
 
 from cdc_daemon.demo.server import free_port
 from tests.conftest import DatabaseFactory
-from tests.support.catalogue import fault
+from tests.support.catalogue import POSTGRES, fault
 from tests.support.erp import MAPPINGS, Erp, Writer
 from tests.support.fault_proxy import FaultProxy
 from tests.support.linked import linked, through
@@ -153,8 +153,8 @@ def test_few_descriptors(erp: Erp) -> None:
         with Writer(erp, SEED) as writer:
             for _ in range(15):
                 writer.wrote(4)
-                links.source.cut()
-                links.target.cut()
+                for proxy in links.all:
+                    proxy.cut()
         erp.healed(daemon)
         assert "open files" not in daemon.log, daemon.log
         assert daemon.stop() == 0
@@ -276,7 +276,7 @@ mappings:
 """
 
 
-@fault(41, "one of two sources dead", state="blocked")
+@fault(41, "one of two sources dead", state="blocked", targets=[POSTGRES])
 def test_a_dead_source_stalls_no_other(erp: Erp, database_factory: DatabaseFactory) -> None:
     """Its pipeline is blocked, the other streams; back again, it goes on where it was."""
     hr = database_factory()
