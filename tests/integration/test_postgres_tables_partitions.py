@@ -6,6 +6,7 @@ import dataclasses
 
 import pytest
 
+from cdc_daemon.engine.lanes import identities_of
 from cdc_daemon.model.changes import Batch, Relation, Row, Value
 from cdc_daemon.model.errors import PreflightRefusal, Unreachable
 from cdc_daemon.model.findings import refusals
@@ -125,6 +126,41 @@ def test_partitions_of_like_columns_make_one_run(database: Database) -> None:
     with streaming(source, position) as stream:
         batches = read_changes(stream, 10)
     assert sum(len(batch.runs) for batch in batches) == 1
+    source.close()
+
+
+def test_rows_are_known_by_the_tables_order_of_columns(database: Database) -> None:
+    """A partition's columns may stand in another order; what a row is known by may not."""
+    database.execute(
+        "CREATE TABLE c (a int, b int, x text, PRIMARY KEY (b, a)) PARTITION BY LIST (a);"
+        "CREATE TABLE c1 PARTITION OF c FOR VALUES IN (1);"
+        "CREATE TABLE c2 (x text, b int NOT NULL, a int NOT NULL);"
+        "ALTER TABLE c ATTACH PARTITION c2 FOR VALUES IN (2);"
+        f"ALTER PUBLICATION {PUBLICATION} ADD TABLE c"
+    )
+    edits = (
+        "INSERT INTO c VALUES (1, 7, 'x'), (2, 7, 'x'); UPDATE c SET b = 8; UPDATE c SET x = 'y';"
+        "DELETE FROM c"
+    )
+    source = make_source(database, table("c", "a", "b", "x"))
+    for alter in ("", "ALTER TABLE {} REPLICA IDENTITY FULL"):
+        for each in ("c", "c1", "c2") if alter else ():
+            database.execute(alter.format(each))
+        assert source.check(None) == []
+        position, _ = copy(source, replace=True)
+        database.execute(edits)
+        with streaming(source, position) as stream:
+            batches = read_changes(stream, 8)
+        runs = [(run, run.sequence + i) for b in batches for run in b.runs for i in range(len(run))]
+        assert [identities_of(run, at) for run, at in runs] == [
+            *([(b"1", b"7")], [(b"2", b"7")]),
+            *([(b"1", b"8"), (b"1", b"7")], [(b"2", b"8"), (b"2", b"7")]),
+            *([(b"1", b"8")], [(b"2", b"8")]),
+            *([(b"1", b"8")], [(b"2", b"8")]),
+        ]
+        (now,) = source.relations()
+        for relation in (now, *_relations(batches)):
+            assert [relation.columns[i].name for i in relation.identity] == ["a", "b"]
     source.close()
 
 

@@ -6,12 +6,15 @@ trace of that is in the stream. The catalogue rows have changed their oid or xmi
 are kept with the checkpoint: one mark for the publication and one for each mapped table. A
 partition that is attached or detached moves rows without a word in the log, so a partitioned table
 has marks for its partitions too (``partitions.py`` says what follows from them).
+
+The first marks are those of every version there was. What came later stands behind them, and is not
+compared with an identity of before, which does not tell it.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -42,12 +45,12 @@ WITH lineage (oid, relid) AS (
 """
 
 _ROWS: Final = f"""{_LINEAGE}
-SELECT l.oid, 'r' || r.oid || '.' || r.xmin::text
+SELECT l.oid, 'r' || r.oid || '.' || r.xmin::text, l.relid = l.oid
 FROM lineage l JOIN pg_catalog.pg_publication_rel r ON r.prrelid = l.relid WHERE r.prpubid = %s
 """
 
 _SCHEMA_ROWS: Final = f"""{_LINEAGE}
-SELECT l.oid, 'n' || n.oid || '.' || n.xmin::text
+SELECT l.oid, 'n' || n.oid || '.' || n.xmin::text, l.relid = l.oid
 FROM lineage l JOIN pg_catalog.pg_class c ON c.oid = l.relid
 JOIN pg_catalog.pg_publication_namespace n ON c.relnamespace = n.pnnspid WHERE n.pnpubid = %s
 """
@@ -153,21 +156,25 @@ def fingerprint(
     """The publication's mark, then name and mark of each mapped table, as one word list.
 
     The same as long as no mapped table can have missed a change; other tables and GRANTs do not
-    matter, nor do added columns. A partitioned table's word goes on with its partitions' marks.
+    matter, nor do added columns. A table's word goes on with a second mark of what the first leaves
+    out, and with its partitions' marks.
     """
-    rows = membership(connection, publication, [each.oid for each in facts.values()])
+    ties = _ties(connection, publication, [each.oid for each in facts.values()])
+    rows, own = _joined(ties), _joined(tie for tie in ties if tie[2])
     words = [_mark(f"{publication.oid}.{publication.xmin}") if publication else _ABSENT]
     for table in sorted(tables, key=lambda each: (each.schema, each.name)):
         found = facts.get((table.schema, table.name))
         if found is None or publication is None or not holds(publication, found, rows):
             words.append(name_mark(table) + _ABSENT)
             continue
-        identity = ",".join(_effective_identity(table, found))
-        words.append(
-            name_mark(table)
-            + _mark(f"{found.oid}|{rows.get(found.oid, '')}|{found.replica}|{identity}")
-            + "".join(partition_marks(found, publication))
+        identity = ",".join(found.identity)
+        effective = ",".join(_effective_identity(table, found))
+        marks = (
+            _mark(f"{found.oid}|{own.get(found.oid, '')}|{found.replica}|{identity}"),
+            _mark(f"{rows.get(found.oid, '')}|{effective}"),
+            *partition_marks(found, publication),
         )
+        words.append(name_mark(table) + "".join(marks))
     return " ".join(words)
 
 
@@ -204,14 +211,26 @@ def membership(
 ) -> dict[int, str]:
     """What makes each table a member, as text: rows for it, for what it is a partition of, or for
     their schemas; or nothing."""
+    return _joined(_ties(connection, publication, oids))
+
+
+Tie = tuple[int, str, bool]
+"""A table's oid, a row that makes it a member, and whether itself: else it is part of a member."""
+
+
+def _ties(connection: Connection, publication: Publication | None, oids: list[int]) -> list[Tie]:
     if publication is None:
-        return {}
+        return []
     asked = (oids, oids, publication.oid)
     found = connection.execute(_ROWS, asked).fetchall()
     if connection.info.server_version >= 150000:
         found += connection.execute(_SCHEMA_ROWS, asked).fetchall()
+    return sorted((oid, mark, own) for oid, mark, own in found)
+
+
+def _joined(ties: Iterable[Tie]) -> dict[int, str]:
     marks: dict[int, str] = {}
-    for oid, mark in sorted(found):
+    for oid, mark, _ in ties:
         marks[oid] = marks.get(oid, "") + mark
     return marks
 
@@ -250,46 +269,58 @@ def compare(then: str, now: str, tables: Sequence[Table]) -> Difference:
     old, new = _parse(then), _parse(now)
     marks = [(table, name_mark(table)) for table in tables]
     both = [
-        (table, old[name], new[name])
+        (table, old[name].files, new[name].files)
         for table, name in marks
-        if name in old and name in new and old[name].mark == new[name].mark
+        if name in old and name in new and old[name].same(new[name]) and old[name].tells_partitions
     ]
     return Difference(
         publication=old[""].mark != new[""].mark,
         changed=tuple(
             table
             for table, name in marks
-            if name in old and (name not in new or old[name].mark != new[name].mark)
+            if name in old and not (name in new and old[name].same(new[name]))
         ),
         added=tuple(table for table, name in marks if name not in old),
-        left=tuple(t for t, one, two in both if one.files.keys() - two.files.keys()),
+        left=tuple(t for t, one, two in both if one.keys() - two.keys()),
         rewritten=tuple(
             t
             for t, one, two in both
-            if any(two.files.get(place, file) != file for place, file in one.files.items())
+            if any(two.get(place, file) != file for place, file in one.items())
         ),
         joined={
-            t: frozenset(two.files.keys() - one.files.keys())
-            for t, one, two in both
-            if two.files.keys() - one.files.keys()
+            t: frozenset(two.keys() - one.keys()) for t, one, two in both if two.keys() - one.keys()
         },
     )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Word:
-    """A table's mark, and the files of its partitions by their places."""
+    """A table's mark, the second mark, and the files of its partitions by their places.
+
+    Older ones have the first mark only: then ``more`` is empty, and what partitions there were,
+    nobody knows.
+    """
 
     mark: str
-    files: Mapping[str, str]
+    more: str = ""
+    files: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def tells_partitions(self) -> bool:
+        return bool(self.more or self.files)
+
+    def same(self, later: _Word) -> bool:
+        """Whether nothing that both of them tell has changed."""
+        return self.mark == later.mark and self.more in ("", later.more)
 
 
 def _parse(text: str) -> dict[str, _Word]:
     """The publication (under the empty name) and each table, by the mark of its name."""
     head, *words = text.split(" ")
-    found = {"": _Word(mark=head, files={})}
+    found = {"": _Word(mark=head)}
     for word in words:
         name, mark, *rest = (word[i : i + _DIGITS] for i in range(0, len(word), _DIGITS))
+        more = rest.pop(0) if len(rest) % 2 else ""
         files = dict(zip(rest[::2], rest[1::2], strict=True))
-        found[name] = _Word(mark=mark, files=files)
+        found[name] = _Word(mark=mark, more=more, files=files)
     return found

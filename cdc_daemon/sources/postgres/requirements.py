@@ -201,7 +201,7 @@ def _partition_problems(asked: Asked, found: TableFacts) -> Iterator[tuple[str, 
             )
         elif each.persistence != "p":
             yield f"partition {each.title} is unlogged", f"{alter} SET LOGGED"
-        elif (each.replica, each.identity) != (found.replica, found.identity):
+        elif (each.replica, {*each.identity}) != (found.replica, {*found.identity}):
             yield (
                 f"partition {each.title} has another replica identity than the table",
                 "give every partition the table's replica identity",
