@@ -54,7 +54,7 @@ def test_tables_may_change_their_names_with_each_other() -> None:
 
 
 @pytest.mark.parametrize(
-    ("names", "wanted"),
+    "names, wanted",
     [(("a", "b", "x"), (0, 1)), (("x", "b", "a"), (2, 1)), (("b", "x", "a"), (2, 0))],
 )
 @pytest.mark.parametrize("replica", [Replica.KEY, Replica.FULL])
