@@ -9,7 +9,7 @@ import pytest
 from cdc_daemon.model.findings import refusals
 from cdc_daemon.model.ports import Table
 from cdc_daemon.model.position import Checkpoint
-from cdc_daemon.sources.postgres.publication import compare
+from cdc_daemon.sources.postgres.fingerprint import compare
 from cdc_daemon.sources.postgres.source import PostgresSource
 from tests.conftest import DatabaseFactory, PostgresOf
 from tests.support.databases import Database

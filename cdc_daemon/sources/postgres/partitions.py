@@ -3,7 +3,7 @@
 Without ``publish_via_partition_root`` the log tells changes under the partitions' names; they are
 carried as changes of the mapped table, and it also tells a TRUNCATE of one partition, which it does
 not with that option. ATTACH, DETACH and DROP of a partition move rows and are in no log. So the
-checkpoint's identity names every partition (``publication.py``), before the first change of it is
+checkpoint's identity names every partition (``fingerprint.py``), before the first change of it is
 carried: one that has left, or that brought rows along, is a gap.
 
 A partition that was created in its place brought no rows. One that was attached brought those that
@@ -23,7 +23,8 @@ from cdc_daemon.model.errors import Unreachable
 from cdc_daemon.model.ports import Table
 from cdc_daemon.sources.postgres.catalog import Descendant, Extent, TableFacts
 from cdc_daemon.sources.postgres.connection import Connection, Server
-from cdc_daemon.sources.postgres.publication import Difference, Publication, place_mark
+from cdc_daemon.sources.postgres.fingerprint import Difference, place_mark
+from cdc_daemon.sources.postgres.publication import Publication
 
 Facts = Mapping[tuple[str, str], TableFacts]
 
