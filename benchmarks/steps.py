@@ -90,8 +90,7 @@ def _logs(server: PrivatePostgres) -> Iterator[tuple[str, list[bytes]]]:
 def _read(found: Configuration, log: list[bytes]) -> list[Batch]:
     """All batches of a log."""
     relations = Relations(PIPELINE, tables_of(found.mappings_of(PIPELINE)))
-    for schema, table in relations.tables:
-        relations.learn(schema, table, Known(primary_key=("id",)))
+    relations.learn(dict.fromkeys(relations.tables, Known(primary_key=("id",))))
     decoder = Decoder(relations, Types())
     messages = iter([(len(payload), memoryview(payload)) for payload in log])
     nothing = (0, memoryview(b""))

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+from contextlib import closing
 
 import pytest
 
+from cdc_daemon.engine.lanes import identities_of
 from cdc_daemon.model.changes import Batch, Relation, Row, Value
 from cdc_daemon.model.errors import PreflightRefusal, Unreachable
 from cdc_daemon.model.findings import refusals
 from cdc_daemon.model.position import Checkpoint
+from cdc_daemon.sources.postgres.connection import Server
+from cdc_daemon.sources.postgres.partitions import Newcomers
 from cdc_daemon.sources.postgres.source import PostgresSource
 from tests.conftest import DatabaseFactory, PostgresOf
 from tests.support.databases import Database
@@ -125,6 +129,41 @@ def test_partitions_of_like_columns_make_one_run(database: Database) -> None:
     with streaming(source, position) as stream:
         batches = read_changes(stream, 10)
     assert sum(len(batch.runs) for batch in batches) == 1
+    source.close()
+
+
+def test_rows_are_known_by_the_tables_order_of_columns(database: Database) -> None:
+    """A partition's columns may stand in another order; what a row is known by may not."""
+    database.execute(
+        "CREATE TABLE c (a int, b int, x text, PRIMARY KEY (b, a)) PARTITION BY LIST (a);"
+        "CREATE TABLE c1 PARTITION OF c FOR VALUES IN (1);"
+        "CREATE TABLE c2 (x text, b int NOT NULL, a int NOT NULL);"
+        "ALTER TABLE c ATTACH PARTITION c2 FOR VALUES IN (2);"
+        f"ALTER PUBLICATION {PUBLICATION} ADD TABLE c"
+    )
+    edits = (
+        "INSERT INTO c VALUES (1, 7, 'x'), (2, 7, 'x'); UPDATE c SET b = 8; UPDATE c SET x = 'y';"
+        "DELETE FROM c"
+    )
+    source = make_source(database, table("c", "a", "b", "x"))
+    for alter in ("", "ALTER TABLE {} REPLICA IDENTITY FULL"):
+        for each in ("c", "c1", "c2") if alter else ():
+            database.execute(alter.format(each))
+        assert source.check(None) == []
+        position, _ = copy(source, replace=True)
+        database.execute(edits)
+        with streaming(source, position) as stream:
+            batches = read_changes(stream, 8)
+        runs = [(run, run.sequence + i) for b in batches for run in b.runs for i in range(len(run))]
+        assert [identities_of(run, at) for run, at in runs] == [
+            *([(b"1", b"7")], [(b"2", b"7")]),
+            *([(b"1", b"8"), (b"1", b"7")], [(b"2", b"8"), (b"2", b"7")]),
+            *([(b"1", b"8")], [(b"2", b"8")]),
+            *([(b"1", b"8")], [(b"2", b"8")]),
+        ]
+        (now,) = source.relations()
+        for relation in (now, *_relations(batches)):
+            assert [relation.columns[i].name for i in relation.identity] == ["a", "b"]
     source.close()
 
 
@@ -332,6 +371,44 @@ def test_a_table_that_was_seen_before_it_was_attached(database: Database) -> Non
         with pytest.raises(Unreachable, match="new partition"):
             read_changes(stream, 1)
     source.close()
+
+
+def test_answers_about_strangers_are_kept(database: Database) -> None:
+    """An answer holds for transactions that had ended by then; nobody waits for another one long.
+
+    While the catalogue is locked it can only come from memory.
+    """
+    server = Server("erp", conninfo(database))
+    database.execute("CREATE TABLE q (LIKE p INCLUDING ALL)")
+    p, p1, q = (_oid(database, name) for name in ("p", "p1", "q"))
+    newcomers = Newcomers(server, {p: "public.p"}, frozenset({p1}), seconds=0.2)
+    before, gone = _xid(database), 1
+    for oid in (p, p1, q, gone):
+        newcomers.ask(oid, before)
+    after = _xid(database)
+    attach = "ALTER TABLE public.p ATTACH PARTITION public.q FOR VALUES FROM (200) TO (300)"
+    with closing(server.connect()) as other, other.transaction():
+        other.execute("LOCK TABLE pg_catalog.pg_class IN ACCESS EXCLUSIVE MODE")
+        for oid in (p, p1, q):
+            newcomers.ask(oid, before)
+        newcomers.ask(q, (before - (1 << 31) + 10) % (1 << 32))
+        for xid in (after, after + 100):
+            with pytest.raises(Unreachable, match=r"looking for new partitions: .* timeout"):
+                newcomers.ask(q, xid)
+        other.execute(attach.encode())
+    newcomers.ask(q, before)
+    with pytest.raises(Unreachable, match=r"q is a new partition of public\.p"):
+        newcomers.ask(q, after)
+    newcomers.close()
+
+
+def _oid(database: Database, name: str) -> int:
+    return int(database.query(f"SELECT '{name}'::regclass::oid")[0][0])
+
+
+def _xid(database: Database) -> int:
+    """The number of a transaction that has ended, as the log has it."""
+    return int(database.query("SELECT pg_current_xact_id()::text")[0][0]) % (1 << 32)
 
 
 # --- partitions that go --------------------------------------------------------------------------

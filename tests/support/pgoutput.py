@@ -108,8 +108,8 @@ def make_decoder(*tables: Table, primary_key: Sequence[str] = ("id",), **limits:
     """A decoder of these tables, or of ``public.t`` with columns id, a, b."""
     wanted = tables or (Table(schema="public", name="t", columns=frozenset({"id", "a", "b"})),)
     relations = Relations("erp", wanted)
-    for table in wanted:
-        relations.learn(table.schema, table.name, Known(primary_key=tuple(primary_key)))
+    known = Known(primary_key=tuple(primary_key))
+    relations.learn({(table.schema, table.name): known for table in wanted})
     return Decoder(relations, Types(), **limits)
 
 

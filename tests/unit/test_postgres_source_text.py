@@ -10,8 +10,8 @@ from cdc_daemon.model.changes import ColumnType
 from cdc_daemon.model.errors import Stop
 from cdc_daemon.model.ports import Table
 from cdc_daemon.sources.postgres.copytext import parse_rows
+from cdc_daemon.sources.postgres.fingerprint import compare, name_mark
 from cdc_daemon.sources.postgres.lsn import format_lsn, parse_lsn
-from cdc_daemon.sources.postgres.publication import compare, name_mark
 from cdc_daemon.sources.postgres.types import Types
 
 

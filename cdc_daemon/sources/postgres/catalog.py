@@ -271,18 +271,25 @@ def learn(
     found = connection.execute(_TYPES, (used,)).fetchall()
     types.learn(row[:4] for row in found)
     types.learn_arrays((row[0], row[4]) for row in found if row[4])
-    for table in facts:
-        extent = extents.get(table.oid, WHOLE)
-        known = Known(
-            primary_key=table.primary_key,
-            oid=table.oid,
-            leaves=extent.leaves,
-            replica=REPLICAS[table.replica],
-            identity=frozenset(table.identity),
-            alone=not table.partitioned,
-            condition=extent.condition,
-        )
-        relations.learn(table.schema, table.name, known)
+    relations.learn(
+        {
+            (table.schema, table.name): _known(table, extents.get(table.oid, WHOLE))
+            for table in facts
+        }
+    )
+
+
+def _known(table: TableFacts, extent: Extent) -> Known:
+    return Known(
+        columns=tuple(column.name for column in table.columns),
+        primary_key=table.primary_key,
+        oid=table.oid,
+        leaves=extent.leaves,
+        replica=REPLICAS[table.replica],
+        identity=frozenset(table.identity),
+        alone=not table.partitioned,
+        condition=extent.condition,
+    )
 
 
 def describe(facts: TableFacts, relations: Relations, types: Types) -> Relation:

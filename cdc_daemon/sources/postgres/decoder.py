@@ -29,6 +29,7 @@ from cdc_daemon.sources.postgres.messages import (
     parse_relation,
     parse_truncate,
     parse_type,
+    transaction_of,
 )
 from cdc_daemon.sources.postgres.relations import Described, Relations
 from cdc_daemon.sources.postgres.shapes import Decoded, Shape, runs_of
@@ -264,7 +265,8 @@ class Decoder:
         self._shapes = {k: shape for k, shape in self._shapes.items() if k[1:5] != oid}
         self._mapped.pop(oid, None)
         number = int.from_bytes(oid, "big")
-        table = self._relations.mapped(number, described.schema, described.table)
+        xid = transaction_of(self._begin)
+        table = self._relations.mapped(number, described.schema, described.table, xid)
         if table is not None:
             self._map(oid, described, table)
 

@@ -34,6 +34,11 @@ def parse_begins(found: Sequence[tuple[int, memoryview]]) -> list[Begin]:
     ]
 
 
+def transaction_of(begin: memoryview) -> int:
+    """The transaction's number in a Begin message; 0 for none."""
+    return int.from_bytes(begin[HEADER + 17 : HEADER + 21], "big")
+
+
 def parse_commit(message: memoryview) -> tuple[int, int]:
     """Position after the commit record, and commit time in µs since 1970."""
     _, _, end, time = _COMMIT.unpack_from(message, HEADER + 1)

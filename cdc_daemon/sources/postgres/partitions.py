@@ -3,7 +3,7 @@
 Without ``publish_via_partition_root`` the log tells changes under the partitions' names; they are
 carried as changes of the mapped table, and it also tells a TRUNCATE of one partition, which it does
 not with that option. ATTACH, DETACH and DROP of a partition move rows and are in no log. So the
-checkpoint's identity names every partition (``publication.py``), before the first change of it is
+checkpoint's identity names every partition (``fingerprint.py``), before the first change of it is
 carried: one that has left, or that brought rows along, is a gap.
 
 A partition that was created in its place brought no rows. One that was attached brought those that
@@ -23,15 +23,20 @@ from cdc_daemon.model.errors import Unreachable
 from cdc_daemon.model.ports import Table
 from cdc_daemon.sources.postgres.catalog import Descendant, Extent, TableFacts
 from cdc_daemon.sources.postgres.connection import Connection, Server
-from cdc_daemon.sources.postgres.publication import Difference, Publication, place_mark
+from cdc_daemon.sources.postgres.fingerprint import Difference, place_mark
+from cdc_daemon.sources.postgres.publication import Publication
 
 Facts = Mapping[tuple[str, str], TableFacts]
 
 _READABLE: Final = "SELECT pg_catalog.has_table_privilege(%s::oid, 'SELECT')"
 _ROOTS: Final = """
-SELECT a.relid::oid, c.oid::regclass::text
-FROM pg_catalog.pg_class c, pg_catalog.pg_partition_ancestors(c.oid) a (relid) WHERE c.oid = %s
+SELECT pg_catalog.pg_snapshot_xmin(pg_catalog.pg_current_snapshot())::text::bigint, a.relid::oid,
+       c.oid::regclass::text
+FROM (SELECT %s::oid) w (oid) LEFT JOIN pg_catalog.pg_class c ON c.oid = w.oid
+LEFT JOIN LATERAL pg_catalog.pg_partition_ancestors(c.oid) a (relid) ON true
 """
+_XIDS: Final = 1 << 32  # transactions are numbered around in the log
+_MOST: Final = 10_000  # answers that are kept
 
 
 @dataclass(slots=True)
@@ -159,30 +164,52 @@ def extents(
 class Newcomers:
     """Asks the catalogue about relations that the log describes and nobody knows.
 
-    On a connection of its own, for it is the reader's thread that asks.
+    On a connection of its own, for it is the reader's thread that asks; ``seconds``: how long it
+    waits. That a relation is no partition of a mapped table holds for the transactions that had
+    ended by then: one that comes later may have attached it.
     """
 
-    def __init__(self, server: Server, roots: Mapping[int, str], noted: frozenset[int]) -> None:
+    def __init__(
+        self,
+        server: Server,
+        roots: Mapping[int, str],
+        noted: frozenset[int],
+        *,
+        seconds: float = 10.0,
+    ) -> None:
         self._server = server
         self._roots = roots
         self._noted = noted
+        self._seconds = seconds
+        self._refuted: dict[int, int] = {}  # by oid: the first transaction that it may not hold for
         self._connection: Connection | None = None
 
-    def ask(self, oid: int) -> None:
+    def ask(self, oid: int, xid: int) -> None:
         """Raise Unreachable, so that the session begins anew and notes its place first, where it
-        is a partition of a mapped table that joined since."""
+        is a partition of a mapped table that joined since; or where nobody answers."""
         if oid in self._noted or oid in self._roots:
             return
+        if oid in self._refuted and _before(xid, self._refuted[oid]):
+            return
         with self._server.errors("looking for new partitions"):
-            if self._connection is None or self._connection.closed:
-                self._connection = self._server.connect()
-            rows = self._connection.execute(_ROOTS, (oid,)).fetchall()
-        for root, name in rows:
+            rows = self._sql().execute(_ROOTS, (oid,)).fetchall()
+        for _, root, name in rows:
             if root in self._roots:
                 raise Unreachable(
                     f"{self._server.where}: {name} is a new partition of {self._roots[root]}",
                     hint="its place is noted before its changes are carried",
                 )
+        if len(self._refuted) >= _MOST:
+            self._refuted.clear()
+        self._refuted[oid] = rows[0][0] % _XIDS
+
+    def _sql(self) -> Connection:
+        if self._connection is None or self._connection.closed:
+            self._connection = self._server.connect()
+            milliseconds = str(int(self._seconds * 1000))
+            query = "SELECT pg_catalog.set_config('statement_timeout', %s, false)"
+            self._connection.execute(query, (milliseconds,))
+        return self._connection
 
     def close(self) -> None:
         """Close the connection; never raises."""
@@ -190,3 +217,8 @@ class Newcomers:
         if connection is not None:
             with suppress(Exception):
                 connection.close()
+
+
+def _before(xid: int, limit: int) -> bool:
+    """Whether a transaction's number comes before another, where they may have gone around."""
+    return 0 < (limit - xid) % _XIDS < _XIDS // 2

@@ -1,24 +1,17 @@
-"""A publication as the catalogue has it, and its identity: what tells that it was ever changed.
+"""A publication as the catalogue has it: what it publishes, and what makes a table a member of it.
 
-PostgreSQL 18 skips changes in silence where a publication, or a table's membership in it, did not
-exist at that point of the log, and every version does when a table is taken out and put back. No
-trace of that is in the stream. The catalogue rows have changed their oid or xmin, though, so these
-are kept with the checkpoint: one mark for the publication and one for each mapped table. A
-partition that is attached or detached moves rows without a word in the log, so a partitioned table
-has marks for its partitions too (``partitions.py`` says what follows from them).
+What tells that it was ever changed is its identity (``fingerprint.py``).
 """
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import Final
 
 from psycopg import sql
 
-from cdc_daemon.model.ports import Table
-from cdc_daemon.sources.postgres.catalog import ColumnFacts, Descendant, TableFacts
+from cdc_daemon.sources.postgres.catalog import ColumnFacts, TableFacts
 from cdc_daemon.sources.postgres.connection import Connection
 
 _PUBLICATION: Final = """
@@ -42,12 +35,12 @@ WITH lineage (oid, relid) AS (
 """
 
 _ROWS: Final = f"""{_LINEAGE}
-SELECT l.oid, 'r' || r.oid || '.' || r.xmin::text
+SELECT l.oid, 'r' || r.oid || '.' || r.xmin::text, l.relid = l.oid
 FROM lineage l JOIN pg_catalog.pg_publication_rel r ON r.prrelid = l.relid WHERE r.prpubid = %s
 """
 
 _SCHEMA_ROWS: Final = f"""{_LINEAGE}
-SELECT l.oid, 'n' || n.oid || '.' || n.xmin::text
+SELECT l.oid, 'n' || n.oid || '.' || n.xmin::text, l.relid = l.oid
 FROM lineage l JOIN pg_catalog.pg_class c ON c.oid = l.relid
 JOIN pg_catalog.pg_publication_namespace n ON c.relnamespace = n.pnnspid WHERE n.pnpubid = %s
 """
@@ -62,9 +55,6 @@ JOIN pg_catalog.pg_attribute a ON a.attrelid = r.prrelid AND a.attnum = v.m[1]::
 WHERE r.prpubid = %s AND r.prqual IS NOT NULL
 """
 """The columns in row filters: the only thing that is read from a node tree, unchanged since 15."""
-
-_DIGITS: Final = 12  # hexadecimal digits of a mark: short, for it is stored with every checkpoint
-_ABSENT: Final = "-" * _DIGITS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,34 +131,7 @@ def _published(table: TableFacts) -> tuple[ColumnFacts, ...]:
     )
 
 
-# --- its identity ------------------------------------------------------------------------------
-
-
-def fingerprint(
-    connection: Connection,
-    publication: Publication | None,
-    tables: Sequence[Table],
-    facts: Mapping[tuple[str, str], TableFacts],
-) -> str:
-    """The publication's mark, then name and mark of each mapped table, as one word list.
-
-    The same as long as no mapped table can have missed a change; other tables and GRANTs do not
-    matter, nor do added columns. A partitioned table's word goes on with its partitions' marks.
-    """
-    rows = membership(connection, publication, [each.oid for each in facts.values()])
-    words = [_mark(f"{publication.oid}.{publication.xmin}") if publication else _ABSENT]
-    for table in sorted(tables, key=lambda each: (each.schema, each.name)):
-        found = facts.get((table.schema, table.name))
-        if found is None or publication is None or not holds(publication, found, rows):
-            words.append(name_mark(table) + _ABSENT)
-            continue
-        identity = ",".join(_effective_identity(table, found))
-        words.append(
-            name_mark(table)
-            + _mark(f"{found.oid}|{rows.get(found.oid, '')}|{found.replica}|{identity}")
-            + "".join(partition_marks(found, publication))
-        )
-    return " ".join(words)
+# --- its members -------------------------------------------------------------------------------
 
 
 def holds(publication: Publication, found: TableFacts, rows: Mapping[int, str]) -> bool:
@@ -178,118 +141,32 @@ def holds(publication: Publication, found: TableFacts, rows: Mapping[int, str]) 
     return (found.schema, found.name) in publication.members
 
 
-def _effective_identity(table: Table, found: TableFacts) -> tuple[str, ...]:
-    """What rows are known by: under REPLICA IDENTITY FULL the primary key, else the mapping's."""
-    return found.primary_key or table.identity if found.replica == "f" else found.identity
-
-
-def partition_marks(found: TableFacts, publication: Publication) -> list[str]:
-    """A mark for each partition: its place, then its file, where truncating it says nothing."""
-    if not found.partitioned:
-        return []
-    return [place_mark(each) + _file_mark(each, publication) for each in found.descendants]
-
-
-def place_mark(partition: Descendant) -> str:
-    """What changes when a partition, or what it is part of, is attached anew."""
-    return _mark(f"{partition.oid}|{partition.edges}")
-
-
-def _file_mark(partition: Descendant, publication: Publication) -> str:
-    return _mark(str(partition.file)) if publication.via_root else _ABSENT
-
-
 def membership(
     connection: Connection, publication: Publication | None, oids: list[int]
 ) -> dict[int, str]:
     """What makes each table a member, as text: rows for it, for what it is a partition of, or for
     their schemas; or nothing."""
+    return joined(ties(connection, publication, oids))
+
+
+Tie = tuple[int, str, bool]
+"""A table's oid, a row that makes it a member, and whether itself: else it is part of a member."""
+
+
+def ties(connection: Connection, publication: Publication | None, oids: list[int]) -> list[Tie]:
+    """What makes each table a member, row by row and in order."""
     if publication is None:
-        return {}
+        return []
     asked = (oids, oids, publication.oid)
     found = connection.execute(_ROWS, asked).fetchall()
     if connection.info.server_version >= 150000:
         found += connection.execute(_SCHEMA_ROWS, asked).fetchall()
+    return sorted((oid, mark, own) for oid, mark, own in found)
+
+
+def joined(found: Iterable[Tie]) -> dict[int, str]:
+    """The rows of each table as text."""
     marks: dict[int, str] = {}
-    for oid, mark in sorted(found):
+    for oid, mark, _ in found:
         marks[oid] = marks.get(oid, "") + mark
     return marks
-
-
-def name_mark(table: Table) -> str:
-    """The table's name, shortened to a hash."""
-    return _mark(f"{table.schema}\0{table.name}")
-
-
-def _mark(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()[:_DIGITS]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Difference:
-    """How two fingerprints differ: the publication itself, changed tables, tables that came.
-
-    Of partitioned tables: those that lost a partition, those of which one was truncated or
-    rewritten, and the place marks of partitions that joined.
-    """
-
-    publication: bool
-    changed: tuple[Table, ...] = ()
-    added: tuple[Table, ...] = ()
-    left: tuple[Table, ...] = ()
-    rewritten: tuple[Table, ...] = ()
-    joined: Mapping[Table, frozenset[str]] = field(default_factory=dict)
-
-    def __bool__(self) -> bool:
-        tables = (self.changed, self.added, self.left, self.rewritten, self.joined)
-        return self.publication or any(tables)
-
-
-def compare(then: str, now: str, tables: Sequence[Table]) -> Difference:
-    """What has happened between two fingerprints to these tables; those that went do not matter."""
-    old, new = _parse(then), _parse(now)
-    marks = [(table, name_mark(table)) for table in tables]
-    both = [
-        (table, old[name], new[name])
-        for table, name in marks
-        if name in old and name in new and old[name].mark == new[name].mark
-    ]
-    return Difference(
-        publication=old[""].mark != new[""].mark,
-        changed=tuple(
-            table
-            for table, name in marks
-            if name in old and (name not in new or old[name].mark != new[name].mark)
-        ),
-        added=tuple(table for table, name in marks if name not in old),
-        left=tuple(t for t, one, two in both if one.files.keys() - two.files.keys()),
-        rewritten=tuple(
-            t
-            for t, one, two in both
-            if any(two.files.get(place, file) != file for place, file in one.files.items())
-        ),
-        joined={
-            t: frozenset(two.files.keys() - one.files.keys())
-            for t, one, two in both
-            if two.files.keys() - one.files.keys()
-        },
-    )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Word:
-    """A table's mark, and the files of its partitions by their places."""
-
-    mark: str
-    files: Mapping[str, str]
-
-
-def _parse(text: str) -> dict[str, _Word]:
-    """The publication (under the empty name) and each table, by the mark of its name."""
-    head, *words = text.split(" ")
-    found = {"": _Word(mark=head, files={})}
-    for word in words:
-        name, mark, *rest = (word[i : i + _DIGITS] for i in range(0, len(word), _DIGITS))
-        files = dict(zip(rest[::2], rest[1::2], strict=True))
-        found[name] = _Word(mark=mark, files=files)
-    return found

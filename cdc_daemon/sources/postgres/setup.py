@@ -16,8 +16,10 @@ from psycopg import sql
 
 from cdc_daemon.model.errors import ConfigurationError, Problem
 from cdc_daemon.model.ports import Table
+from cdc_daemon.sources.postgres.asked import Asked
 from cdc_daemon.sources.postgres.catalog import TableFacts, read_tables
 from cdc_daemon.sources.postgres.connection import Connection, Server
+from cdc_daemon.sources.postgres.contents import content_problems, heirs_unsaid
 from cdc_daemon.sources.postgres.publication import (
     Publication,
     as_published,
@@ -27,9 +29,6 @@ from cdc_daemon.sources.postgres.publication import (
 )
 from cdc_daemon.sources.postgres.requirements import (
     ACTIONS,
-    Asked,
-    content_problems,
-    heirs_unsaid,
     identity_problems,
     missing,
 )

@@ -17,7 +17,7 @@ from cdc_daemon.model.errors import ConfigurationError, PreflightRefusal, Proble
 from cdc_daemon.model.findings import Finding, refusals
 from cdc_daemon.model.ports import SlotState, Table
 from cdc_daemon.model.position import Checkpoint, SourceIdentity
-from cdc_daemon.sources.postgres import catalog, checks, partitions, requirements
+from cdc_daemon.sources.postgres import asked, catalog, checks, partitions, requirements
 from cdc_daemon.sources.postgres.checks import identity
 from cdc_daemon.sources.postgres.checks.slot import advanced
 from cdc_daemon.sources.postgres.connection import Connection, Server
@@ -127,8 +127,8 @@ class PostgresSource:
             self._learn(self._sql())
         return [self._describe(table) for table in self.tables]
 
-    def _asked(self) -> requirements.Asked:
-        return requirements.Asked(
+    def _asked(self) -> asked.Asked:
+        return asked.Asked(
             slot=self.slot,
             publication=self.publication,
             tables=self.tables,

@@ -11,16 +11,16 @@ from psycopg import sql
 from cdc_daemon.model.errors import CdcError
 from cdc_daemon.model.findings import CannotLook
 from cdc_daemon.model.position import Checkpoint, Phase, SourceIdentity
+from cdc_daemon.sources.postgres.asked import Asked
 from cdc_daemon.sources.postgres.catalog import TableFacts, read_tables
 from cdc_daemon.sources.postgres.connection import SESSION, Connection, Server
+from cdc_daemon.sources.postgres.fingerprint import fingerprint
 from cdc_daemon.sources.postgres.publication import (
     Publication,
     as_published,
-    fingerprint,
     membership,
     read_publication,
 )
-from cdc_daemon.sources.postgres.requirements import Asked
 from cdc_daemon.sources.postgres.slot import Slot, log_end, read_slot
 from cdc_daemon.sources.postgres.system import System, identify_system
 

@@ -7,12 +7,12 @@ from collections.abc import Iterator
 from cdc_daemon.model.errors import Problem
 from cdc_daemon.model.findings import Check, Note, ok, problem, problems, warning
 from cdc_daemon.model.position import SourceIdentity
+from cdc_daemon.sources.postgres.asked import Asked
 from cdc_daemon.sources.postgres.checks.examined import RESNAPSHOT, Examined
 from cdc_daemon.sources.postgres.connection import Connection, Server
 from cdc_daemon.sources.postgres.damage import damaged
+from cdc_daemon.sources.postgres.fingerprint import compare
 from cdc_daemon.sources.postgres.lsn import format_lsn, parse_lsn
-from cdc_daemon.sources.postgres.publication import compare
-from cdc_daemon.sources.postgres.requirements import Asked
 from cdc_daemon.sources.postgres.system import System, identify_system
 
 _CORRECT = f"correct the connection, or {RESNAPSHOT}"

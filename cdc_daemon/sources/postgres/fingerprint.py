@@ -1,0 +1,170 @@
+"""A publication's identity: what tells that it was ever changed.
+
+PostgreSQL 18 skips changes in silence where a publication, or a table's membership in it, did not
+exist at that point of the log, and every version does when a table is taken out and put back. No
+trace of that is in the stream. The catalogue rows have changed their oid or xmin, though, so these
+are kept with the checkpoint: one mark for the publication and one for each mapped table. A
+partition that is attached or detached moves rows without a word in the log, so a partitioned table
+has marks for its partitions too (``partitions.py`` says what follows from them).
+
+The first marks are those of every version there was. What came later stands behind them, and is not
+compared with an identity of before, which does not tell it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from cdc_daemon.model.ports import Table
+from cdc_daemon.sources.postgres.catalog import Descendant, TableFacts
+from cdc_daemon.sources.postgres.connection import Connection
+from cdc_daemon.sources.postgres.publication import Publication, holds, joined, ties
+
+_DIGITS: Final = 12  # hexadecimal digits of a mark: short, for it is stored with every checkpoint
+_ABSENT: Final = "-" * _DIGITS
+
+
+def fingerprint(
+    connection: Connection,
+    publication: Publication | None,
+    tables: Sequence[Table],
+    facts: Mapping[tuple[str, str], TableFacts],
+) -> str:
+    """The publication's mark, then name and mark of each mapped table, as one word list.
+
+    The same as long as no mapped table can have missed a change; other tables and GRANTs do not
+    matter, nor do added columns. A table's word goes on with a second mark of what the first leaves
+    out, and with its partitions' marks.
+    """
+    members = ties(connection, publication, [each.oid for each in facts.values()])
+    rows, own = joined(members), joined(tie for tie in members if tie[2])
+    words = [_mark(f"{publication.oid}.{publication.xmin}") if publication else _ABSENT]
+    for table in sorted(tables, key=lambda each: (each.schema, each.name)):
+        found = facts.get((table.schema, table.name))
+        if found is None or publication is None or not holds(publication, found, rows):
+            words.append(name_mark(table) + _ABSENT)
+            continue
+        identity = ",".join(found.identity)
+        effective = ",".join(_effective_identity(table, found))
+        marks = (
+            _mark(f"{found.oid}|{own.get(found.oid, '')}|{found.replica}|{identity}"),
+            _mark(f"{rows.get(found.oid, '')}|{effective}"),
+            *partition_marks(found, publication),
+        )
+        words.append(name_mark(table) + "".join(marks))
+    return " ".join(words)
+
+
+def _effective_identity(table: Table, found: TableFacts) -> tuple[str, ...]:
+    """What rows are known by: under REPLICA IDENTITY FULL the primary key, else the mapping's."""
+    return found.primary_key or table.identity if found.replica == "f" else found.identity
+
+
+def partition_marks(found: TableFacts, publication: Publication) -> list[str]:
+    """A mark for each partition: its place, then its file, where truncating it says nothing."""
+    if not found.partitioned:
+        return []
+    return [place_mark(each) + _file_mark(each, publication) for each in found.descendants]
+
+
+def place_mark(partition: Descendant) -> str:
+    """What changes when a partition, or what it is part of, is attached anew."""
+    return _mark(f"{partition.oid}|{partition.edges}")
+
+
+def _file_mark(partition: Descendant, publication: Publication) -> str:
+    return _mark(str(partition.file)) if publication.via_root else _ABSENT
+
+
+def name_mark(table: Table) -> str:
+    """The table's name, shortened to a hash."""
+    return _mark(f"{table.schema}\0{table.name}")
+
+
+def _mark(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:_DIGITS]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Difference:
+    """How two fingerprints differ: the publication itself, changed tables, tables that came.
+
+    Of partitioned tables: those that lost a partition, those of which one was truncated or
+    rewritten, and the place marks of partitions that joined.
+    """
+
+    publication: bool
+    changed: tuple[Table, ...] = ()
+    added: tuple[Table, ...] = ()
+    left: tuple[Table, ...] = ()
+    rewritten: tuple[Table, ...] = ()
+    joined: Mapping[Table, frozenset[str]] = field(default_factory=dict)
+
+    def __bool__(self) -> bool:
+        tables = (self.changed, self.added, self.left, self.rewritten, self.joined)
+        return self.publication or any(tables)
+
+
+def compare(then: str, now: str, tables: Sequence[Table]) -> Difference:
+    """What has happened between two fingerprints to these tables; those that went do not matter."""
+    old, new = _parse(then), _parse(now)
+    marks = [(table, name_mark(table)) for table in tables]
+    both = [
+        (table, old[name].files, new[name].files)
+        for table, name in marks
+        if name in old and name in new and old[name].same(new[name]) and old[name].tells_partitions
+    ]
+    return Difference(
+        publication=old[""].mark != new[""].mark,
+        changed=tuple(
+            table
+            for table, name in marks
+            if name in old and not (name in new and old[name].same(new[name]))
+        ),
+        added=tuple(table for table, name in marks if name not in old),
+        left=tuple(t for t, one, two in both if one.keys() - two.keys()),
+        rewritten=tuple(
+            t
+            for t, one, two in both
+            if any(two.get(place, file) != file for place, file in one.items())
+        ),
+        joined={
+            t: frozenset(two.keys() - one.keys()) for t, one, two in both if two.keys() - one.keys()
+        },
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Word:
+    """A table's mark, the second mark, and the files of its partitions by their places.
+
+    Older ones have the first mark only: then ``more`` is empty, and what partitions there were,
+    nobody knows.
+    """
+
+    mark: str
+    more: str = ""
+    files: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def tells_partitions(self) -> bool:
+        return bool(self.more or self.files)
+
+    def same(self, later: _Word) -> bool:
+        """Whether nothing that both of them tell has changed."""
+        return self.mark == later.mark and self.more in ("", later.more)
+
+
+def _parse(text: str) -> dict[str, _Word]:
+    """The publication (under the empty name) and each table, by the mark of its name."""
+    head, *words = text.split(" ")
+    found = {"": _Word(mark=head)}
+    for word in words:
+        name, mark, *rest = (word[i : i + _DIGITS] for i in range(0, len(word), _DIGITS))
+        more = rest.pop(0) if len(rest) % 2 else ""
+        files = dict(zip(rest[::2], rest[1::2], strict=True))
+        found[name] = _Word(mark=mark, more=more, files=files)
+    return found
