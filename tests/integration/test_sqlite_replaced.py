@@ -32,7 +32,7 @@ from cdc_daemon.model.errors import (
 )
 from cdc_daemon.sinks.sqlite import SqliteControl, SqliteSink, apply_plan, database, plan
 from cdc_daemon.sinks.sqlite import sink as sinks
-from cdc_daemon.sinks.sqlite.holder import Mark, path_of, sign_of
+from cdc_daemon.sinks.sqlite.holder import Mark, foreign_log, path_of, sign_of
 from tests.contract.shapes import ENTITIES, LAYOUTS, MATERIALS
 from tests.contract.sqlite_target import SqliteTarget
 
@@ -414,3 +414,19 @@ def test_the_mark_names_its_file(target: SqliteTarget, sink: SqliteSink) -> None
     assert sink is not None
     found = json.loads(path_of(str(target.path)).read_text())
     assert found["inode"] == target.path.stat().st_ino
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{}", "[]", "no JSON", '{"inode": null, "born": 0, "pid": null}']
+)
+def test_a_mark_that_says_nothing_refuses_nothing(
+    target: SqliteTarget, sink: SqliteSink, text: str
+) -> None:
+    """An older program's, or one that somebody wrote into."""
+    write(sink, b"kept")
+    path_of(str(target.path)).write_text(text)
+    assert beside(target, "-wal").stat().st_size > 0
+    assert foreign_log(str(target.path)) is None
+    assert target.sink("erp").examine() != []
+    sink.close()
+    target.sink().acquire()

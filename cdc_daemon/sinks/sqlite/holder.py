@@ -78,7 +78,7 @@ def sign_of(database: str) -> Sign | None:
             seen=os.fstat(file).st_mtime,
             present=present,
         )
-    except ValueError:
+    except (ValueError, TypeError, AttributeError):  # somebody wrote into it
         return None
     finally:
         os.close(file)
@@ -97,7 +97,7 @@ def foreign_log(database: str) -> Path | None:
     try:
         noted = json.loads(path_of(database).read_bytes() or b"{}")
         inode, born = int(noted["inode"]), int(noted["born"])
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, KeyError, TypeError):
         return None
     return None if found.lasts_as(inode, born) else log
 
