@@ -15,7 +15,7 @@ from contextlib import contextmanager
 
 from cdc_daemon.model.errors import ConfigurationError, Fenced, Problem, Stop, Unreachable
 from cdc_daemon.model.position import Checkpoint, Phase, SourceIdentity
-from cdc_daemon.sinks.sqlite.database import Connection
+from cdc_daemon.sinks.sqlite.database import Connection, keep_log
 from cdc_daemon.sinks.sqlite.holder import Mark, Sign, log_of, sign_of
 from cdc_daemon.sinks.sqlite.identity import FileIdentity, file_identity
 from cdc_daemon.sinks.versions import version_words
@@ -55,7 +55,7 @@ class Lease:
     def acquire(self, connection: Connection, file: FileIdentity | None) -> Checkpoint:
         """Take the pipeline, or raise Fenced naming the holder. ``file``: what is open."""
         self._file = file
-        check_version(connection)
+        self._check_open(connection)
         self._check_free(sign_of(self._path))
         with writing(connection):
             self._check_only(connection)
@@ -71,7 +71,7 @@ class Lease:
 
     def recover(self, connection: Connection) -> Checkpoint:
         """Raise our own epoch after a lost connection. Raises Fenced where it is not current."""
-        check_version(connection)
+        self._check_open(connection)
         with writing(connection):
             row = self._row(connection)
             if not self._is_ours(row):
@@ -197,6 +197,11 @@ class Lease:
         self.identify(connection, identity)
 
     # --- parts ------------------------------------------------------------------------------------
+
+    def _check_open(self, connection: Connection) -> None:
+        """A ledger of our version, and a write-ahead log. Raises ConfigurationError."""
+        check_version(connection)
+        keep_log(connection, self._path)
 
     def _check_free(self, sign: Sign | None) -> None:
         if sign is not None and sign.alive:

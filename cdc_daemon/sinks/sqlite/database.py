@@ -36,9 +36,9 @@ Connection = sqlite3.Connection
 def connect(path: str, *, create: bool = False, read_only: bool = False) -> Connection:
     """A connection in autocommit with our settings.
 
-    Raises ConfigurationError for a file that is not there (or whose directory is not) and for one
-    that cannot have a write-ahead log, PreflightRefusal for one whose log is another file's, and
-    what ``translate`` makes of everything else.
+    Raises ConfigurationError for a file that is not there (or whose directory is not) and for a
+    created one that cannot have a write-ahead log, PreflightRefusal for one whose log is another
+    file's, and what ``translate`` makes of everything else.
     """
     if sqlite3.sqlite_version_info < OLDEST:
         needed = ".".join(map(str, OLDEST))
@@ -59,8 +59,8 @@ def connect(path: str, *, create: bool = False, read_only: bool = False) -> Conn
             cached_statements=_STATEMENTS,
         )
         try:
-            if not read_only and (create or not missing(path)):
-                _keep_log(connection, path)
+            if create:
+                keep_log(connection, path)
             _settle(connection, read_only=read_only)
         except BaseException:
             connection.close()
@@ -103,8 +103,8 @@ def _check_log(path: str) -> None:
     raise PreflightRefusal([Problem(what=what, where=path, cure=cure)])
 
 
-def _keep_log(connection: Connection, path: str) -> None:
-    """Write-ahead from here on, whatever somebody set the file to."""
+def keep_log(connection: Connection, path: str) -> None:
+    """Write-ahead from here on, whatever somebody set the file to. Raises ConfigurationError."""
     connection.execute(f"PRAGMA page_size = {PAGE_BYTES}")
     mode = scalar(connection, "PRAGMA journal_mode = WAL")
     if mode != "wal":
