@@ -100,7 +100,9 @@ class Configuration:
 
         return {
             "sources": {name: dump(source) for name, source in self.sources.items()},
-            "target": dump(self.target),
+            "target": {"url": self.target.url}
+            if self.target.kind == "sqlite"
+            else dump(self.target),
             "entities": {name: _describe_entity(entity) for name, entity in self.entities.items()},
             "mappings": [
                 mapping.model_dump(mode="json", by_alias=True, exclude_unset=True)

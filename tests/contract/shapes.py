@@ -74,6 +74,21 @@ UNIT = Entity(
         Attribute(name="parent", type=string(40), references="unit"),
     ),
 )
+PLANT = Entity(
+    name="plant",
+    key=("code",),
+    attributes=(Attribute(name="code", type=string(40), required=True),),
+    soft_delete=True,
+)
+SHELF = Entity(
+    name="shelf",
+    key=("no",),
+    attributes=(
+        Attribute(name="no", type=BIGINT, required=True),
+        Attribute(name="plant", type=string(40), references="plant"),
+    ),
+    soft_delete=True,
+)
 EVERYTHING = Entity(
     name="everything",
     key=("id",),
@@ -97,7 +112,19 @@ EVERYTHING = Entity(
     ),
 )
 ENTITIES = {
-    one.name: one for one in (MATERIAL, LINE, CUSTOMER, ORDER, DELIVERY, INVOICE, UNIT, EVERYTHING)
+    one.name: one
+    for one in (
+        MATERIAL,
+        LINE,
+        CUSTOMER,
+        ORDER,
+        DELIVERY,
+        INVOICE,
+        UNIT,
+        PLANT,
+        SHELF,
+        EVERYTHING,
+    )
 }
 
 
@@ -121,6 +148,8 @@ ORDERS = _layout(ORDER)
 DELIVERIES = _layout(DELIVERY, soft=True)
 INVOICES = _layout(INVOICE, soft=True)
 UNITS = _layout(UNIT)
+PLANTS = _layout(PLANT, soft=True)
+SHELVES = _layout(SHELF, soft=True)
 ALL = _layout(EVERYTHING)
 LAYOUTS = (
     MATERIALS,
@@ -131,5 +160,7 @@ LAYOUTS = (
     DELIVERIES,
     INVOICES,
     UNITS,
+    PLANTS,
+    SHELVES,
     ALL,
 )

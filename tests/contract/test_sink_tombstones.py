@@ -7,9 +7,10 @@ from collections.abc import Sequence
 import pytest
 
 from cdc_daemon.model.changes import Row
-from cdc_daemon.model.effects import Delete, Key, Layout, Step, Truncate, Upsert
+from cdc_daemon.model.effects import Delete, Key, Layout, Rename, Step, Truncate, Upsert
+from cdc_daemon.model.errors import DataError
 from cdc_daemon.model.ports import Sink, UnitOfWork
-from tests.contract.shapes import CUSTOMERS, DELIVERIES, INVOICES, ORDERS
+from tests.contract.shapes import CUSTOMERS, DELIVERIES, INVOICES, ORDERS, PLANTS, SHELVES
 from tests.contract.targets import Target
 
 NUMBER = 40
@@ -141,3 +142,43 @@ def test_what_lives_is_never_let_go(target: Target, family: Sink) -> None:
         save(unit)
     kept = {key: row for key, (row, _) in target.tombstones(DELIVERIES).items()}
     assert kept == {CHILDREN[n]: (*CHILDREN[n], *PARENTS[n]) for n in range(3)}
+
+
+THROUGH = Rename(layout=PLANTS, pairs=[((b"a",), (b"b",)), ((b"b",), (b"c",))])
+"""Plant a goes to c by way of the tombstone b, which makes room."""
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_a_rename_passes_through_the_key_of_a_tombstone(
+    target: Target, sink: Sink, *, whole: bool
+) -> None:
+    """Its own tombstones let go of it; a living row that refers to it is told at the checkpoint."""
+    with sink.begin() as unit:
+        unit.apply(
+            [
+                Upsert(layout=PLANTS, rows=[(b"a",), (b"b",)]),
+                Upsert(layout=SHELVES, rows=[(b"1", b"b"), (b"2", b"a")]),
+            ]
+        )
+        unit.apply([gone(PLANTS, [(b"b",)])])
+        if whole:
+            unit.apply([gone(SHELVES, [(b"1",)])])
+        save(unit)
+    with sink.begin() as unit:
+        if whole:
+            unit.apply([THROUGH])
+            save(unit)
+        else:
+            with pytest.raises(DataError) as caught, unit.savepoint():  # noqa: PT012
+                unit.apply([THROUGH])
+                save(unit)
+            assert caught.value.code == "sqlstate_23503"
+    assert set(target.living(PLANTS)) == {(b"c",) if whole else (b"a",)}
+    shelves = {
+        **target.living(SHELVES),
+        **{k: row for k, (row, _) in target.tombstones(SHELVES).items()},
+    }
+    assert shelves == {
+        (b"1",): (b"1", None if whole else b"b"),
+        (b"2",): (b"2", b"c" if whole else b"a"),
+    }

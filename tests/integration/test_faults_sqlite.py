@@ -96,6 +96,32 @@ def test_replaced_while_it_streams(erp: Erp, tmp_path: Path) -> None:
     cured(erp)
 
 
+@fault(
+    43,
+    "SQLite: a backup moved over the file alone, with its log left behind, under the daemon's eyes",
+    state="exit 78",
+    targets=[SQLITE],
+)
+def test_replaced_with_the_log_of_another(erp: Erp, tmp_path: Path) -> None:
+    """The log is not played into the backup: it opens neither, and says what to move away."""
+    streamed(erp)
+    file = file_of(erp).path
+    backup = backed_up(file, tmp_path / "backup.db")
+    with erp.streaming() as daemon:
+        erp.insert_materials(4, 5)
+        erp.caught_up(daemon)
+        kept = file.with_name("kept.db")
+        file.rename(kept)
+        backup.rename(file)
+        erp.insert_materials(20, 2)
+        assert daemon.wait(90) == 78, daemon.log
+        daemon.said("pipeline stopped", error="the log beside it belongs to another file")
+    kept.rename(file)
+    with erp.daemon() as daemon:
+        erp.healed(daemon)
+        assert daemon.stop() == 0
+
+
 def source_acknowledged(erp: Erp) -> None:
     """Until the source has been told of what is written from now on."""
     ((before,),) = erp.source.query("SELECT pg_current_wal_insert_lsn()::text")

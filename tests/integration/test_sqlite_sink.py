@@ -177,24 +177,6 @@ def test_a_holders_file_that_somebody_removed_comes_back(
         target.sink(instance="there").acquire()
 
 
-def test_a_database_that_was_replaced_is_written_no_longer(
-    target: SqliteTarget, sink: SqliteSink
-) -> None:
-    """A backup put in its place under a running daemon: it goes on from what the backup says."""
-    write(sink)
-    copy = target.path.with_name("copy.db")
-    target.sqlite(f"VACUUM INTO '{copy}'")
-    write(sink, (b"later", None, None))
-    copy.rename(target.path)
-    with pytest.raises(Unreachable, match="moved or replaced"):
-        write(sink, (b"lost", None, None))
-    for beside in ("-wal", "-shm"):
-        target.path.with_name(target.path.name + beside).unlink(missing_ok=True)
-    assert sink.recover().epoch == 2
-    write(sink, (b"new", None, None))
-    assert set(target.living(MATERIALS)) == {(b"k",), (b"new",)}
-
-
 def test_another_name_of_the_database_meets_the_same_holder(
     target: SqliteTarget, sink: SqliteSink, tmp_path: Path
 ) -> None:

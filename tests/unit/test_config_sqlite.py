@@ -58,6 +58,12 @@ def test_addresses(tmp_path: Path, target: str, path: str) -> None:
     assert found.conninfo == {}
 
 
+def test_what_is_shown_may_be_written(tmp_path: Path) -> None:
+    """Nothing that means nothing to a file, and that a configuration must not say."""
+    found = configured(tmp_path, "target: sqlite:///control.db")
+    assert found.describe()["target"] == {"url": "sqlite:///control.db"}
+
+
 HOST = "the address of an SQLite database has no host"
 NAMES_NONE = "the address names no SQLite database's file"
 

@@ -13,10 +13,11 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from cdc_daemon.model.errors import ConfigurationError, Fenced, Problem, Unreachable
+from cdc_daemon.model.errors import ConfigurationError, Fenced, Problem, Stop, Unreachable
 from cdc_daemon.model.position import Checkpoint, Phase, SourceIdentity
-from cdc_daemon.sinks.sqlite.database import Connection, FileIdentity, file_identity
-from cdc_daemon.sinks.sqlite.holder import Mark, Sign, sign_of
+from cdc_daemon.sinks.sqlite.database import Connection, keep_log
+from cdc_daemon.sinks.sqlite.holder import Mark, Sign, log_of, sign_of
+from cdc_daemon.sinks.sqlite.identity import FileIdentity, file_identity
 from cdc_daemon.sinks.versions import version_words
 
 _COLUMNS = (
@@ -47,13 +48,14 @@ class Lease:
         self._mark = Mark(path)
         self._last = _EPOCH
         self._file: FileIdentity | None = None
+        self._tried: Checkpoint | None = None  # committed, or not: nobody knows
 
     # --- holding ------------------------------------------------------------------------------
 
-    def acquire(self, connection: Connection) -> Checkpoint:
-        """Take the pipeline, or raise Fenced naming the holder."""
-        self._file = file_identity(self._path)
-        check_version(connection)
+    def acquire(self, connection: Connection, file: FileIdentity | None) -> Checkpoint:
+        """Take the pipeline, or raise Fenced naming the holder. ``file``: what is open."""
+        self._file = file
+        self._check_open(connection)
         self._check_free(sign_of(self._path))
         with writing(connection):
             self._check_only(connection)
@@ -64,19 +66,33 @@ class Lease:
             )
             row = self._row(connection)
             self._mark.put(self.pipeline, self.holder)
-            return self._take(connection, row)
+            taken = self._take(connection, row)
+        return self._taken(taken)
 
     def recover(self, connection: Connection) -> Checkpoint:
         """Raise our own epoch after a lost connection. Raises Fenced where it is not current."""
-        self._file = file_identity(self._path)
+        self._check_open(connection)
         with writing(connection):
             row = self._row(connection)
-            if row.epoch != self.epoch or not self.epoch:
+            if not self._is_ours(row):
                 raise self.fenced()
             if not self._mark.ours:
                 self._check_free(sign_of(self._path))
                 self._mark.put(self.pipeline, self.holder)
-            return self._take(connection, row)
+            taken = self._tried = self._take(connection, row)
+        return self._taken(taken)
+
+    def check_file(self, file: FileIdentity | None) -> None:
+        """Refuse to go on in another file than the one that was taken. Raises Stop."""
+        held = self._file
+        if file is not None and held is not None and not file.is_same(held):
+            log = log_of(self._path)
+            raise Stop(
+                f"The control database's file was replaced: another file lies at its place"
+                f" ({self._path}).",
+                hint=f"stop the daemon, move {log} and its -shm away together with the file that"
+                " they belong to, and start: docs/sqlite.md",
+            )
 
     def release(self, connection: Connection) -> None:
         """Clear the row's holder, so that whoever looks sees that nobody has it."""
@@ -117,11 +133,9 @@ class Lease:
         the one at its place any longer. With the write lock and the epoch ours, nobody else holds
         the pipeline: a holder's file that somebody removed is put there again.
         """
-        if file_identity(self._path) != self._file:
-            raise Unreachable(
-                "The control database's file was moved or replaced.",
-                hint="what is open is no longer what target.url names: it is opened again",
-            )
+        here = file_identity(self._path)
+        if here is None or self._file is None or not here.is_same(self._file):
+            raise moved()
         done = connection.execute(
             "UPDATE cdc_checkpoint SET updated_at = ? WHERE pipeline = ? AND epoch = ?",
             (moment, self.pipeline, self.epoch),
@@ -140,13 +154,16 @@ class Lease:
         transactions: int,
         changes: int,
     ) -> None:
-        """Move the checkpoint; counters are added."""
+        """Move the checkpoint; counters are added. Raises Fenced when the epoch is not ours."""
         time = None if commit_time is None else moment_of(commit_time)
-        connection.execute(
+        done = connection.execute(
             "UPDATE cdc_checkpoint SET position = ?, commit_time = coalesce(?, commit_time),"
-            " transactions = transactions + ?, changes = changes + ? WHERE pipeline = ?",
-            (position, time, transactions, changes, self.pipeline),
+            " transactions = transactions + ?, changes = changes + ?"
+            " WHERE pipeline = ? AND epoch = ?",
+            (position, time, transactions, changes, self.pipeline, self.epoch),
         )
+        if done.rowcount == 0:
+            raise self.fenced()
 
     def begin_generation(
         self, connection: Connection, slot: str, identity: SourceIdentity, moment: str
@@ -169,14 +186,22 @@ class Lease:
         return self._row(connection)
 
     def finish(self, connection: Connection, identity: SourceIdentity, position: str) -> None:
-        """The first copy is whole: the row says streaming."""
-        connection.execute(
-            "UPDATE cdc_checkpoint SET phase = 'streaming', position = ? WHERE pipeline = ?",
-            (position, self.pipeline),
+        """The first copy is whole: the row says streaming. Raises Fenced as for ``save``."""
+        done = connection.execute(
+            "UPDATE cdc_checkpoint SET phase = 'streaming', position = ?"
+            " WHERE pipeline = ? AND epoch = ?",
+            (position, self.pipeline, self.epoch),
         )
+        if done.rowcount == 0:
+            raise self.fenced()
         self.identify(connection, identity)
 
     # --- parts ------------------------------------------------------------------------------------
+
+    def _check_open(self, connection: Connection) -> None:
+        """A ledger of our version, and a write-ahead log. Raises ConfigurationError."""
+        check_version(connection)
+        keep_log(connection, self._path)
 
     def _check_free(self, sign: Sign | None) -> None:
         if sign is not None and sign.alive:
@@ -199,9 +224,19 @@ class Lease:
         """Raise the epoch; it is ours once the transaction has committed."""
         self._last = max(self._last, row.updated_at or _EPOCH, row.generation_started or _EPOCH)
         connection.execute(_TAKE, (self.holder, os.getpid(), self.moment(), self.pipeline))
-        taken = self._row(connection)
-        self.epoch = taken.epoch
-        return taken
+        return self._row(connection)
+
+    def _taken(self, row: Checkpoint) -> Checkpoint:
+        self.epoch = row.epoch
+        self._tried = None
+        return row
+
+    def _is_ours(self, row: Checkpoint) -> bool:
+        """Whether the epoch is the one we have, or tried to have by a COMMIT that raised: its
+        moment tells it from somebody else's of the same number."""
+        tried = self._tried
+        ours = tried and (row.epoch, row.updated_at) == (tried.epoch, tried.updated_at)
+        return bool(self.epoch and (row.epoch == self.epoch or ours))
 
     def _row(self, connection: Connection) -> Checkpoint:
         """The checkpoint as it stands. Raises Fenced when there is none."""
@@ -210,6 +245,14 @@ class Lease:
             raise self.fenced()
         self.started = row[9]
         return checkpoint_of(row, sign_of(self._path))
+
+
+def moved() -> Unreachable:
+    """The error of a file that is not at its place, or not the one there."""
+    return Unreachable(
+        "The control database's file was moved or replaced.",
+        hint="what is open is no longer what target.url names: it is opened again",
+    )
 
 
 def check_version(connection: Connection) -> None:

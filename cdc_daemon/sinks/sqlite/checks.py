@@ -21,7 +21,12 @@ from cdc_daemon.sinks.sqlite.checkpoint import version_problem
 from cdc_daemon.sinks.sqlite.database import Connection, scalar, translated
 from cdc_daemon.sinks.sqlite.names import PREFIX
 from cdc_daemon.sinks.sqlite.plan import APPLY, reference_problems
-from cdc_daemon.sinks.sqlite.tables import differences, live_table, name_problems
+from cdc_daemon.sinks.sqlite.tables import (
+    differences,
+    live_table,
+    name_problems,
+    trigger_problems,
+)
 from cdc_daemon.sinks.versions import LEDGER_VERSION
 
 _FULL: Final = 2
@@ -91,7 +96,8 @@ def _tables(at: Examined) -> Iterator[Note]:
         found += reference_problems(at.connection, layout)
     for entity in at.entities.values():
         live = live_table(at.connection, entity.name)
-        found += differences(entity, live, at.entities) if live is not None else []
+        if live is not None:
+            found += differences(entity, live, at.entities) + trigger_problems(entity, live)
     yield from problems(found) or [ok(f"entities: {len(at.entities)}")]
 
 

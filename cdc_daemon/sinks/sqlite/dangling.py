@@ -111,7 +111,9 @@ class References:
             if not isinstance(step, Delete | Truncate):
                 for attribute, values in self._written(step):
                     self._suspect(connection, found, step.layout.entity, attribute, values)
-            elif not step.layout.soft:
+            if isinstance(step, Rename) or (
+                isinstance(step, Delete | Truncate) and not step.layout.soft
+            ):
                 for referrer in self.of(step.layout.entity):
                     values = self._gone(connection, step, referrer)
                     self._suspect(connection, found, referrer.entity, referrer.attribute, values)
@@ -178,15 +180,17 @@ class References:
             found.setdefault((entity.name, attribute), set()).update(missing)
 
     def _gone(
-        self, connection: Connection, step: Delete | Truncate, referrer: Referrer
+        self, connection: Connection, step: Delete | Rename | Truncate, referrer: Referrer
     ) -> set[Stored]:
-        """Values of a referring attribute that a hard delete may have left without a parent."""
+        """Values of a referring attribute that a hard delete may have left without a parent; a
+        rename also deletes the tombstones whose keys it passes through."""
         entity = step.layout.entity
         if isinstance(step, Truncate):
             return self._orphans(connection, entity, referrer, living=False)
         sql = f"SELECT k.value FROM json_each(?1) k WHERE {self._has_child(referrer, living=False)}"
-        named = self._first_parts(entity, step.keys)
-        return {row[0] for row in connection.execute(sql, (named,))} if step.keys else set()
+        keys = keys_of(step) if isinstance(step, Rename) else step.keys
+        named = self._first_parts(entity, keys)
+        return {row[0] for row in connection.execute(sql, (named,))} if keys else set()
 
     def _referring_to_nothing(
         self, connection: Connection, step: Upsert | Patch | Rename
@@ -267,6 +271,11 @@ class References:
 def written_rows(step: Upsert | Patch | Rename) -> list[Row]:
     """The rows that a step writes."""
     return [row for _, row in step.pairs] if isinstance(step, Rename) else step.rows
+
+
+def keys_of(step: Rename) -> list[Key]:
+    """The keys that rows leave, pass through or come to."""
+    return [key for old, row in step.pairs for key in (old, step.layout.key_of(row))]
 
 
 def _no_parent(parent: Entity) -> str:

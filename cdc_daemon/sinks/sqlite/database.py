@@ -6,14 +6,16 @@ us alone. Not in here: what is in the database.
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import quote
 
-from cdc_daemon.model.errors import CdcError, ConfigurationError, Problem
+from cdc_daemon.model.errors import CdcError, ConfigurationError, PreflightRefusal, Problem
 from cdc_daemon.sinks.sqlite.errors import translate
+from cdc_daemon.sinks.sqlite.holder import foreign_log, path_of
 
 OLDEST = (3, 38, 0)
 """The first SQLite with STRICT tables, ``RETURNING`` and JSON always on."""
@@ -26,16 +28,17 @@ _CACHE_KIB = 32 * 1024
 _CHECKPOINT_PAGES = 2000
 _STATEMENTS = 1024  # kept prepared: a handful for each mapping
 _APPLY = "run cdc-daemon apply"
+_TEMPORARY = ("/var/tmp", "/usr/tmp", "/tmp", ".")  # noqa: S108 - where SQLite itself looks
 
 Connection = sqlite3.Connection
-FileIdentity = tuple[int, int]
 
 
 def connect(path: str, *, create: bool = False, read_only: bool = False) -> Connection:
     """A connection in autocommit with our settings.
 
-    Raises ConfigurationError for a file that is not there (or whose directory is not), and what
-    ``translate`` makes of everything else.
+    Raises ConfigurationError for a file that is not there (or whose directory is not) and for a
+    created one that cannot have a write-ahead log, PreflightRefusal for one whose log is another
+    file's, and what ``translate`` makes of everything else.
     """
     if sqlite3.sqlite_version_info < OLDEST:
         needed = ".".join(map(str, OLDEST))
@@ -43,6 +46,7 @@ def connect(path: str, *, create: bool = False, read_only: bool = False) -> Conn
             f"SQLite {sqlite3.sqlite_version} is too old: {needed} or later is needed"
         )
     _check_place(path, create=create)
+    _check_log(path)
     mode = "rwc" if create else "rw"
     uri = f"file:{quote(str(Path(path).absolute()))}?mode={mode}"
     with translated():
@@ -55,20 +59,13 @@ def connect(path: str, *, create: bool = False, read_only: bool = False) -> Conn
             cached_statements=_STATEMENTS,
         )
         try:
-            _settle(connection, create=create, read_only=read_only)
+            if create:
+                keep_log(connection, path)
+            _settle(connection, read_only=read_only)
         except BaseException:
             connection.close()
             raise
     return connection
-
-
-def file_identity(path: str) -> FileIdentity | None:
-    """Which file is at a path now: device and inode; None: none."""
-    try:
-        found = Path(path).stat()
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino
 
 
 def missing(path: str) -> bool:
@@ -92,20 +89,49 @@ def _check_place(path: str, *, create: bool) -> None:
         )
 
 
-def _settle(connection: Connection, *, create: bool, read_only: bool) -> None:
+def _check_log(path: str) -> None:
+    """SQLite would play whatever log lies beside a file into it, and mix two databases."""
+    log = foreign_log(path)
+    if log is None:
+        return
+    index = str(log).removesuffix("-wal") + "-shm"
+    cure = (
+        f"stop the daemon, move {log} and {index} away, to the file that was here before if it is"
+        f" still wanted, and start; if they do belong to this file, delete {path_of(path)}"
+    )
+    what = "the file was replaced, and the log beside it belongs to another file"
+    raise PreflightRefusal([Problem(what=what, where=path, cure=cure)])
+
+
+def keep_log(connection: Connection, path: str) -> None:
+    """Write-ahead from here on, whatever somebody set the file to. Raises ConfigurationError."""
+    connection.execute(f"PRAGMA page_size = {PAGE_BYTES}")
+    mode = scalar(connection, "PRAGMA journal_mode = WAL")
+    if mode != "wal":
+        cure = "put it on a local disk, and close whatever else has it open"
+        what = f"its journal mode is {mode}, not wal, and cannot be changed"
+        raise ConfigurationError([Problem(what=what, where=path, cure=cure)])
+
+
+def _settle(connection: Connection, *, read_only: bool) -> None:
     run = connection.execute
-    if create:
-        run(f"PRAGMA page_size = {PAGE_BYTES}")
-        run("PRAGMA journal_mode = WAL")
     run("PRAGMA synchronous = FULL")
     run("PRAGMA foreign_keys = ON")
-    run("PRAGMA temp_store = MEMORY")
     run(f"PRAGMA cache_size = -{_CACHE_KIB}")
     run(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")
     run("PRAGMA journal_size_limit = 67108864")
+    if not _has_temporary_files():
+        run("PRAGMA temp_store = MEMORY")
     if read_only:
         run("PRAGMA query_only = ON")
     run("SELECT count(*) FROM sqlite_schema")  # is it a database?
+
+
+def _has_temporary_files() -> bool:
+    """Whether SQLite finds a directory for what outgrows memory: journals, sorters."""
+    named = (os.environ.get("SQLITE_TMPDIR"), os.environ.get("TMPDIR"))
+    places = [place for place in (*named, *_TEMPORARY) if place]
+    return any(Path(place).is_dir() and os.access(place, os.W_OK | os.X_OK) for place in places)
 
 
 @contextmanager

@@ -99,6 +99,14 @@ def translate(error: sqlite3.Error, *, known: Collection[str] = ()) -> CdcError:
     return Stop(f"The control database refused a statement ({name}).")
 
 
+def rolled_back() -> Stop:
+    """The error of a unit of work whose transaction SQLite has ended under it."""
+    return Stop(
+        "The unit of work was rolled back by the control database.",
+        hint="a trigger with RAISE(ROLLBACK), or a constraint with ON CONFLICT ROLLBACK? drop it",
+    )
+
+
 def _name_of(error: sqlite3.Error) -> str:
     """The error's name, or its primary code's where this Python knows no name for it; or none."""
     code: int | None = getattr(error, "sqlite_errorcode", None)

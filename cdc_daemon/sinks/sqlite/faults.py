@@ -15,7 +15,7 @@ from cdc_daemon.model.changes import Row
 from cdc_daemon.model.effects import Key, Patch, Step, Upsert
 from cdc_daemon.model.errors import DataError
 from cdc_daemon.sinks.sqlite.database import Connection
-from cdc_daemon.sinks.sqlite.errors import translate
+from cdc_daemon.sinks.sqlite.errors import rolled_back, translate
 from cdc_daemon.sinks.sqlite.forms import Stored
 from cdc_daemon.sinks.sqlite.shape import Shape
 from cdc_daemon.sinks.sqlite.writing import present_in
@@ -61,6 +61,8 @@ class Search:
             found = translate(exc, known=shape.columns)
             if not isinstance(found, DataError):
                 raise
+            if not self._connection.in_transaction:
+                raise rolled_back() from exc
             return found
         return None
 

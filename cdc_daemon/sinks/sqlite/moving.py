@@ -12,6 +12,7 @@ from cdc_daemon.model.changes import UNCHANGED, Row
 from cdc_daemon.model.effects import Key, Outcome, Rename
 from cdc_daemon.sinks.columns import key_attributes
 from cdc_daemon.sinks.renaming import Move, follow, in_order
+from cdc_daemon.sinks.sqlite.dangling import keys_of
 from cdc_daemon.sinks.sqlite.database import Connection
 from cdc_daemon.sinks.sqlite.forms import Stored
 from cdc_daemon.sinks.sqlite.shape import Shape
@@ -32,7 +33,7 @@ class Renames:
     def carry_out(self, step: Rename, outcome: Outcome) -> None:
         """Move the rows. A living row in the way is ``duplicate_entity_key``."""
         shape = self._shape
-        keys = list(dict.fromkeys(_keys_of(step)))
+        keys = list(dict.fromkeys(keys_of(step)))
         standing = states(self._connection, shape, keys)
         found = follow(step, {key: True for key, living in standing.items() if living})
         if found.clash:
@@ -92,7 +93,3 @@ class Renames:
                 if candidate not in standing:
                     return candidate
         raise duplicate_entity_key(self._shape)
-
-
-def _keys_of(step: Rename) -> list[Key]:
-    return [key for old, row in step.pairs for key in (old, step.layout.key_of(row))]

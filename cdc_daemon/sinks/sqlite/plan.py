@@ -31,6 +31,7 @@ from cdc_daemon.sinks.sqlite.tables import (
     live_table,
     misfits,
     name_problems,
+    trigger_problems,
     wanted_columns,
 )
 from cdc_daemon.sinks.versions import LEDGER_VERSION, OLDEST_LEDGER
@@ -156,6 +157,7 @@ def _entity_changes(
             for problem in differences(entity, live, entities)
             if problem.what not in {f"column {column} is missing" for column in lacking}
         ]
+        refusals += trigger_problems(entity, live)
         for column in lacking:
             if column in addable:
                 sql = add_column(entity, entities, column)

@@ -14,14 +14,15 @@ from contextlib import closing, contextmanager, suppress
 
 from cdc_daemon.model.effects import Layout
 from cdc_daemon.model.entities import Entity
-from cdc_daemon.model.errors import ConfigurationError, Unreachable
+from cdc_daemon.model.errors import ConfigurationError, PreflightRefusal, Unreachable
 from cdc_daemon.model.findings import Finding
 from cdc_daemon.model.ports import Command, Failure, Verification
 from cdc_daemon.model.position import Checkpoint, SourceIdentity
 from cdc_daemon.sinks.sqlite import checks, commands, failures, verifications
-from cdc_daemon.sinks.sqlite.checkpoint import Lease, writing
+from cdc_daemon.sinks.sqlite.checkpoint import Lease, moved, writing
 from cdc_daemon.sinks.sqlite.dangling import References
 from cdc_daemon.sinks.sqlite.database import Connection, connect, translated
+from cdc_daemon.sinks.sqlite.identity import FileIdentity, file_identity
 from cdc_daemon.sinks.sqlite.unit import Shapes, SqliteUnit
 
 
@@ -72,10 +73,11 @@ class SqliteSink:
     def acquire(self) -> Checkpoint:
         """Take the pipeline (raise the epoch) or raise Fenced naming the holder."""
         self._drop_connection()
-        connection = connect(self._path)
+        file = file_identity(self._path)
+        connection = self._opened(file)
         try:
             with translated():
-                checkpoint = self._lease.acquire(connection)
+                checkpoint = self._lease.acquire(connection, file)
         except BaseException:
             connection.close()
             self._lease.forget()
@@ -86,11 +88,16 @@ class SqliteSink:
     def recover(self) -> Checkpoint:
         """After an error: open the file again, raise our own epoch, read the checkpoint again.
 
-        Raises Unreachable (also when the file is not there now, for it was before), Fenced.
+        Raises Unreachable (also when the file is not there now, for it was before), Fenced, and
+        Stop when another file lies at its place.
         """
         self._drop_connection()
+        file = file_identity(self._path)
+        self._lease.check_file(file)
         try:
-            connection = connect(self._path)
+            connection = self._opened(file)
+        except PreflightRefusal:
+            raise
         except ConfigurationError as exc:
             raise Unreachable(str(exc)) from exc
         try:
@@ -111,8 +118,8 @@ class SqliteSink:
         if self._connected is not None:
             with suppress(Exception):
                 self._lease.release(self._connected)
+        self._drop_connection()  # first: where nobody reads, the log goes with it
         self._lease.forget()
-        self._drop_connection()
 
     # --- units of work ------------------------------------------------------------------------
 
@@ -189,6 +196,14 @@ class SqliteSink:
         with translated(), writing(connection):
             self._lease.hold(connection, moment)
             yield connection, moment
+
+    def _opened(self, file: FileIdentity | None) -> Connection:
+        """A connection to this very file. Raises Unreachable where another one came meanwhile."""
+        connection = connect(self._path)
+        if file_identity(self._path) != file:
+            connection.close()
+            raise moved()
+        return connection
 
     def _live(self) -> Connection:
         if self._connected is None:

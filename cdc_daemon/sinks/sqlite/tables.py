@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from cdc_daemon.model.entities import Attribute, Entity, Kind
 from cdc_daemon.model.errors import Problem
 from cdc_daemon.sinks.columns import DELETED_AT, LAST_SYNC, SURROGATE
+from cdc_daemon.sinks.sqlite.clauses import deviations, silences
 from cdc_daemon.sinks.sqlite.database import Connection
 from cdc_daemon.sinks.sqlite.names import (
     PREFIX,
@@ -46,8 +47,9 @@ class LiveTable:
     columns: Mapping[str, LiveColumn]
     key: tuple[str, ...]
     foreign: frozenset[tuple[str, str]]  # (attribute, table referred to), ON UPDATE CASCADE
-    indexed: frozenset[str]  # columns that lead some index
+    indexed: frozenset[str]  # columns that lead some index; as for unique ones, by BINARY
     unique: frozenset[tuple[str, ...]]
+    triggers: Mapping[str, str]  # the statement that made each
 
     @property
     def strict(self) -> bool:
@@ -81,6 +83,11 @@ def live_table(connection: Connection, name: str) -> LiveTable | None:
         (name,),
     )
     unique, leading = _indexes(connection, name)
+    triggers = connection.execute(
+        "SELECT name, sql FROM sqlite_schema WHERE type = 'trigger' AND tbl_name = ? COLLATE NOCASE"
+        " ORDER BY name",
+        (name,),
+    )
     return LiveTable(
         kind=found[0],
         sql=found[1] or "",
@@ -89,20 +96,26 @@ def live_table(connection: Connection, name: str) -> LiveTable | None:
         foreign=frozenset((row[0], row[1]) for row in foreign),
         indexed=leading,
         unique=unique,
+        triggers=dict(triggers.fetchall()),
     )
 
 
 def _indexes(
     connection: Connection, name: str
 ) -> tuple[frozenset[tuple[str, ...]], frozenset[str]]:
-    """Columns of the unique indexes, and columns that lead some index."""
+    """Columns of the unique indexes, and columns that lead some index.
+
+    An index by another collation than BINARY neither keeps a key nor finds a row by it.
+    """
     sql = (
-        'SELECT l.name, l."unique", i.name FROM pragma_index_list(?) l, pragma_index_info(l.name) i'
-        " WHERE NOT l.partial ORDER BY l.name, i.seqno"
+        'SELECT l.name, l."unique", i.name, i.coll'
+        " FROM pragma_index_list(?) l, pragma_index_xinfo(l.name) i"
+        " WHERE NOT l.partial AND i.key ORDER BY l.name, i.seqno"
     )
     columns: dict[tuple[str, bool], list[str]] = {}
-    for index, unique, column in connection.execute(sql, (name,)):
-        columns.setdefault((index, bool(unique)), []).append(column or "")
+    for index, unique, column, collation in connection.execute(sql, (name,)):
+        found = column if column and collation.upper() == "BINARY" else ""
+        columns.setdefault((index, bool(unique)), []).append(found)
     return (
         frozenset(tuple(found) for (_, unique), found in columns.items() if unique),
         frozenset(found[0] for found in columns.values()),
@@ -181,6 +194,12 @@ def differences(entity: Entity, live: LiveTable, entities: Mapping[str, Entity])
     found: list[Problem] = []
     if not live.strict:
         found.append(Problem(what="is not a STRICT table", where=where, cure=_ANEW))
+    found += [
+        Problem(
+            what=f"its definition says {clause}, by which rows get lost", where=where, cure=_ANEW
+        )
+        for clause in dict.fromkeys(deviations(live.sql))
+    ]
     if live.key != entity.key and entity.key not in live.unique:
         what = f"its primary key is ({', '.join(live.key)}), not ({', '.join(entity.key)})"
         found.append(Problem(what=what, where=where, cure=_ANEW))
@@ -205,6 +224,19 @@ def differences(entity: Entity, live: LiveTable, entities: Mapping[str, Entity])
         if name not in wanted and column.required and not column.default
     ]
     return found
+
+
+def trigger_problems(entity: Entity, live: LiveTable) -> list[Problem]:
+    """Triggers that leave rows out, or take a unit of work back, where they should abort."""
+    return [
+        Problem(
+            what=f"trigger {name} says {', '.join(dict.fromkeys(found))}, by which rows get lost",
+            where=entity.name,
+            cure=f"let it say RAISE(ABORT, …), or drop it: DROP TRIGGER {quote(name)}",
+        )
+        for name, sql in live.triggers.items()
+        if (found := silences(sql))
+    ]
 
 
 def _attribute_differences(

@@ -31,7 +31,7 @@ from cdc_daemon.sinks.sqlite import failures, verifications
 from cdc_daemon.sinks.sqlite.checkpoint import Lease
 from cdc_daemon.sinks.sqlite.dangling import References, Suspects
 from cdc_daemon.sinks.sqlite.database import Connection, translated
-from cdc_daemon.sinks.sqlite.errors import data_error, translate
+from cdc_daemon.sinks.sqlite.errors import data_error, rolled_back, translate
 from cdc_daemon.sinks.sqlite.faults import Search
 from cdc_daemon.sinks.sqlite.forms import Stored
 from cdc_daemon.sinks.sqlite.moving import Renames
@@ -77,7 +77,10 @@ class SqliteUnit:
 
     @contextmanager
     def savepoint(self) -> Iterator[None]:
-        """What is done inside is undone when an exception leaves it; savepoints may nest."""
+        """What is done inside is undone when an exception leaves it; savepoints may nest.
+
+        Raises Stop where a data error took the whole transaction with it.
+        """
         connection = self._opened()
         name = f"cdc_{self._marks}"
         self._marks += 1
@@ -86,13 +89,15 @@ class SqliteUnit:
             connection.execute(f"SAVEPOINT {name}")
         try:
             yield
-        except BaseException:
+        except BaseException as exc:
             self._suspects = suspects
             del suspects[number:]
             if connection.in_transaction:
                 with translated():
                     connection.execute(f"ROLLBACK TO {name}")
                     connection.execute(f"RELEASE {name}")
+            elif isinstance(exc, DataError):
+                raise rolled_back() from exc
             raise
         else:
             with translated():
@@ -283,7 +288,13 @@ class SqliteUnit:
     # --- its beginning and its end --------------------------------------------------------------
 
     def _opened(self) -> Connection:
-        """The connection, with the transaction begun. Raises Fenced when the epoch is not ours."""
+        """The connection, with the transaction begun and not ended yet.
+
+        Raises Fenced when the epoch is not ours, Stop when something has ended the transaction:
+        what came now would be committed alone.
+        """
+        if self._begun and not self._connection.in_transaction:
+            raise rolled_back()
         if not self._begun:
             with translated():
                 self._connection.execute("BEGIN IMMEDIATE")
@@ -294,6 +305,7 @@ class SqliteUnit:
     def commit(self) -> None:
         """Commit."""
         if self._begun:
+            self._opened()
             self._check_references()
         failpoint("before_sink_commit")
         if self._begun:
