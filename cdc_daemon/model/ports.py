@@ -404,3 +404,4 @@ class Control(Protocol):
 
 
 Reread = Callable[[Relation, Sequence[Key]], dict[Key, Row]]
+"""Full-width rows by the keys as they were given, which the source may spell otherwise."""
