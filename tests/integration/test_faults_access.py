@@ -10,6 +10,7 @@ import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
 
+from cdc_daemon import worker
 from tests.conftest import ErpFactory, PostgresFactory
 from tests.support.catalogue import POSTGRES, fault
 from tests.support.certificates import Authority, install
@@ -91,6 +92,49 @@ def test_the_sources_role_is_changed(served: Erp) -> None:
         erp.insert_materials(5 + 10 * n, 2)
         erp.source.execute(unlock)
     erp.settled()
+
+
+def loop_turned(erp: Erp) -> None:
+    """Until the worker has carried out a command: its stream is open, it was let in everywhere."""
+    erp.target.execute(
+        "INSERT INTO cdc.command (pipeline, verb, arguments, actor)"
+        " VALUES ('erp', 'retry', '{}', 'test')"
+    )
+    until(lambda: erp.target.query("SELECT state FROM cdc.command") == [("done",)])
+
+
+def test_a_new_password_is_waited_for_also_where_only_a_check_meets_it(served: Erp) -> None:
+    """The control database is lost, the source's own connection lives: the next session's checks
+    open another, with the password of yesterday."""
+    erp = served
+    with erp.worker() as meter:
+        erp.insert_materials(1, 2)
+        erp.caught_up()
+        loop_turned(erp)
+        erp.source.execute(f"ALTER ROLE {ROLE} PASSWORD 'new'")
+        sessions_ended(erp.target)
+        until(lambda: "password authentication failed" in meter.status().error)
+        erp.source.execute(f"ALTER ROLE {ROLE} PASSWORD 'old'")
+        erp.insert_materials(11, 2)
+        erp.caught_up()
+    erp.agrees()
+
+
+def test_a_check_that_cannot_look_for_a_moment_ends_nothing(
+    served: Erp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is told, looked at again, and told when it passes."""
+    monkeypatch.setattr(worker, "RECHECK", 0.0)
+    erp = served
+    with erp.worker() as meter:
+        erp.caught_up()
+        erp.source.execute("REVOKE SELECT ON pg_catalog.pg_publication FROM PUBLIC")
+        until(lambda: "publication.identity" in str(meter.status().findings))
+        erp.source.execute("GRANT SELECT ON pg_catalog.pg_publication TO PUBLIC")
+        until(lambda: "publication.identity" not in str(meter.status().findings))
+        erp.insert_materials(1, 2)
+        erp.caught_up()
+    erp.agrees()
 
 
 @fault(

@@ -216,7 +216,7 @@ def test_what_is_no_longer_asked_for_is_forgotten(erp: Erp, control: PostgresCon
     with erp.worker():
         materials(erp)
     configuration = load([erp.configuration], environ={})
-    meter = Meter("erp", [])
+    meter = Meter("erp")
     parts = build.open_pipeline(configuration, "erp", meter)
     try:
         checkpoint = parts.sink.acquire()
