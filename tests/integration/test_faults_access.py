@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 
 import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
 
-from cdc_daemon import worker
+from cdc_daemon import build, worker
+from cdc_daemon.config.load import load
 from tests.conftest import ErpFactory, PostgresFactory
 from tests.support.catalogue import POSTGRES, fault
 from tests.support.certificates import Authority, install
@@ -74,33 +75,38 @@ SOURCE_LOCKS = {
 }
 
 
+def loop_turned(erp: Erp) -> None:
+    """Until the worker has carried out a command: its stream is open, it was let in everywhere."""
+    with closing(build.make_control(load([erp.configuration], environ={}))) as control:
+        number = control.submit("erp", "retry", {}, "test")
+        until(lambda: control.command(number).state == "done", what="the worker's loop turns")
+
+
 @fault(
-    33, "source: password rotated, expired, account locked, REPLICATION revoked", state="exit 78"
+    33, "source: password rotated, expired, account locked, REPLICATION revoked", state="blocked"
 )
 def test_the_sources_role_is_changed(served: Erp) -> None:
-    """The next connection is refused, which no waiting cures: it ends, and says what to correct."""
+    """Whoever was let in before waits for it to be put right; a new start is refused."""
     erp = served
     for n, (lock, unlock, words) in enumerate(SOURCE_LOCKS.values()):
         with erp.streaming() as daemon:
             erp.insert_materials(1 + 10 * n, 2)
             erp.caught_up(daemon)
+            loop_turned(erp)
             erp.source.execute(lock)
             sessions_ended(erp.source)
+            daemon.shows("blocked", error=words)
+            assert "'old'" not in daemon.log
+            erp.source.execute(unlock)
+            erp.insert_materials(5 + 10 * n, 2)
+            erp.healed(daemon)
+            assert daemon.stop() == 0, daemon.log
+        erp.source.execute(lock)
+        with erp.daemon() as daemon:
             assert daemon.wait(60) == 78, daemon.log
             daemon.said("pipeline stopped", error=words)
-            assert "'old'" not in daemon.log
-        erp.insert_materials(5 + 10 * n, 2)
         erp.source.execute(unlock)
     erp.settled()
-
-
-def loop_turned(erp: Erp) -> None:
-    """Until the worker has carried out a command: its stream is open, it was let in everywhere."""
-    erp.target.execute(
-        "INSERT INTO cdc.command (pipeline, verb, arguments, actor)"
-        " VALUES ('erp', 'retry', '{}', 'test')"
-    )
-    until(lambda: erp.target.query("SELECT state FROM cdc.command") == [("done",)])
 
 
 def test_a_new_password_is_waited_for_also_where_only_a_check_meets_it(served: Erp) -> None:
