@@ -254,25 +254,30 @@ def secured(postgres_factory: PostgresFactory) -> Iterator[Secured]:
 @fault(
     34,
     "source: certificate expired, wrong host, other CA, no TLS, stripped on the way",
-    state="exit 78",
+    state="blocked",
 )
 def test_the_sources_certificate(secured: Secured, make_erp: ErpFactory) -> None:
-    """Nothing is sent over a connection that is not the server's; it ends and says why."""
+    """It was good before, so it is tried again, and nothing is sent; a new start refuses."""
     erp = make_erp(source=secured.server)
     with FaultProxy(secured.server.port) as proxy:
         erp.reached["source"] = through(erp.source.dsn, proxy)
         erp.more["source"] = {**secured.more}
         erp.configure()
-        with secured.faults(proxy) as faults:
+        with secured.faults(proxy) as faults, erp.streaming() as daemon:
+            loop_turned(erp)
             for n, (name, inject) in enumerate(faults.items()):
-                with erp.streaming() as daemon:
-                    encrypted(erp.source, name)
-                    inject()
-                    proxy.reset()
-                    assert daemon.wait(60) == 78, f"{name}\n{daemon.log}"
-                    daemon.said("pipeline stopped", error="SSL" if n > 2 else "certificate")
+                encrypted(erp.source, name)
+                inject()
+                proxy.reset()
+                daemon.shows("blocked", error="SSL" if n > 2 else "certificate")
                 erp.insert_materials(1 + 10 * n, 2)
                 secured.heal(proxy)
+                erp.healed(daemon)
+        secured.present(secured.bad["expired"])
+        with erp.daemon() as daemon:
+            assert daemon.wait(60) == 78, daemon.log
+            daemon.said("pipeline stopped", error="certificate")
+        secured.heal(proxy)
         erp.settled()
 
 
