@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 
 import pytest
+import structlog
 from structlog.testing import capture_logs
 
 from cdc_daemon.engine.meter import Meter
@@ -39,6 +40,12 @@ from cdc_daemon.model.findings import (
 )
 
 Look = Callable[[None], Iterator[Note]]
+
+
+@pytest.fixture(autouse=True)
+def every_level() -> None:
+    """Whatever level a command of another test has left in this process."""
+    structlog.reset_defaults()
 
 
 def looking(*notes: Note, error: Exception | None = None) -> Look:
