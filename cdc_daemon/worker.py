@@ -310,12 +310,12 @@ class Worker:
             self._watch_verification(self._parts)
         if now - self._target_rechecked >= TARGET_RECHECK:
             self._target_rechecked = now
-            self._watching.judge(self._parts.sink.watch())
+            self._watching.watch(self._parts.sink.watch())
 
     def _watch_source(self, source: Source, checkpoint: Checkpoint) -> None:
         """The publication must not change; what the slot keeps is to be seen."""
         self._note_slot(source, checkpoint)
-        self._watching.judge(source.watch(checkpoint, self._meter.log_rate))
+        self._watching.watch(source.watch(checkpoint, self._meter.log_rate))
 
     def _note_slot(self, source: Source, checkpoint: Checkpoint) -> None:
         """A slot that is lost is to be seen also where the pipeline is refused for it."""

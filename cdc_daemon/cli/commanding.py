@@ -17,8 +17,8 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from cdc_daemon.cli.output import words
-from cdc_daemon.model.errors import CdcError, Fenced, PreflightRefusal, Retryable
-from cdc_daemon.model.findings import refusals
+from cdc_daemon.model.errors import CdcError, Fenced, Retryable
+from cdc_daemon.model.findings import refusal
 from cdc_daemon.model.ports import Command, Control, Sink
 from cdc_daemon.model.position import Phase
 
@@ -98,9 +98,9 @@ def _carry_out(configuration: Configuration, pipeline: str) -> Fenced | None:
     meter = Meter(pipeline, build.mapping_names(configuration.mappings_of(pipeline)))
     parts = build.open_pipeline(configuration, pipeline, meter)
     try:
-        problems = refusals(parts.sink.examine())
-        if problems:
-            raise PreflightRefusal(problems)
+        refused = refusal(parts.sink.examine())
+        if refused is not None:
+            raise refused
         checkpoint = parts.sink.acquire()
         words(f"no worker runs pipeline {pipeline}: doing it here")
         with _attested(parts.sink):

@@ -18,6 +18,18 @@ if TYPE_CHECKING:
     from cdc_daemon.verify import MappingReport, Report
 
 
+class BrokenOff(KeyboardInterrupt):
+    """Whoever started the run ends it; queries under way are cancelled, as psycopg does for any
+    KeyboardInterrupt. ``code``: the exit code; ``state``: failed, or abandoned, which is nobody's
+    fault and leaves what was found before to be told."""
+
+    def __init__(self, code: int, reason: str, *, state: str = "failed") -> None:
+        super().__init__(reason)
+        self.code = code
+        self.reason = reason
+        self.state = state
+
+
 class Record:
     """The notes on one run: a number for each pipeline."""
 
@@ -42,11 +54,11 @@ class Record:
             with self._trying():
                 self._control.finish_verification(number, state, error, [*map(_verified, own)])
 
-    def fail(self, reason: str) -> None:
+    def fail(self, reason: str, state: str = "failed") -> None:
         """Note that it broke off."""
         for number in self._numbers.values():
             with self._trying():
-                self._control.finish_verification(number, "failed", reason, ())
+                self._control.finish_verification(number, state, reason, ())
 
     @contextmanager
     def _trying(self) -> Iterator[None]:
@@ -70,9 +82,12 @@ def recorded(
 
     with closing(build.make_control(configuration)) as control:
         record = Record(control, say)
-        record.begin(pipelines, origin, whole=whole)
         try:
+            record.begin(pipelines, origin, whole=whole)
             yield record
+        except BrokenOff as end:
+            record.fail(end.reason, end.state)
+            raise
         except BaseException as error:
             record.fail(str(error) if isinstance(error, CdcError) else type(error).__name__)
             raise

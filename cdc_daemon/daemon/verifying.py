@@ -4,6 +4,9 @@ The child gets its pipeline's document through memory that no other process can 
 control database what it found (``cli.scheduled``); a worker reports it from there. It has a process
 and connections of its own at the lowest priority, so the pipelines go on beside it. What is due
 while a run goes on is left out, and said.
+
+A run that takes too long is told so by SIGALRM and one that ends with the daemon by SIGTERM, so
+that it can note why it broke off; SIGKILL follows for one that does not.
 Called from the supervisor's loop; never waits, except at the very end. Not in here: what is
 compared (``verify``).
 """
@@ -13,6 +16,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -29,6 +33,7 @@ log = get_logger(__name__)
 COMMAND = (sys.executable, "-m", "cdc_daemon.cli.scheduled")
 _STDERR = 2
 _FAREWELL = 2.0  # seconds that a run may take to end when the daemon does
+_GRACE = 10.0  # seconds that a run may take to end when it took too long
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +43,16 @@ class Schedule:
 
     next_after: Callable[[float], float | None]
     max_seconds: float
+
+
+@dataclass(slots=True, kw_only=True)
+class _Run:
+    """A child and when (monotonic) it is to be ended; ``told``: it was asked to."""
+
+    pipeline: str
+    process: subprocess.Popen[bytes]
+    until: float
+    told: bool = False
 
 
 class Verifications:
@@ -51,7 +66,7 @@ class Verifications:
     ) -> None:
         self._command = tuple(command)
         self._waiting: deque[str] = deque()
-        self._running: tuple[str, subprocess.Popen[bytes], float] | None = None
+        self._running: _Run | None = None
         self._ended = False
         self.plan(schedule, documents)
 
@@ -78,20 +93,20 @@ class Verifications:
     def deadline(self, now: float, clock: float) -> float:
         """When ``tend`` has something to do (monotonic); infinity for never."""
         due = math.inf if self._due is None or self._ended else now + max(0.0, self._due - clock)
-        return min(due, self._running[2] if self._running else math.inf)
+        return min(due, self._running.until if self._running else math.inf)
 
     def stop(self) -> None:
         """End the run and start no other."""
         self._ended = True
         if self._running is not None:
-            self._running[1].terminate()
+            self._running.process.terminate()
 
     def close(self) -> None:
         """See to it that no child is left."""
         self.stop()
         if self._running is None:
             return
-        _, process, _ = self._running
+        process = self._running.process
         try:
             process.wait(_FAREWELL)
         except subprocess.TimeoutExpired:
@@ -105,15 +120,18 @@ class Verifications:
         """Whether the run has ended, or must be ended."""
         if self._running is None:
             return
-        name, process, until = self._running
-        code = process.poll()
+        run = self._running
+        code = run.process.poll()
         if code is not None:
             self._running = None
-            log.info("verification ended", pipeline=name, exit_code=code)
-        elif now >= until:
-            log.error("verification takes too long", pipeline=name)
-            process.kill()
-            self._running = (name, process, math.inf)
+            log.info("verification ended", pipeline=run.pipeline, exit_code=code)
+        elif now >= run.until and not run.told:
+            log.error("verification takes too long", pipeline=run.pipeline)
+            run.process.send_signal(signal.SIGALRM)
+            run.told, run.until = True, now + _GRACE
+        elif now >= run.until:
+            run.process.kill()
+            run.until = math.inf
 
     def _start(self, name: str, now: float) -> None:
         document = self._documents.get(name)
@@ -125,7 +143,7 @@ class Verifications:
                 file.write(json.dumps(document, ensure_ascii=False).encode() + b"\n")
             os.lseek(stdin, 0, os.SEEK_SET)
             process = subprocess.Popen(
-                [*self._command, "--pipeline", name],
+                [*self._command, "--parent", str(os.getpid()), "--pipeline", name],
                 stdin=stdin,
                 stdout=_STDERR,
                 env={k: v for k, v in os.environ.items() if k not in PRIVATE_VARIABLES},
@@ -136,5 +154,5 @@ class Verifications:
             return
         finally:
             os.close(stdin)
-        self._running = (name, process, now + self._schedule.max_seconds)
+        self._running = _Run(pipeline=name, process=process, until=now + self._schedule.max_seconds)
         log.info("verification begins", pipeline=name, pid=process.pid)

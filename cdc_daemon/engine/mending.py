@@ -16,13 +16,18 @@ after a few rounds left as moving. Only a row that changed and changed back betw
 unnoticed; its changes come with the stream after P and end at the same row. Between R2 and the
 commit nothing else writes: the unit ends by our epoch, and the worker does this between units.
 
+A row is gone when the source has none by that identity, in whatever spelling (``Reread``): verify
+knows the identity of a row that only the target has from its key, as the target spells it. One
+whose bytes are no characters is named by replacements, and is never taken for gone.
+
 Not in here: which rows differ (``verify``), who may ask (``cli``).
 """
 
 from __future__ import annotations
 
+import re
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -41,6 +46,13 @@ ROUNDS = 5
 MOST = 1000
 """Rows that one command may name."""
 
+UNNAMEABLE = (
+    "unnameable: the row's identity holds bytes of no character, so it cannot be asked for; compare"
+    " it by hand"
+)
+_REPLACED = "\ufffd"
+_ESCAPED = re.compile(r"\\x[0-9a-f]{2}")  # as a field that keeps such bytes writes them
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wanted:
@@ -54,6 +66,12 @@ class Wanted:
     def identity(self) -> Key:
         """Its identity in the source, as the log has it."""
         return tuple([text.encode() for text in self.source_row])
+
+    def is_faithful(self, relation: Relation) -> bool:
+        """Whether the words can be the identity itself. They cannot be known to be where some stand
+        for bytes of no character: what is not found by them may live all the same."""
+        escaped = relation.codec and any(_ESCAPED.search(text) for text in self.source_row)
+        return not escaped and not any(_REPLACED in text for text in self.source_row)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -95,6 +113,10 @@ class Mending:
         self._compile = compile_relation
         self._applier = applier
         self._looks: dict[int, _Look] = {}
+
+    def keep(self, commands: Collection[int]) -> None:
+        """Forget what was read for others than these: they were withdrawn."""
+        self._looks = {number: look for number, look in self._looks.items() if number in commands}
 
     def turn(self, command: Command, position: str | None) -> dict[str, object] | None:
         """Do what can be done at this position; the result, or None: there is more to come.
@@ -161,7 +183,8 @@ class Mending:
         if not steady:
             return
         present = [one for one in steady if one.identity in now]
-        gone = [one for one in steady if one.identity not in now]
+        absent = [one for one in steady if one.identity not in now]
+        gone = [one for one in absent if one.is_faithful(relation)]
         batch = _batch(relation, [now[one.identity] for one in present], gone)
         applier = self._applier(Mapper(lambda _: [compiled]), Lanes(self._sink.lanes()))
         with self._sink.begin() as unit:
@@ -170,6 +193,11 @@ class Mending:
             lines = [
                 _line(command, look, one, *_fate(one, errors.get(n), now))
                 for n, one in enumerate([*present, *gone])
+            ]
+            lines += [
+                _line(command, look, one, "failed", UNNAMEABLE)
+                for one in absent
+                if not one.is_faithful(relation)
             ]
             unit.audit(lines)
         for line in lines:

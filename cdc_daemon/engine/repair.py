@@ -83,7 +83,9 @@ class Repairs:
 
         ``checkpoint``: the one that the pipeline is held under. Raises what must be retried.
         """
-        commands = [one for one in self._sink.commands() if only in (None, one.verb)]
+        pending = self._sink.commands()
+        self._mending.keep({one.id for one in pending})
+        commands = [one for one in pending if only in (None, one.verb)]
         finished = 0
         for command in commands:
             try:

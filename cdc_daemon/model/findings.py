@@ -1,8 +1,9 @@
 """What checks of a server found, and what follows from it.
 
-The same checks serve three times: a worker refuses to start with what :func:`refusals` says,
-``doctor`` shows everything, and a running worker repeats the watched ones. The checks themselves
-are in the adapters (``sources/*/checks``, ``sinks/*/checks``), each with its cure.
+The same checks serve three times: a worker refuses to start with what :func:`refusal` says,
+``doctor`` shows everything, and a running worker repeats the watched ones (``engine.watching``).
+The checks themselves are in the adapters (``sources/*/checks``, ``sinks/*/checks``), each with its
+cure.
 """
 
 from __future__ import annotations
@@ -10,10 +11,19 @@ from __future__ import annotations
 import enum
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
-from cdc_daemon.model.errors import CdcError, ConfigurationError, Problem, Unreachable
+from cdc_daemon.model.errors import (
+    CdcError,
+    ConfigurationError,
+    Disposition,
+    NotAdmitted,
+    PreflightRefusal,
+    Problem,
+    Stop,
+    Unreachable,
+)
 
 S = TypeVar("S")
 
@@ -34,12 +44,16 @@ class CannotLook(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Note:
-    """One thing that a check has to say; ``where`` empty: about the server as a whole."""
+    """One thing that a check has to say; ``where`` empty: about the server as a whole.
+
+    ``error``: what it was told by, where the kind of it decides whether another try makes sense.
+    """
 
     verdict: Verdict
     what: str
     cure: str = ""
     where: str = ""
+    error: CdcError | None = field(default=None, compare=False)
 
 
 def ok(what: str) -> Note:
@@ -52,14 +66,14 @@ def warning(what: str, cure: str, *, where: str = "") -> Note:
     return Note(verdict=Verdict.WARNING, what=what, cure=cure, where=where)
 
 
-def problem(what: str, cure: str, *, where: str = "") -> Note:
+def problem(what: str, cure: str, *, where: str = "", error: CdcError | None = None) -> Note:
     """It does not work, or would lose changes."""
-    return Note(verdict=Verdict.PROBLEM, what=what, cure=cure, where=where)
+    return Note(verdict=Verdict.PROBLEM, what=what, cure=cure, where=where, error=error)
 
 
-def problems(found: Iterable[Problem]) -> list[Note]:
+def problems(found: Iterable[Problem], error: CdcError | None = None) -> list[Note]:
     """Problems as notes."""
-    return [problem(one.what, one.cure, where=one.where) for one in found]
+    return [problem(one.what, one.cure, where=one.where, error=error) for one in found]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,6 +101,7 @@ class Finding:
     what: str
     where: str
     cure: str = ""
+    error: CdcError | None = field(default=None, compare=False)  # as the note's
 
     @property
     def problem(self) -> Problem:
@@ -135,6 +150,7 @@ def _findings(check: Check[Any], notes: Sequence[Note], where: str) -> list[Find
             what=note.what,
             where=note.where or where,
             cure=note.cure,
+            error=note.error,
         )
         for note in notes or [ok("as it should be")]
     ]
@@ -143,15 +159,15 @@ def _findings(check: Check[Any], notes: Sequence[Note], where: str) -> list[Find
 def _unseen(error: CannotLook | CdcError) -> list[Note]:
     match error:
         case ConfigurationError():
-            return [
-                Note(verdict=Verdict.UNKNOWN, what=f"cannot look: {one.what}", cure=one.cure)
-                for one in error.problems
-            ]
+            return [_blind(one.what, one.cure, error) for one in error.problems]
         case CdcError():
-            cure = error.hint or "see the server's log"
-            return [Note(verdict=Verdict.UNKNOWN, what=f"cannot look: {error.message}", cure=cure)]
+            return [_blind(error.message, error.hint or "see the server's log", error)]
         case _:
-            return [Note(verdict=Verdict.UNKNOWN, what=f"cannot look: {error}")]
+            return [_blind(str(error))]
+
+
+def _blind(what: str, cure: str = "", error: CdcError | None = None) -> Note:
+    return Note(verdict=Verdict.UNKNOWN, what=f"cannot look: {what}", cure=cure, error=error)
 
 
 def refusals(findings: Iterable[Finding]) -> list[Problem]:
@@ -160,14 +176,43 @@ def refusals(findings: Iterable[Finding]) -> list[Problem]:
     Raises Unreachable where the only reason is a server that does not answer. A check that could
     not look counts, unless something else explains why.
     """
-    found = list(findings)
-    wrong = [each for each in found if each.verdict is Verdict.PROBLEM and each.check.refuses]
+    return _problems(_wrong(list(findings)))
+
+
+def refusal(findings: Iterable[Finding]) -> CdcError | None:
+    """The same as the error that a worker ends with, or tries again after; None: it may go on.
+
+    NotAdmitted where nothing is wrong but that the server does not let us in (who was let in before
+    tries again), else PreflightRefusal. Where checks only could not look, it is by the reason: a
+    right that is missing refuses, what may pass is tried again, anything else is a Stop (which the
+    supervisor starts anew a few times). Raises Unreachable as :func:`refusals`.
+    """
+    wrong = _wrong(list(findings))
     if not wrong:
-        for each in found:
-            if each.verdict is Verdict.UNREACHABLE:
-                raise Unreachable(each.what)
-        wrong = [each for each in found if each.verdict is Verdict.UNKNOWN and each.check.refuses]
-    return list(dict.fromkeys(each.problem for each in wrong))
+        return None
+    found, seen = _problems(wrong), wrong[0].verdict is Verdict.PROBLEM
+    errors = [each.error for each in wrong if seen or each.error is not None]
+    if errors and all(isinstance(error, NotAdmitted) for error in errors):
+        return NotAdmitted(found)
+    if seen or not errors or any(isinstance(error, ConfigurationError) for error in errors):
+        return PreflightRefusal(found)
+    passing = (error for error in errors if error and error.disposition is Disposition.RETRY)
+    return next(passing, Stop("\n".join(map(str, found))))
+
+
+def _wrong(found: Sequence[Finding]) -> list[Finding]:
+    """The findings that refuse: problems, else what could not be seen."""
+    wrong = [each for each in found if each.verdict is Verdict.PROBLEM and each.check.refuses]
+    if wrong:
+        return wrong
+    for each in found:
+        if each.verdict is Verdict.UNREACHABLE:
+            raise Unreachable(each.what)
+    return [each for each in found if each.verdict is Verdict.UNKNOWN and each.check.refuses]
+
+
+def _problems(found: Iterable[Finding]) -> list[Problem]:
+    return list(dict.fromkeys(each.problem for each in found))
 
 
 # --- what every server is asked ------------------------------------------------------------------

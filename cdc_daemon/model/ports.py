@@ -388,7 +388,8 @@ class Control(Protocol):
     def finish_verification(
         self, number: int, state: str, error: str | None, mappings: Sequence[VerifiedMapping]
     ) -> None:
-        """Note what it found; ``state``: equal, different or failed."""
+        """Note what it found; ``state``: equal, different, failed, or abandoned, which nobody is
+        told of: it ended with the daemon."""
 
     def verification(self, pipeline: str) -> Verification | None:
         """How the pipeline's newest verification went; None: there was none."""
@@ -404,3 +405,4 @@ class Control(Protocol):
 
 
 Reread = Callable[[Relation, Sequence[Key]], dict[Key, Row]]
+"""Full-width rows by the keys as they were given, which the source may spell otherwise."""

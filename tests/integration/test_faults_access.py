@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 
 import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
 
+from cdc_daemon import build, worker
+from cdc_daemon.config.load import load
 from tests.conftest import ErpFactory, PostgresFactory
 from tests.support.catalogue import POSTGRES, fault
 from tests.support.certificates import Authority, install
@@ -73,24 +75,72 @@ SOURCE_LOCKS = {
 }
 
 
+def loop_turned(erp: Erp) -> None:
+    """Until the worker has carried out a command: its stream is open, it was let in everywhere."""
+    with closing(build.make_control(load([erp.configuration], environ={}))) as control:
+        number = control.submit("erp", "retry", {}, "test")
+        until(lambda: control.command(number).state == "done", what="the worker's loop turns")
+
+
 @fault(
-    33, "source: password rotated, expired, account locked, REPLICATION revoked", state="exit 78"
+    33, "source: password rotated, expired, account locked, REPLICATION revoked", state="blocked"
 )
 def test_the_sources_role_is_changed(served: Erp) -> None:
-    """The next connection is refused, which no waiting cures: it ends, and says what to correct."""
+    """Whoever was let in before waits for it to be put right; a new start is refused."""
     erp = served
     for n, (lock, unlock, words) in enumerate(SOURCE_LOCKS.values()):
         with erp.streaming() as daemon:
             erp.insert_materials(1 + 10 * n, 2)
             erp.caught_up(daemon)
+            loop_turned(erp)
             erp.source.execute(lock)
             sessions_ended(erp.source)
+            daemon.shows("blocked", error=words)
+            assert "'old'" not in daemon.log
+            erp.source.execute(unlock)
+            erp.insert_materials(5 + 10 * n, 2)
+            erp.healed(daemon)
+            assert daemon.stop() == 0, daemon.log
+        erp.source.execute(lock)
+        with erp.daemon() as daemon:
             assert daemon.wait(60) == 78, daemon.log
             daemon.said("pipeline stopped", error=words)
-            assert "'old'" not in daemon.log
-        erp.insert_materials(5 + 10 * n, 2)
         erp.source.execute(unlock)
     erp.settled()
+
+
+def test_a_new_password_is_waited_for_also_where_only_a_check_meets_it(served: Erp) -> None:
+    """The control database is lost, the source's own connection lives: the next session's checks
+    open another, with the password of yesterday."""
+    erp = served
+    with erp.worker() as meter:
+        erp.insert_materials(1, 2)
+        erp.caught_up()
+        loop_turned(erp)
+        erp.source.execute(f"ALTER ROLE {ROLE} PASSWORD 'new'")
+        sessions_ended(erp.target)
+        until(lambda: "password authentication failed" in meter.status().error)
+        erp.source.execute(f"ALTER ROLE {ROLE} PASSWORD 'old'")
+        erp.insert_materials(11, 2)
+        erp.caught_up()
+    erp.agrees()
+
+
+def test_a_check_that_cannot_look_for_a_moment_ends_nothing(
+    served: Erp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is told, looked at again, and told when it passes."""
+    monkeypatch.setattr(worker, "RECHECK", 0.0)
+    erp = served
+    with erp.worker() as meter:
+        erp.caught_up()
+        erp.source.execute("REVOKE SELECT ON pg_catalog.pg_publication FROM PUBLIC")
+        until(lambda: "publication.identity" in str(meter.status().findings))
+        erp.source.execute("GRANT SELECT ON pg_catalog.pg_publication TO PUBLIC")
+        until(lambda: "publication.identity" not in str(meter.status().findings))
+        erp.insert_materials(1, 2)
+        erp.caught_up()
+    erp.agrees()
 
 
 @fault(
@@ -204,25 +254,30 @@ def secured(postgres_factory: PostgresFactory) -> Iterator[Secured]:
 @fault(
     34,
     "source: certificate expired, wrong host, other CA, no TLS, stripped on the way",
-    state="exit 78",
+    state="blocked",
 )
 def test_the_sources_certificate(secured: Secured, make_erp: ErpFactory) -> None:
-    """Nothing is sent over a connection that is not the server's; it ends and says why."""
+    """It was good before, so it is tried again, and nothing is sent; a new start refuses."""
     erp = make_erp(source=secured.server)
     with FaultProxy(secured.server.port) as proxy:
         erp.reached["source"] = through(erp.source.dsn, proxy)
         erp.more["source"] = {**secured.more}
         erp.configure()
-        with secured.faults(proxy) as faults:
+        with secured.faults(proxy) as faults, erp.streaming() as daemon:
+            loop_turned(erp)
             for n, (name, inject) in enumerate(faults.items()):
-                with erp.streaming() as daemon:
-                    encrypted(erp.source, name)
-                    inject()
-                    proxy.reset()
-                    assert daemon.wait(60) == 78, f"{name}\n{daemon.log}"
-                    daemon.said("pipeline stopped", error="SSL" if n > 2 else "certificate")
+                encrypted(erp.source, name)
+                inject()
+                proxy.reset()
+                daemon.shows("blocked", error="SSL" if n > 2 else "certificate")
                 erp.insert_materials(1 + 10 * n, 2)
                 secured.heal(proxy)
+                erp.healed(daemon)
+        secured.present(secured.bad["expired"])
+        with erp.daemon() as daemon:
+            assert daemon.wait(60) == 78, daemon.log
+            daemon.said("pipeline stopped", error="certificate")
+        secured.heal(proxy)
         erp.settled()
 
 

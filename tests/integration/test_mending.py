@@ -12,11 +12,13 @@ import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 
+from cdc_daemon import build
 from cdc_daemon.cli.commanding import command, followed
 from cdc_daemon.config.load import load
+from cdc_daemon.engine.meter import Meter
 from cdc_daemon.model.errors import CdcError
 from cdc_daemon.sinks.postgres import PostgresControl
-from tests.support.erp import Erp
+from tests.support.erp import MAPPINGS, Erp
 from tests.support.waiting import until
 
 MATERIAL = "erp.t_material.material"
@@ -127,6 +129,111 @@ def test_a_row_that_the_target_refuses_is_said_to_have_failed(
         details = erp.target.query("SELECT detail FROM cdc.repair WHERE outcome = 'failed'")
         assert all("sqlstate_23514" in detail for (detail,) in details)
         assert erp.parked() == []
+
+
+WORDS = """
+  word:
+    key: [word]
+    attributes: {word: text, name: string(20)}
+mappings:
+  - from: erp.public.t_word
+    to: word
+    key: {word: fword}
+    fields: {name: fname}
+    on_delete: hard
+"""
+BANDS = """
+  band:
+    key: [amount]
+    attributes: {amount: "decimal(10,2)", name: string(20)}
+mappings:
+  - from: erp.public.t_band
+    to: band
+    key: {amount: famount}
+    fields: {name: fname}
+    on_delete: hard
+"""
+BAND = "erp.t_band.band"
+
+
+def bands(erp: Erp) -> None:
+    """A table whose rows a number names, without a reference table; 1.50 is one of them."""
+    erp.map_also(
+        "CREATE TABLE t_band (famount numeric(10,2) PRIMARY KEY, fname text)",
+        "t_band",
+        MAPPINGS.replace("mappings:", BANDS.lstrip("\n").rstrip(), 1),
+    )
+    erp.source.execute("INSERT INTO t_band VALUES (1.5, 'a'), (2.5, 'b'), (3, 'c')")
+
+
+def test_a_living_row_is_not_deleted_whatever_way_it_is_named(
+    erp: Erp, control: PostgresControl
+) -> None:
+    """1.5 as the target spells it, 1.50 as the log does: one row, and it lives."""
+    bands(erp)
+    with erp.worker():
+        erp.caught_up()
+        erp.target.execute("UPDATE band SET name = 'forged'")
+        found = repair(erp, control, "1.5", "1.50", "3", "4.0", mapping=BAND)
+        assert found == {"written": 3, "deleted": 1}
+        assert erp.target.query("SELECT amount::text, name FROM band ORDER BY amount") == [
+            ("1.50", "a"),
+            ("2.50", "forged"),
+            ("3.00", "c"),
+        ]
+        assert sorted(row[:2] for row in audit(erp)) == [
+            ("1.5", "written"),
+            ("1.50", "written"),
+            ("3", "written"),
+            ("4.0", "deleted"),
+        ]
+
+
+def test_an_identity_that_cannot_be_written_down_is_not_taken_for_gone(
+    erp: Erp, control: PostgresControl
+) -> None:
+    """A replacement character stands for bytes that nobody can ask for."""
+    erp.map_also(
+        "CREATE TABLE t_word (fword text PRIMARY KEY, fname text)",
+        "t_word",
+        MAPPINGS.replace("mappings:", WORDS.lstrip("\n").rstrip(), 1),
+    )
+    erp.source.execute("INSERT INTO t_word VALUES ('whole \ufffd', 'a')")
+    with erp.worker():
+        erp.caught_up()
+        erp.target.execute("UPDATE word SET name = 'forged'")
+        erp.target.execute("INSERT INTO word (word, name) VALUES ('half \ufffd', 'x')")
+        found = repair(erp, control, "whole \ufffd", "half \ufffd", mapping="erp.t_word.word")
+        assert found == {"written": 1, "failed": 1}
+        rows = erp.target.query("SELECT word, name FROM word ORDER BY word")
+        assert rows == [("half \ufffd", "x"), ("whole \ufffd", "a")]
+        details = erp.target.query("SELECT detail FROM cdc.repair WHERE outcome = 'failed'")
+        assert "unnameable" in details[0][0]
+
+
+def test_what_is_no_longer_asked_for_is_forgotten(erp: Erp, control: PostgresControl) -> None:
+    """The rows that a command was read for go with the command, also where it is withdrawn."""
+    with erp.worker():
+        materials(erp)
+    configuration = load([erp.configuration], environ={})
+    meter = Meter("erp")
+    parts = build.open_pipeline(configuration, "erp", meter)
+    try:
+        checkpoint = parts.sink.acquire()
+        arguments: dict[str, object] = {
+            "mapping": MATERIAL,
+            "rows": [{"kind": "different", "key": ["K"], "source_row": ["1"]}],
+        }
+        number = control.submit("erp", "repair", arguments, "me")
+        parts.repairs.run_commands(checkpoint)
+        mending = parts.repairs._mending
+        assert list(mending._looks) == [number]
+        assert control.withdraw(number, "no longer")
+        parts.repairs.run_commands(checkpoint, only="snapshot")
+        parts.repairs.run_commands(checkpoint)
+        assert mending._looks == {}
+    finally:
+        parts.close()
 
 
 def test_what_cannot_be_meant_is_refused(erp: Erp, control: PostgresControl) -> None:

@@ -302,6 +302,30 @@ def test_rows_are_read_again_by_a_composite_key(database: Database) -> None:
     source.close()
 
 
+def test_a_key_may_be_spelt_otherwise_than_its_row(database: Database) -> None:
+    """The server says which key names which row; 2 keys for one row have it both."""
+    database.execute(
+        "CREATE DOMAIN amount AS numeric(10,2);"
+        "CREATE TABLE n (a numeric(10,2), b amount, c char(4), d timestamptz, e boolean, x text,"
+        " PRIMARY KEY (a, b, c, d, e));"
+        "INSERT INTO n SELECT i + 0.5, i, 'c', '2026-01-01 00:00+00', true, 'x' || i"
+        " FROM generate_series(1, 3) i"
+    )
+    source = make_source(database, table("n", "x"))
+    relation = source.relations()[0]
+
+    def key(a: str, b: str) -> tuple[bytes, ...]:
+        return (a.encode(), b.encode(), b"c   ", b"2026-01-01 01:00:00+01", b"true")
+
+    row: Row = (b"1.50", b"1.00", b"c   ", b"2026-01-01 00:00:00+00", b"t", b"x1")
+    asked = [key("1.5", "1"), key("1.50", "1.0"), row[:5], key("2.5", "2"), key("9", "9")]
+    found = source.reread(relation, asked)  # type: ignore[arg-type]
+    assert list(found) == asked[:4]
+    assert [found[one] for one in asked[:3]] == [row] * 3  # type: ignore[index]
+    assert found[asked[3]][-1] == b"x2"  # type: ignore[index]
+    source.close()
+
+
 def test_the_connection_is_opened_anew_when_it_was_lost(database: Database) -> None:
     database.execute("INSERT INTO t VALUES (1, 'x', 1)")
     source = make_source(database, T)

@@ -5,16 +5,19 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
 import time
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 
 from cdc_daemon.config.load import load
-from cdc_daemon.daemon.verifying import Schedule, Verifications
-from cdc_daemon.model.errors import EXIT_DIFFERENCE
+from cdc_daemon.daemon.verifying import COMMAND, Schedule, Verifications
+from cdc_daemon.model.errors import EXIT_DIFFERENCE, EXIT_TRY_LATER
 from cdc_daemon.worker import document
 from tests.conftest import DatabaseFactory
 from tests.integration.test_mending import ghost
@@ -174,6 +177,70 @@ def test_a_run_of_the_daemon_is_noted_and_logged(
     said = capfd.readouterr().err
     assert "verification found differences" in said
     assert "forged-name" not in said
+
+
+@pytest.fixture
+def hindered(erp: Erp) -> Iterator[Verifications]:
+    """A run that the daemon has begun, and that waits for a lock in the source."""
+    with erp.worker():
+        erp.insert_materials(1, 4)
+        erp.caught_up()
+        runs = Verifications(
+            Schedule(next_after=lambda _: 0.0, max_seconds=60.0),
+            {"erp": document(load([erp.configuration], environ={}), "erp")},
+        )
+        with psycopg.connect(erp.source.dsn) as holder, closing(runs):
+            holder.execute("LOCK TABLE t_material IN ACCESS EXCLUSIVE MODE")
+            runs.tend(time.monotonic(), 1.0)
+            runs.plan(None, runs._documents)  # once is enough
+            until(lambda: erp.target.query(RUNS) == [("running", None)])
+            waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted"
+            until(lambda: erp.source.query(waiting) == [(1,)])
+            yield runs
+
+
+RUNS = "SELECT state, error FROM cdc.verification"
+
+
+def test_a_run_that_takes_too_long_is_noted_as_failed(erp: Erp, hindered: Verifications) -> None:
+    """Not only ended: what was found before is not the newest any more."""
+    assert hindered._running is not None
+    hindered._running.until = 0.0
+
+    def over() -> bool:
+        hindered.tend(time.monotonic(), 2.0)
+        return hindered._running is None
+
+    until(over, seconds=9)  # before it would be killed
+    assert erp.target.query(RUNS) == [("failed", "it took more than 21600 seconds")]
+    (standing,) = json.loads(erp.ask("status", "-o", "json").stdout)
+    assert standing["verification"] == "failed"
+
+
+def test_a_run_that_ends_with_the_daemon_is_nobodys_failure(
+    erp: Erp, hindered: Verifications
+) -> None:
+    hindered.stop()
+    assert hindered._running is not None
+    assert hindered._running.process.wait(30) == EXIT_TRY_LATER
+    assert erp.target.query(RUNS) == [("abandoned", "the daemon ended")]
+    (standing,) = json.loads(erp.ask("status", "-o", "json").stdout)
+    assert standing["verification"] is None
+
+
+def test_a_run_whose_daemon_is_gone_already_does_not_go_on(erp: Erp) -> None:
+    """It was started by somebody who died before it could look."""
+    with erp.worker():
+        erp.caught_up()
+    with psycopg.connect(erp.source.dsn) as holder:
+        holder.execute("LOCK TABLE t_material IN ACCESS EXCLUSIVE MODE")
+        sent = json.dumps(document(load([erp.configuration], environ={}), "erp"))
+        gone = subprocess.Popen(["true"])
+        gone.wait()
+        command = [*COMMAND, "--parent", str(gone.pid), "--pipeline", "erp"]
+        ended = subprocess.run(command, input=sent + "\n", text=True, timeout=60, check=False)
+    assert ended.returncode == EXIT_TRY_LATER
+    assert erp.target.query(RUNS) in ([], [("abandoned", "the daemon ended")])
 
 
 @pytest.mark.acceptance

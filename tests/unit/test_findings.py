@@ -6,15 +6,19 @@ from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 
 import pytest
+import structlog
 from structlog.testing import capture_logs
 
 from cdc_daemon.engine.meter import Meter
 from cdc_daemon.engine.watching import Watching
 from cdc_daemon.model.errors import (
+    CdcError,
     ConfigurationError,
+    NotAdmitted,
     PreflightRefusal,
     Problem,
     Retryable,
+    Stop,
     Unreachable,
 )
 from cdc_daemon.model.findings import (
@@ -27,6 +31,8 @@ from cdc_daemon.model.findings import (
     duration,
     ok,
     problem,
+    problems,
+    refusal,
     refusals,
     run,
     tls_note,
@@ -34,6 +40,12 @@ from cdc_daemon.model.findings import (
 )
 
 Look = Callable[[None], Iterator[Note]]
+
+
+@pytest.fixture(autouse=True)
+def every_level() -> None:
+    """Whatever level a command of another test has left in this process."""
+    structlog.reset_defaults()
 
 
 def looking(*notes: Note, error: Exception | None = None) -> Look:
@@ -99,6 +111,37 @@ def test_a_worker_waits_for_what_may_pass() -> None:
     assert refusals(found(waiting, unseen)) == []
 
 
+def refused(*checks: Check[None]) -> CdcError:
+    error = refusal(found(*checks))
+    assert error is not None
+    return error
+
+
+LOCKED_OUT = NotAdmitted([Problem(what="password authentication failed", where="server", cure="")])
+
+
+def test_who_was_let_in_before_learns_that_only_the_password_is_wrong() -> None:
+    """So it tries again; with anything else wrong beside it, nothing is tried."""
+    shut = made("shut", *problems(LOCKED_OUT.problems, LOCKED_OUT))
+    behind = made("behind", error=CannotLook("see shut"))
+    assert type(refused(shut, behind)) is NotAdmitted
+    assert type(refused(made("unseen", error=LOCKED_OUT), behind)) is NotAdmitted
+    assert type(refused(shut, made("a", WRONG))) is PreflightRefusal
+    assert refusal(found(made("a", warning("hm", "do")))) is None
+
+
+def test_a_start_that_cannot_look_ends_by_the_reason() -> None:
+    lacking = made("right", error=ConfigurationError("no right"))
+    odd = made("odd", error=Stop("could not open relation with OID 5"))
+    busy = made("busy", error=Retryable("busy"))
+    behind = made("behind", error=CannotLook("see odd"))
+    assert type(refused(lacking, odd, busy)) is PreflightRefusal
+    assert refused(odd, behind).exit_code == 1
+    assert "OID 5" in str(refused(odd, behind))
+    assert type(refused(busy, odd)) is Retryable
+    assert type(refused(behind)) is PreflightRefusal
+
+
 # --- watching -------------------------------------------------------------------------------------
 
 
@@ -126,6 +169,36 @@ def test_what_is_refused_is_told_by_the_refusal() -> None:
     with capture_logs() as logs, pytest.raises(PreflightRefusal, match="mend it"):
         watching.judge(found(made("a", WRONG)))
     assert logs == []
+
+
+ODD = Stop("could not open relation with OID 5")
+
+
+@pytest.mark.parametrize(
+    "error, ends",
+    [(ODD, Stop), (ConfigurationError("no right"), Stop), (Retryable("busy"), Retryable)],
+)
+def test_a_running_worker_that_cannot_look_looks_again(
+    error: CdcError, ends: type[CdcError]
+) -> None:
+    """Twice; not being able to see one thing does not excuse what is seen of another."""
+    watching = Watching("erp", Meter("erp"))
+    blind, well = found(made("a", error=error), made("b")), found(made("a"), made("b"))
+    with capture_logs() as logs:
+        for findings in (blind, blind, well, blind, blind):
+            watching.watch(findings)
+            watching.watch(found(made("target")))
+        with pytest.raises(ends) as stopped:
+            watching.watch(blind)
+    assert type(stopped.value) is ends
+    assert stopped.value.exit_code != 78
+    assert [line["event"] for line in logs] == [
+        "check failed",
+        "check passed again",
+        "check failed",
+    ]
+    with pytest.raises(PreflightRefusal, match="mend it"):
+        watching.watch(found(made("a", error=error), made("b", WRONG)))
 
 
 # --- clocks, ways, words --------------------------------------------------------------------------

@@ -155,8 +155,8 @@ def test_a_run_that_takes_too_long_is_ended(tmp_path: Path) -> None:
     def over() -> bool:
         runs.tend()
         running = runs.verifications._running
-        if running is not None and running[0] not in started:
-            started.append(running[0])
+        if running is not None and running.pipeline not in started:
+            started.append(running.pipeline)
         return running is None
 
     until(over)
@@ -167,7 +167,7 @@ def test_no_child_outlives_the_daemon(slow: Runs) -> None:
     slow.clock = 1021.0
     slow.until(1)
     assert slow.verifications._running is not None
-    process = slow.verifications._running[1]
+    process = slow.verifications._running.process
     slow.verifications.close()
     assert process.poll() is not None
     slow.clock = 2000.0

@@ -171,10 +171,10 @@ def _replication(at: Examined) -> Iterator[Note]:
         case System():
             yield ok(f"{at.server.user or 'the role'} may read the log")
         case ConfigurationError() as error if _may_replicate(at):
-            yield from problems(error.problems)
-        case ConfigurationError():
+            yield from problems(error.problems, error)
+        case ConfigurationError() as error:
             what = f"role {at.server.user} lacks REPLICATION"
-            yield problem(what, f"ALTER ROLE {at.role} REPLICATION")
+            yield problem(what, f"ALTER ROLE {at.role} REPLICATION", error=error)
         case Unreachable() as error:
             cure = "see source.walsenders and the server's log"
             yield Note(verdict=Verdict.UNREACHABLE, what=error.message, cure=cure)
