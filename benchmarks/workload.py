@@ -120,14 +120,21 @@ class Workload:
         return self._marked(_insert("item_ref"), first, self._refs)
 
     def insert_spread(self, rows: int, tables: int) -> Backlog:
-        """New rows of so many tables (`many_tables`), each transaction in the next one."""
+        """New rows of so many tables (`many_tables`), each transaction in the next one.
+
+        Before what counts, each table gets one row: who has just started meets them all.
+        """
+        self._spread_over(tables, tables, 1)
+        return self._spread_over(rows, tables, TRANSACTION_ROWS)
+
+    def _spread_over(self, rows: int, tables: int, per_transaction: int) -> Backlog:
         first, self._spread = self._spread + 1, self._spread + rows
-        place = f"low / {TRANSACTION_ROWS} % {tables}"
+        place = f"(low - {first}) / {per_transaction} % {tables}"
         body = (
             f"EXECUTE 'INSERT INTO ' || (ARRAY[{_quoted(many_tables(tables))}])[{place} + 1]"
             f" || {_literal(_selected())} USING low::bigint, high"
         )
-        return self._marked(body, first, self._spread)
+        return self._marked(body, first, self._spread, per_transaction)
 
     def missing(self, rows: int) -> int:
         """How many rows fewer than that item has."""

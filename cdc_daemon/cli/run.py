@@ -40,7 +40,7 @@ def run(given: Given, names: tuple[str, ...], log_level: str | None) -> int:
     from cdc_daemon.daemon import Supervisor
     from cdc_daemon.worker import same_work
 
-    faulthandler.enable()  # the watchdog's SIGABRT shall tell where it found us
+    faulthandler.enable(2)  # the watchdog's SIGABRT shall tell where it found us
     given.environ = dict(os.environ)
     configuration = logging_at(log_level, given.load_with_warnings())
     withhold(configuration)

@@ -82,7 +82,7 @@ def test_a_command_whose_servers_do_not_answer(
 
 def test_run_waits_for_servers_that_do_not_answer(erp: Erp) -> None:
     """It tries again for as long as it takes; TERM ends it with 0."""
-    right, wrong = f'url: "{erp.target.dsn}"', f'url: "{nowhere(erp.target)}"'
+    right, wrong = erp.target.dsn, nowhere(erp.target)
     rewrite(erp, right, wrong)
     with erp.daemon() as daemon:
         daemon.said("will try again", times=3, error="does not answer")

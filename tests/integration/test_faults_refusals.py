@@ -180,7 +180,7 @@ GAPS = {
     "replica identity changed": (
         "ALTER TABLE t_material REPLICA IDENTITY FULL",
         "SELECT 1",
-        "its replica identity changed",
+        "or its key or replica identity changed",
     ),
 }
 

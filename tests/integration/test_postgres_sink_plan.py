@@ -13,6 +13,7 @@ from cdc_daemon.model.effects import Delete, Key, Layout, ReferenceTable, Upsert
 from cdc_daemon.model.entities import Attribute, Entity, EntityType, Kind
 from cdc_daemon.model.errors import ConfigurationError, Problem, Stop
 from cdc_daemon.sinks.postgres import PostgresControl, PostgresSink, apply_plan, plan
+from tests.conftest import PostgresFactory
 from tests.contract.shapes import (
     CUSTOMER,
     CUSTOMERS,
@@ -247,3 +248,20 @@ def test_names_that_need_quoting_go_through(database: Database) -> None:
             unit.apply([gone])
             unit.save_checkpoint("0/1", commit_time=None, transactions=1, changes=1)
     sink.close()
+
+
+def test_more_tables_than_the_server_has_room_to_lock(postgres_factory: PostgresFactory) -> None:
+    """One transaction over all of them would fail: SQLSTATE 53200."""
+    settings = {"max_locks_per_transaction": 10, "max_connections": 12, "max_wal_senders": 0}
+    server = postgres_factory(settings=settings)
+    server.create_database("control")
+    key = Attribute(name="id", type=EntityType(Kind.INTEGER), required=True)
+    entities = {
+        name: Entity(name=name, key=("id",), attributes=(key,))
+        for name in (f"t{number}" for number in range(800))
+    }
+    catalogue = Catalogue(Database(server=server, name="control"))
+    catalogue.apply(entities, ())
+    assert catalogue.changes(entities, ()) == []
+    made = catalogue.database.query("SELECT count(*) FROM pg_tables WHERE schemaname = 'public'")
+    assert made == [(800,)]

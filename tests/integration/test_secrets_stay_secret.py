@@ -169,7 +169,7 @@ def provoked(site: Guarded) -> dict[str, bytes]:
         "wrong password": (text, {"TARGET_PASSWORD": wrong}),
         "unreachable": (text.replace(f":{port}/", f":{free_port()}/"), {}),
         "password in an address": (text.replace("postgresql://reader@127.0.0.1", dsn), {}),
-        "bad option": (text.replace("slot:", f"slott: {json.dumps(wrong)}, slot:"), {}),
+        "bad option": (text.replace('"slot":', f'"slott": {json.dumps(wrong)}, "slot":'), {}),
         "bad address": (text.replace("postgresql://reader@", f"postgresql://r:{wrong}@["), {}),
         "no such database": (text.replace(f"/{site.target.name}", "/nowhere"), {}),
     }

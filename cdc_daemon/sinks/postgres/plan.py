@@ -35,6 +35,8 @@ from cdc_daemon.sinks.postgres.used import RIGHTS, needed, used_tables
 from cdc_daemon.sinks.versions import LEDGER_VERSION, OLDEST_LEDGER
 
 OLDEST_SERVER = 140000
+AT_A_TIME = 100
+"""Changes in one transaction; more than the ledger ever takes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,14 +79,21 @@ def apply_plan(
     schema: str = "public",
     worker: str | None = None,
 ) -> Plan:
-    """Plan anew and carry it out in one transaction; what was done. Refusals raise."""
-    with _administrator(conninfo) as connection, connection.transaction():
-        connection.execute("SELECT pg_advisory_xact_lock(hashtext('cdc_daemon apply'))")
+    """Plan anew and carry it out; what was done. Refusals raise, before anything is done.
+
+    Thousands of tables in one transaction are more than a server has room to lock, so it is some
+    changes at a time; a broken ``apply`` goes on where it was. The ledger, which comes first, is
+    wholly in the first transaction.
+    """
+    with _administrator(conninfo) as connection:
+        connection.execute("SELECT pg_advisory_lock(hashtext('cdc_daemon apply'))")
         made = _plan(connection, entities, layouts, schema, worker)
         if made.refusals:
             raise ConfigurationError(made.refusals)
-        for change in made.changes:
-            _carry_out(connection, change)
+        for first in range(0, len(made.changes), AT_A_TIME):
+            with connection.transaction():
+                for change in made.changes[first : first + AT_A_TIME]:
+                    _carry_out(connection, change)
     return made
 
 
