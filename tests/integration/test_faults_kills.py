@@ -14,7 +14,7 @@ from tests.support.catalogue import fault
 from tests.support.erp import Erp, Writer, survive_kills
 
 SEED = 20_260_214
-KILLS = 30
+KILLS = 12
 
 
 # --- between data, checkpoint and acknowledgement -------------------------------------------------
@@ -225,7 +225,7 @@ def test_a_huge_transaction_that_leaves_rows_in_a_broken_reference(erp: Erp) -> 
 
 
 @pytest.mark.timeout(900)
-@fault(5, "30 random kill -9 under load", ci=True)
+@fault(5, "12 random kill -9 under load", ci=True)
 def test_random_kills_while_a_writer_works(erp: Erp) -> None:
     """FAULT 5: kill -9 at random moments, of the whole daemon or of its worker alone."""
     with erp.streaming() as daemon:

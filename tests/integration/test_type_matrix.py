@@ -239,7 +239,7 @@ class Matrix:
         return "\n".join([*lines, *(f"  {count:6} {way}" for way, count in self.cells.items())])
 
 
-@pytest.mark.parametrize("version", [18, 15])
+@pytest.mark.parametrize("version", [18, pytest.param(15, marks=pytest.mark.acceptance)])
 def test_type_matrix(
     version: int,
     request: pytest.FixtureRequest,
