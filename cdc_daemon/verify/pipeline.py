@@ -16,6 +16,8 @@ from cdc_daemon.config.configuration import Configuration
 from cdc_daemon.mapping.compile import CompiledMapping
 from cdc_daemon.model.entities import Entity
 from cdc_daemon.sources.postgres.connection import Server
+from cdc_daemon.sources.postgres.logend import nudge, written
+from cdc_daemon.sources.postgres.lsn import parse_lsn
 from cdc_daemon.verify.circumstances import (
     Circumstances,
     Queue,
@@ -26,7 +28,7 @@ from cdc_daemon.verify.circumstances import (
 )
 from cdc_daemon.verify.comparison import WHOLE, Comparison, Group, Key, Tally
 from cdc_daemon.verify.judgement import judge
-from cdc_daemon.verify.progress import await_applied, nudge, shown, written
+from cdc_daemon.verify.progress import await_applied, shown
 from cdc_daemon.verify.reading import Connection, SourceReader, Texts, snapshot
 from cdc_daemon.verify.report import Example, MappingReport
 from cdc_daemon.verify.statement import key_set
@@ -105,7 +107,7 @@ class PipelineVerification:
 
     def _read_everything(self, works: Sequence[Work]) -> None:
         with self._source_snapshot():
-            self._wait(written(self.source))
+            self._wait(parse_lsn(written(self.source)))
             with self._target_snapshot() as queue:
                 for work in works:
                     self._compare(work)
@@ -131,7 +133,7 @@ class PipelineVerification:
     def _read_again(self, works: Sequence[Work], *, last: bool) -> None:
         with self._source_snapshot():
             before = {id(work): self._source_groups(work) for work in works}
-            lsn = written(self.source)
+            lsn = parse_lsn(written(self.source))
         self._wait(lsn)
         with self._source_snapshot(), self._target_snapshot() as queue:
             for work in works:

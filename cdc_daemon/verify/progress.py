@@ -3,43 +3,13 @@
 from __future__ import annotations
 
 import time
-from contextlib import suppress
-
-import psycopg
 
 from cdc_daemon.model.errors import Stop
 from cdc_daemon.sources.postgres.lsn import format_lsn, parse_lsn
-from cdc_daemon.verify.reading import Connection
 from cdc_daemon.verify.target import TargetReader
 
-_NOW = """
-SELECT (CASE WHEN pg_catalog.pg_is_in_recovery() THEN pg_catalog.pg_last_wal_replay_lsn()
-             ELSE pg_catalog.pg_current_wal_insert_lsn() END)::text"""
-_NUDGE = "SELECT pg_catalog.pg_logical_emit_message(true, 'cdc_verify', '')"
-_MAY_NOT = (
-    psycopg.errors.InsufficientPrivilege,
-    psycopg.errors.ObjectNotInPrerequisiteState,
-    psycopg.errors.ReadOnlySqlTransaction,
-    psycopg.errors.FeatureNotSupported,
-)
 _POLL = 0.1
 _RESTART = 5.0  # how long a worker may be gone before nobody waits for it any longer
-
-
-def written(source: Connection) -> int:
-    """How far the source's log reaches now."""
-    row = source.execute(_NOW).fetchone()
-    assert row is not None
-    return parse_lsn(row[0])
-
-
-def nudge(source: Connection) -> None:
-    """Commit an empty message, so that an idle log is flushed past what is waited for.
-
-    A standby, or a role that may not, leaves it at that: the server itself writes now and then.
-    """
-    with suppress(*_MAY_NOT):
-        source.execute(_NUDGE)
 
 
 def await_applied(target: TargetReader, pipeline: str, lsn: int, timeout: float) -> bool:

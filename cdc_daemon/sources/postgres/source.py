@@ -22,7 +22,7 @@ from cdc_daemon.sources.postgres.checks import identity
 from cdc_daemon.sources.postgres.checks.slot import advanced
 from cdc_daemon.sources.postgres.connection import Connection, Server
 from cdc_daemon.sources.postgres.decoder import Decoder
-from cdc_daemon.sources.postgres.logend import written
+from cdc_daemon.sources.postgres.logend import nudge, written
 from cdc_daemon.sources.postgres.lsn import is_lsn, parse_lsn
 from cdc_daemon.sources.postgres.publication import as_published, read_publication
 from cdc_daemon.sources.postgres.relations import Relations
@@ -228,7 +228,9 @@ class PostgresSource:
 
     def mark(self) -> str:
         with self._server.errors("looking at the log"):
-            return written(self._sql())
+            end = written(self._sql())
+            nudge(self._sql())
+            return end
 
     def passed(self, position: str, mark: str) -> bool:
         return parse_lsn(position) >= parse_lsn(mark)
