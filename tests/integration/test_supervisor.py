@@ -102,7 +102,12 @@ class Daemon:
         return [pid for _, found, pid in self.events(name) if found == event]
 
     def log(self) -> str:
+        """What stands in the log by now: a thread writes it, after what it tells has happened."""
         return self._log.read_text()
+
+    def until_logged(self, words: str) -> None:
+        """Wait until these words stand in the log."""
+        until(lambda: words in self.log(), what=f"{words!r} in the log")
 
     def get(self, path: str) -> tuple[int, str]:
         """Status code and body of a page."""
@@ -197,7 +202,7 @@ def test_a_configuration_exit_is_not_restarted_and_ends_the_daemon_when_it_is_th
     daemon = start(erp={"behave": "leave", "code": 78}, hr={"behave": "leave", "code": 2})
     assert daemon.wait() == 78
     assert len(daemon.pids("erp")) == len(daemon.pids("hr")) == 1
-    assert "as it was told" in daemon.log()
+    daemon.until_logged("as it was told")
 
 
 def test_exits_that_blame_a_server_never_use_up_the_bound(start: _Start) -> None:
@@ -216,7 +221,7 @@ def test_an_exit_with_0_that_nobody_asked_for_is_restarted(start: _Start) -> Non
 def test_a_silent_worker_is_killed_and_restarted_and_its_sibling_lives(start: _Start) -> None:
     daemon = start({"silence_seconds": 5.0}, erp="silent", hr="stream")
     until(lambda: len(daemon.pids("erp")) >= 2)
-    assert "no status for" in daemon.log()
+    daemon.until_logged("no status for")
     assert _ended(daemon.pids("erp")[0])
     assert daemon.pids("hr") == [daemon.until_state("hr", "streaming", "idle")["pid"]]
 
@@ -226,7 +231,7 @@ def test_a_worker_that_reports_without_progress_is_killed_unless_it_asked_for_pa
 ) -> None:
     daemon = start({"watchdog_seconds": 5.0}, erp="stuck", hr="patient")
     until(lambda: len(daemon.pids("erp")) >= 2)
-    assert "no progress for" in daemon.log()
+    daemon.until_logged("no progress for")
     assert len(daemon.pids("hr")) == 1
 
 
@@ -244,7 +249,7 @@ def test_a_second_interrupt_hastens(start: _Start) -> None:
     daemon = start({"drain_seconds": 600.0}, erp="deaf")
     daemon.until_state("erp", "streaming", "idle")
     daemon.signal(signal.SIGINT)
-    until(lambda: "event=stopping" in daemon.log())
+    daemon.until_logged("event=stopping")
     daemon.signal(signal.SIGINT)
     assert daemon.wait() == 0
 
@@ -292,7 +297,7 @@ def test_hup_with_a_wrong_file_keeps_what_runs(start: _Start) -> None:
     assert "cdc_config_last_reload_successful 1.0" in daemon.get("/metrics")[1]
     daemon.spoil()
     daemon.signal(signal.SIGHUP)
-    until(lambda: "reload refused" in daemon.log())
+    daemon.until_logged("reload refused")
     until(lambda: "cdc_config_last_reload_successful 0.0" in daemon.get("/metrics")[1])
     assert daemon.events("erp") == daemon.events("erp")[:1]
     daemon.signal(signal.SIGTERM)
@@ -303,7 +308,7 @@ def test_usr1_dumps_to_the_log_and_asks_the_workers(start: _Start) -> None:
     daemon = start(erp="stream")
     daemon.until_state("erp", "streaming", "idle")
     daemon.signal(signal.SIGUSR1)
-    until(lambda: "pipeline state" in daemon.log())
+    daemon.until_logged("pipeline state")
     until(lambda: daemon.pids("erp", 'heard:{"dump":true}'))
 
 
@@ -391,7 +396,7 @@ def test_the_service_manager_hears_ready_status_watchdog_reloading_and_stopping(
     daemon.signal(signal.SIGHUP)
     manager.hear("RELOADING=1")
     manager.hear("READY=1")
-    assert "reload refused" in daemon.log()
+    daemon.until_logged("reload refused")
     daemon.signal(signal.SIGTERM)
     manager.hear("STOPPING=1")
     manager.hear("EXTEND_TIMEOUT_USEC=2500000")
@@ -414,7 +419,7 @@ def test_the_watchdog_is_silent_while_a_worker_hangs_and_speaks_when_it_is_repla
     manager.hear("WATCHDOG=1")
     (halted,) = daemon.pids("erp")
     os.kill(halted, signal.SIGSTOP)
-    until(lambda: "no status for" in daemon.log())
+    daemon.until_logged("no status for")
     assert "WATCHDOG=1" not in manager.said_within(2)
     os.kill(halted, signal.SIGKILL)
     manager.hear("WATCHDOG=1")
@@ -460,8 +465,8 @@ def test_the_dump_holds_no_secret(start: _Start) -> None:
     daemon = start(erp={"behave": "stuck", "error": f"no answer from {secret} password='hunter2'"})
     until(lambda: daemon.state("erp").get("error"))
     daemon.signal(signal.SIGUSR1)
-    until(lambda: "pipeline state" in daemon.log())
-    assert "no answer from postgresql://cdc:***@erp-db/erp" in daemon.log()
+    daemon.until_logged("pipeline state")
+    daemon.until_logged("no answer from postgresql://cdc:***@erp-db/erp")
     assert "hunter2" not in daemon.log()
 
 
