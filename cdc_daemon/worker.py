@@ -59,8 +59,7 @@ SUPERVISORS: Mapping[str, object] = {
 
 ORPHAN_GRACE = 5.0  # seconds beyond the drain time before a worker ends itself
 GARBAGE = 200_000  # containers made and not freed between two searches for cycles
-SWITCH = 0.00005  # seconds that one of two busy threads waits for the other: the applier's turns are
-# short (take an answer, send a chunk), and while it waits for one the server has nothing to do
+SWITCH = 0.00005  # seconds that one of two busy threads waits for the other; docs/decisions, 35
 RECHECK = 10.0  # seconds between looks at publication and slot
 TARGET_RECHECK = 60.0  # seconds between looks at the control database's settings
 
