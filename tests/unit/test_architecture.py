@@ -20,11 +20,3 @@ def test_every_function_of_the_walk_exists() -> None:
             assert hasattr(target, part), f"{module}:{path} does not exist"
             target = getattr(target, part)
         assert callable(target)
-
-
-def test_the_documents_name_only_files_that_exist() -> None:
-    """Relative links of README and docs lead somewhere."""
-    root = PAGE.parents[1]
-    for page in [root / "README.md", *PAGE.parent.rglob("*.md")]:
-        for link in re.findall(r"\]\((?!https?:|#)([^)#]+)", page.read_text("utf-8")):
-            assert (page.parent / link).exists(), f"{page.name} links to {link}"

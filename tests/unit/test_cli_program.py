@@ -2,14 +2,12 @@
 
 import json
 import os
-import re
 import shlex
 import shutil
 import subprocess
 import sys
 from importlib import import_module
 from pathlib import Path
-from textwrap import dedent
 
 import click
 import pytest
@@ -29,7 +27,7 @@ from cdc_daemon.model.errors import (
     Stop,
     Unreachable,
 )
-from tests.support.cli import COMMAND, call, invoke, write_configuration
+from tests.support.cli import COMMAND, call, invoke
 from tests.support.terminal import Terminal
 
 HEAVY = ("pydantic", "yaml", "psycopg", "sqlglot", "rich", "structlog", "prometheus_client")
@@ -281,42 +279,3 @@ def test_without_input_a_confirmation_is_a_usage_error(
 
 def test_the_root_is_the_scripts_program() -> None:
     assert isinstance(root, Program)
-
-
-# --- README -----------------------------------------------------------------------------------
-
-README = (Path(__file__).parents[2] / "README.md").read_text("utf-8")
-OWN_DATABASE = README.split("## Your own database in five minutes\n")[1].split("\n## ")[0]
-
-
-def readme_commands() -> list[str]:
-    """Every call of the program in the README."""
-    blocks = README.split("```console\n")[1:]
-    lines = [line.strip() for block in blocks for line in block.split("```")[0].splitlines()]
-    inline = re.findall(r"`(cdc-daemon [a-z][^`]*)`", README)
-    written = [line.removeprefix("$ ") for line in lines if line.startswith("$ cdc-daemon ")]
-    return sorted({line.partition("#")[0].strip() for line in [*written, *inline]})
-
-
-@pytest.mark.parametrize("line", readme_commands())
-def test_a_command_of_the_readme_is_one(line: str) -> None:
-    """Its words and options are understood; nothing is carried out."""
-    command: click.Command = root
-    context: click.Context | None = None
-    arguments = shlex.split(line)[1:]
-    while True:
-        context = command.make_context("cdc-daemon", arguments, parent=context, obj=Given())
-        if not isinstance(command, click.Group):
-            return
-        rest = [*context._protected_args, *context.args]
-        _, found, arguments = command.resolve_command(context, rest)
-        assert found is not None
-        command = found
-
-
-def test_the_readmes_configuration_is_valid(tmp_path: Path) -> None:
-    (text,) = re.findall(r"```yaml\n(.*?)```", OWN_DATABASE, re.S)
-    path = write_configuration(tmp_path, dedent(text))
-    result = invoke("check-config", "--offline", "-c", str(path))
-    assert result.exit_code == 0, result.output
-    assert "the connection leaves this machine with sslmode prefer" in result.stderr

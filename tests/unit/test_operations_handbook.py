@@ -1,25 +1,19 @@
-"""Alerts, their cases, their pages and the dashboard fit together; what the handbook says to type
-is a command, and what it shows as printed is an event that the daemon knows.
+"""Alerts, their cases, their pages and the dashboard fit together; what the handbook shows as
+printed is an event that the daemon knows. Its commands and links: ``test_documents``.
 """
 
 from __future__ import annotations
 
 import ast
 import re
-import shlex
-from collections.abc import Iterator
 from functools import cache
-from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
-import click
 import pytest
 import yaml
 
 import cdc_daemon
-from cdc_daemon.cli.given import Given
-from cdc_daemon.cli.main import root
 from tests.support.prometheus import ALERTS_TEST, alerts, dashboard
 
 REPOSITORY = Path(__file__).parents[2]
@@ -59,29 +53,6 @@ def test_every_page_belongs_to_an_alert_and_stands_in_the_index() -> None:
         assert f"| [{name}](alerts/{name}.md) | {rule['labels']['severity']} |" in index
     for page in HANDBOOK.glob("*.md"):
         assert page.name == "README.md" or f"]({page.name})" in index, page.name
-
-
-def _commands() -> Iterator[tuple[str, list[str]]]:
-    """Each command of ours in the handbook: where it stands, and its words."""
-    for page in sorted(HANDBOOK.rglob("*.md")):
-        for number, line in enumerate(page.read_text("utf-8").splitlines(), 1):
-            if line.strip().startswith("$ cdc-daemon"):
-                where = f"{page.relative_to(HANDBOOK)}:{number}"
-                words = shlex.split(line.strip()[2:], comments=True)
-                yield where, list(takewhile(lambda word: word not in {"|", ">", "&&"}, words))
-
-
-@pytest.mark.parametrize("words", [pytest.param(words, id=where) for where, words in _commands()])
-def test_a_command_of_the_handbook_is_one(words: list[str]) -> None:
-    """Its options and arguments are taken; nothing is carried out."""
-    command: click.Command = root
-    context = click.Context(command, info_name=words[0], obj=Given())
-    arguments = words[1:]
-    while isinstance(command, click.Group):
-        name, found, arguments = command.resolve_command(context, arguments)
-        assert found is not None
-        command, context = found, click.Context(found, info_name=name, parent=context)
-    command.make_context(context.info_name, list(arguments), parent=context.parent)
 
 
 def test_what_the_handbook_shows_as_logged_is_logged_by_the_code() -> None:
