@@ -18,13 +18,18 @@ from cdc_daemon.engine.reading import Limits
 from cdc_daemon.engine.repair import Repairs
 from cdc_daemon.engine.resolve import Resolver
 from cdc_daemon.engine.snapshot import Copying
-from cdc_daemon.mapping.compile import CompiledMapping, compile_mapping, tables_of
+from cdc_daemon.mapping.compile import (
+    CompiledMapping,
+    compile_mapping,
+    mapping_shape,
+    tables_of,
+)
 from cdc_daemon.mapping.mapper import Mapper
 from cdc_daemon.model.changes import Relation
 from cdc_daemon.model.effects import Layout
 from cdc_daemon.model.entities import reference_order
 from cdc_daemon.model.errors import ConfigurationError, Problem
-from cdc_daemon.model.ports import Control, Sink, Source, Table
+from cdc_daemon.model.ports import Control, CopiedMapping, Sink, Source, Table
 from cdc_daemon.sinks.postgres.control import PostgresControl
 from cdc_daemon.sinks.postgres.sink import PostgresSink
 from cdc_daemon.sinks.sqlite.control import SqliteControl
@@ -48,6 +53,7 @@ class Parts:
     copying: Copying
     limits: Limits
     versions: dict[str, str]
+    mappings: dict[str, CopiedMapping]
 
     def close(self) -> None:
         """Close every connection; never raises."""
@@ -197,6 +203,7 @@ def _assemble(
     lanes = Lanes()
     mapper = Mapper(compile_once)
     versions = {one.layout.mapping: one.version for one in compiled}
+    mappings = {one.layout.mapping: _noted(one) for one in compiled}
     return Parts(
         name=name,
         configuration=configuration,
@@ -233,9 +240,19 @@ def _assemble(
             groups=snapshot_groups(configuration, name),
             layouts=layouts,
             versions=versions,
+            mappings=mappings,
         ),
         limits=limits(configuration),
         versions=versions,
+        mappings=mappings,
+    )
+
+
+def _noted(compiled: CompiledMapping) -> CopiedMapping:
+    return CopiedMapping(
+        shape=mapping_shape(compiled.config),
+        referenced=compiled.layout.reference is not None,
+        version=compiled.version,
     )
 
 

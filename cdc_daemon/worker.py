@@ -27,6 +27,7 @@ import tenacity
 from cdc_daemon import build
 from cdc_daemon.config.configuration import Configuration
 from cdc_daemon.config.schema import SettingsConfig
+from cdc_daemon.engine import copied
 from cdc_daemon.engine.meter import Meter, report
 from cdc_daemon.engine.pipeline import Pipeline
 from cdc_daemon.engine.reading import Stopping
@@ -250,6 +251,7 @@ class Worker:
         self._rechecked = 0.0  # and again once its log is open
         self._watching.judge(parts.source.examine(self._checkpoint))
         self._note_identity(parts)
+        self._note_mappings(parts)
         parts.lanes.reload(parts.sink.lanes())
         return self._checkpoint
 
@@ -266,6 +268,25 @@ class Worker:
         if identity != known:
             _refuse(parts.source.compare(known, identity))
             self._checkpoint = parts.sink.save_identity(identity)
+
+    def _note_mappings(self, parts: build.Parts) -> None:
+        """The rows that are there must have been made by these mappings, or ones that fit."""
+        if self._checkpoint is None or self._checkpoint.phase is not Phase.STREAMING:
+            return
+        then = parts.sink.copied()
+        if then == parts.mappings:
+            return
+        if then:
+            _refuse(list(copied.misfits(self._name, then, parts.mappings)))
+        for mapping in copied.altered(then, parts.mappings):
+            log.warning(
+                "mapping changed: rows written before stay as they are until they change",
+                pipeline=self._name,
+                mapping=mapping,
+                cure=f"to bring them up to date: cdc-daemon snapshot start {self._name}",
+            )
+        with parts.sink.begin() as unit:
+            unit.note_copied(parts.mappings)
 
     def _position(self, parts: build.Parts, checkpoint: Checkpoint) -> str:
         """Where to stream from, after the first copy where there was none."""

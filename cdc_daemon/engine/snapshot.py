@@ -22,7 +22,7 @@ from cdc_daemon.model.changes import Batch
 from cdc_daemon.model.effects import Layout, Outcome
 from cdc_daemon.model.errors import LateFailure, PreflightRefusal, Problem
 from cdc_daemon.model.failpoint import failpoint
-from cdc_daemon.model.ports import Sink, Snapshot, Source, Table
+from cdc_daemon.model.ports import CopiedMapping, Sink, Snapshot, Source, Table
 from cdc_daemon.model.position import SourceIdentity
 
 QUEUE_PIECES = 8  # pieces of a table read ahead
@@ -38,6 +38,7 @@ class Copying:
     groups: Sequence[Sequence[Table]]
     layouts: Sequence[Layout]
     versions: dict[str, str]
+    mappings: dict[str, CopiedMapping]
 
 
 def take_snapshot(
@@ -72,6 +73,7 @@ def take_snapshot(
         after = source.identify()
         _same_publication(source, before, after)
         with meter.patience(LONG_STEP), sink.begin() as unit:
+            unit.note_copied(copying.mappings)
             unit.finish_snapshot(copying.layouts, after, snapshot.position)
         meter.snapshot_progress(tables_remaining=0, rows=rows)
         meter.checkpointed(snapshot.position)

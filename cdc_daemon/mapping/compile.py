@@ -378,6 +378,12 @@ def slug(name: str) -> str:
     return f"{plain[:36]}_{hashlib.sha256(name.encode()).hexdigest()[:8]}"
 
 
+def mapping_shape(mapping: MappingConfig) -> str:
+    """A digest of what decides which source row is which entity row."""
+    text = mapping.model_dump_json(include={"from_", "to", "key", "identity"})
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
 def mapping_version(mapping: MappingConfig) -> str:
     """A digest of the mapping's configuration, kept with parked changes."""
     text = mapping.model_dump_json()

@@ -7,7 +7,7 @@ position means only its source knows; what SQL a step becomes only its sink know
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -162,6 +162,19 @@ class Repaired:
     detail: str = ""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CopiedMapping:
+    """A mapping as it was when its table was copied, or when it was last found to fit that copy.
+
+    ``shape``: a digest of what decides which source row is which entity row. ``referenced``:
+    whether the two are kept together in a reference table. ``version``: a digest of all of it.
+    """
+
+    shape: str
+    referenced: bool
+    version: str
+
+
 class UnitOfWork(Protocol):
     """One open transaction of the control database. Leaving its ``with`` commits or rolls back."""
 
@@ -205,6 +218,9 @@ class UnitOfWork(Protocol):
 
     def audit(self, repaired: Sequence[Repaired]) -> None:
         """Note what was repaired, in this unit."""
+
+    def note_copied(self, mappings: Mapping[str, CopiedMapping]) -> None:
+        """Note, in this unit, by which mappings the rows that there are were made; no others."""
 
     def savepoint(self) -> AbstractContextManager[None]:
         """What is done inside is undone when an exception leaves it; savepoints may nest."""
@@ -317,6 +333,9 @@ class Sink(Protocol):
 
     def save_identity(self, identity: SourceIdentity) -> Checkpoint:
         """Note what the source is by now, after it was checked against the checkpoint."""
+
+    def copied(self) -> dict[str, CopiedMapping]:
+        """What ``note_copied`` noted last, by mapping; empty: nothing was ever noted."""
 
     def begin(self) -> AbstractContextManager[UnitOfWork]:
         """Open a unit of work."""

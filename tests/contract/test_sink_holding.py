@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 
 import pytest
 
 from cdc_daemon.model.changes import Row
 from cdc_daemon.model.effects import Upsert
 from cdc_daemon.model.errors import CdcError, DataError, Fenced, Unreachable
-from cdc_daemon.model.ports import Sink, UnitOfWork
+from cdc_daemon.model.ports import CopiedMapping, Sink, UnitOfWork
 from cdc_daemon.model.position import Phase, SourceIdentity
 from tests.contract.shapes import MATERIALS, ORDERS
 from tests.contract.targets import Target
@@ -148,6 +149,22 @@ def test_a_generation_is_named_before_anything_is_read(target: Target, sink: Sin
     found = target.control().checkpoints()[0]
     assert (found.phase, found.position, found.generation) == (Phase.STREAMING, "0/9", 1)
     assert len(target.living(MATERIALS)) == 1
+
+
+def test_what_was_copied_is_noted_with_its_unit(target: Target, sink: Sink) -> None:
+    """Whole, in place of what was noted before; a unit that fails has noted nothing."""
+    assert sink.copied() == {}
+    one = CopiedMapping(shape="1", referenced=False, version="a")
+    two = CopiedMapping(shape="2", referenced=True, version="b")
+    with sink.begin() as unit:
+        unit.note_copied({"erp.material": one, "erp.customer": two})
+    assert sink.copied() == {"erp.material": one, "erp.customer": two}
+    with suppress(ZeroDivisionError), sink.begin() as unit:
+        unit.note_copied({})
+        raise ZeroDivisionError
+    with sink.begin() as unit:
+        unit.note_copied({"erp.material": two})
+    assert sink.copied() == {"erp.material": two}
 
 
 def test_a_former_holder_cannot_note_a_snapshot(target: Target, sink: Sink) -> None:

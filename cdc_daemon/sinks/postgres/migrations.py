@@ -62,6 +62,13 @@ _VERSION_2 = {
         outcome text NOT NULL,
         detail text NOT NULL DEFAULT '',
         repaired_at timestamptz NOT NULL DEFAULT clock_timestamp()""",
+    "copied_mapping": """
+        pipeline text NOT NULL,
+        mapping text NOT NULL,
+        shape text NOT NULL,
+        referenced boolean NOT NULL,
+        version text NOT NULL,
+        PRIMARY KEY (pipeline, mapping)""",
 }
 
 MIGRATIONS: dict[int, tuple[Step, ...]] = {

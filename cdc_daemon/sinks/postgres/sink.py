@@ -19,9 +19,9 @@ from cdc_daemon.model.effects import Layout
 from cdc_daemon.model.entities import Entity
 from cdc_daemon.model.errors import ConfigurationError, Problem, Unreachable
 from cdc_daemon.model.findings import Finding, refusals
-from cdc_daemon.model.ports import Command, Failure, Verification
+from cdc_daemon.model.ports import Command, CopiedMapping, Failure, Verification
 from cdc_daemon.model.position import Checkpoint, SourceIdentity
-from cdc_daemon.sinks.postgres import checks, commands, failures, verifications
+from cdc_daemon.sinks.postgres import checks, commands, copied, failures, verifications
 from cdc_daemon.sinks.postgres.checkpoint import Lease
 from cdc_daemon.sinks.postgres.dangling import References
 from cdc_daemon.sinks.postgres.errors import translate
@@ -174,6 +174,11 @@ class PostgresSink:
         """Note what the source is by now, after it was checked against the checkpoint."""
         with self._connection() as connection:
             return self._lease.identify(connection, identity)
+
+    def copied(self) -> dict[str, CopiedMapping]:
+        """What a unit noted last, by mapping."""
+        with self._connection() as connection:
+            return copied.read(connection, self._lease.pipeline)
 
     # --- reading ------------------------------------------------------------------------------
 

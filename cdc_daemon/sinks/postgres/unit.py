@@ -6,7 +6,7 @@ two round trips. An ``apply`` that fails leaves the unit as it was.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import groupby
 from typing import assert_never
@@ -27,9 +27,9 @@ from cdc_daemon.model.effects import (
 )
 from cdc_daemon.model.errors import DataError
 from cdc_daemon.model.failpoint import failpoint
-from cdc_daemon.model.ports import Repaired
+from cdc_daemon.model.ports import CopiedMapping, Repaired
 from cdc_daemon.model.position import SourceIdentity
-from cdc_daemon.sinks.postgres import commands, failures
+from cdc_daemon.sinks.postgres import commands, copied, failures
 from cdc_daemon.sinks.postgres.arrays import arrays
 from cdc_daemon.sinks.postgres.checkpoint import FENCED, Lease
 from cdc_daemon.sinks.postgres.dangling import References, written_rows
@@ -244,6 +244,12 @@ class PostgresUnit:
         with self._translated():
             self._transaction.begin()
             commands.audit(self._session.connection, self._lease.pipeline, repaired)
+
+    def note_copied(self, mappings: Mapping[str, CopiedMapping]) -> None:
+        """Note, in this unit, by which mappings the rows that there are were made; no others."""
+        with self._translated():
+            self._transaction.begin()
+            copied.note(self._session.connection, self._lease.pipeline, mappings)
 
     # --- the checkpoint -----------------------------------------------------------------------
 

@@ -62,6 +62,13 @@ _VERSION_2 = {
         outcome TEXT NOT NULL,
         detail TEXT NOT NULL DEFAULT '',
         repaired_at TEXT NOT NULL""",
+    "copied_mapping": """
+        pipeline TEXT NOT NULL,
+        mapping TEXT NOT NULL,
+        shape TEXT NOT NULL,
+        referenced INTEGER NOT NULL,
+        version TEXT NOT NULL,
+        PRIMARY KEY (pipeline, mapping)""",
 }
 
 MIGRATIONS: dict[int, tuple[Step, ...]] = {

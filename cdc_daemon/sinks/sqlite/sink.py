@@ -16,9 +16,9 @@ from cdc_daemon.model.effects import Layout
 from cdc_daemon.model.entities import Entity
 from cdc_daemon.model.errors import ConfigurationError, PreflightRefusal, Unreachable
 from cdc_daemon.model.findings import Finding
-from cdc_daemon.model.ports import Command, Failure, Verification
+from cdc_daemon.model.ports import Command, CopiedMapping, Failure, Verification
 from cdc_daemon.model.position import Checkpoint, SourceIdentity
-from cdc_daemon.sinks.sqlite import checks, commands, failures, verifications
+from cdc_daemon.sinks.sqlite import checks, commands, copied, failures, verifications
 from cdc_daemon.sinks.sqlite.checkpoint import Lease, moved, writing
 from cdc_daemon.sinks.sqlite.dangling import References
 from cdc_daemon.sinks.sqlite.database import Connection, connect, translated
@@ -151,6 +151,11 @@ class SqliteSink:
         """Note what the source is by now, after it was checked against the checkpoint."""
         with self._writing() as (connection, _):
             return self._lease.identify(connection, identity)
+
+    def copied(self) -> dict[str, CopiedMapping]:
+        """What a unit noted last, by mapping."""
+        with translated():
+            return copied.read(self._live(), self._lease.pipeline)
 
     # --- reading ------------------------------------------------------------------------------
 

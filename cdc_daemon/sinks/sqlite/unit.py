@@ -7,7 +7,7 @@ writes until it ends. An ``apply`` that fails leaves the unit as it was.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import assert_never
 
@@ -25,9 +25,9 @@ from cdc_daemon.model.effects import (
 )
 from cdc_daemon.model.errors import DataError
 from cdc_daemon.model.failpoint import failpoint
-from cdc_daemon.model.ports import Repaired
+from cdc_daemon.model.ports import CopiedMapping, Repaired
 from cdc_daemon.model.position import SourceIdentity
-from cdc_daemon.sinks.sqlite import failures, verifications
+from cdc_daemon.sinks.sqlite import copied, failures, verifications
 from cdc_daemon.sinks.sqlite.checkpoint import Lease
 from cdc_daemon.sinks.sqlite.dangling import References, Suspects
 from cdc_daemon.sinks.sqlite.database import Connection, translated
@@ -201,6 +201,11 @@ class SqliteUnit:
         """Note what was repaired, in this unit."""
         with translated():
             verifications.audit(self._opened(), self._lease.pipeline, repaired, self._moment)
+
+    def note_copied(self, mappings: Mapping[str, CopiedMapping]) -> None:
+        """Note, in this unit, by which mappings the rows that there are were made; no others."""
+        with translated():
+            copied.note(self._opened(), self._lease.pipeline, mappings)
 
     def attempted(self, failure: int, *, code: str, message: str) -> None:
         """A replay failed again: one more attempt, the new error kept."""
