@@ -203,7 +203,7 @@ def _assemble(
     lanes = Lanes()
     mapper = Mapper(compile_once)
     versions = {one.layout.mapping: one.version for one in compiled}
-    mappings = {one.layout.mapping: _noted(one) for one in compiled}
+    mappings = {one.layout.mapping: copied_mapping(one) for one in compiled}
     return Parts(
         name=name,
         configuration=configuration,
@@ -248,7 +248,8 @@ def _assemble(
     )
 
 
-def _noted(compiled: CompiledMapping) -> CopiedMapping:
+def copied_mapping(compiled: CompiledMapping) -> CopiedMapping:
+    """What is noted of a mapping when its rows are copied."""
     return CopiedMapping(
         shape=mapping_shape(compiled.config),
         referenced=compiled.layout.reference is not None,

@@ -15,6 +15,7 @@ from cdc_daemon.mapping.compile import tables_of
 from cdc_daemon.model.effects import Layout
 from cdc_daemon.model.errors import ConfigurationError, Problem
 from cdc_daemon.model.findings import Finding
+from cdc_daemon.model.ports import CopiedMapping
 from cdc_daemon.model.position import Checkpoint, Phase
 from cdc_daemon.sinks import sqlite
 from cdc_daemon.sinks.postgres.plan import Plan as TargetPlan
@@ -159,6 +160,7 @@ class Standing:
 
     checkpoint: Checkpoint
     held: bool
+    copied: dict[str, CopiedMapping]
 
 
 def standings(configuration: Configuration) -> dict[str, Standing]:
@@ -173,6 +175,7 @@ def standings(configuration: Configuration) -> dict[str, Standing]:
             name: Standing(
                 checkpoint=known.get(name) or Checkpoint(pipeline=name, phase=Phase.NEW, epoch=0),
                 held=control.holder_alive(name),
+                copied=control.copied_mappings(name),
             )
             for name in configuration.sources
         }

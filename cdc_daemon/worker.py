@@ -273,7 +273,7 @@ class Worker:
         """The rows that are there must have been made by these mappings, or ones that fit."""
         if self._checkpoint is None or self._checkpoint.phase is not Phase.STREAMING:
             return
-        then = parts.sink.copied()
+        then = parts.sink.copied_mappings()
         if then == parts.mappings:
             return
         if then:

@@ -14,6 +14,7 @@ from typing import Final
 from cdc_daemon import build, provision
 from cdc_daemon.cli.placing import placed
 from cdc_daemon.config.configuration import Configuration
+from cdc_daemon.engine.copied import misfits
 from cdc_daemon.mapping.compile import CompiledMapping
 from cdc_daemon.model.effects import Layout
 from cdc_daemon.model.errors import CdcError, ConfigurationError
@@ -28,6 +29,7 @@ from cdc_daemon.model.findings import (
     problems,
     run,
 )
+from cdc_daemon.model.position import Phase
 
 Compile = Callable[[], Sequence[CompiledMapping]]
 
@@ -84,6 +86,24 @@ MAPPING: Final[Check[Compile]] = Check(
     title="The mappings fit the source's tables as they are",
     why="a column's type may have changed since the mapping was written",
     look=_fit,
+)
+
+
+def _fit_the_copy(at: tuple[str, provision.Standing | None, Compile]) -> Iterator[Note]:
+    pipeline, standing, compiled = at
+    if standing is None or standing.checkpoint.phase is not Phase.STREAMING:
+        yield ok("nothing was copied yet")
+        return
+    now = {one.layout.mapping: build.copied_mapping(one) for one in compiled()}
+    found = list(misfits(pipeline, standing.copied, now)) if standing.copied else []
+    yield from problems(found) or [ok("the rows were copied by these mappings, or ones that fit")]
+
+
+COPIED: Final[Check[tuple[str, provision.Standing | None, Compile]]] = Check(
+    name="mapping.copied",
+    title="The rows in the control database were copied by mappings that these fit",
+    why="rows of before would be missing, and deletes would find nothing",
+    look=_fit_the_copy,
 )
 
 
@@ -146,7 +166,12 @@ def _source(
             return compiled
 
         if "source.reach" in sound:
-            found += run([MAPPING], compile_them, f"source {name}", lambda _: nullcontext())
+            server = f"source {name}"
+            fit = run([MAPPING], compile_them, server, lambda _: nullcontext())
+            found += fit
+            if all(one.verdict is Verdict.OK for one in fit):
+                at = (name, standing, lambda: compiled)
+                found += run([COPIED], at, server, lambda _: nullcontext())
     finally:
         source.close()
     return found, compiled

@@ -334,7 +334,7 @@ class Sink(Protocol):
     def save_identity(self, identity: SourceIdentity) -> Checkpoint:
         """Note what the source is by now, after it was checked against the checkpoint."""
 
-    def copied(self) -> dict[str, CopiedMapping]:
+    def copied_mappings(self) -> dict[str, CopiedMapping]:
         """What ``note_copied`` noted last, by mapping; empty: nothing was ever noted."""
 
     def begin(self) -> AbstractContextManager[UnitOfWork]:
@@ -415,6 +415,9 @@ class Control(Protocol):
 
     def parked(self) -> dict[str, int]:
         """How many changes stand in the failure queue, by pipeline where there are any."""
+
+    def copied_mappings(self, pipeline: str) -> dict[str, CopiedMapping]:
+        """By which mappings the pipeline's rows were copied; empty: nothing was ever noted."""
 
     def copied(self) -> dict[str, dict[str, int]]:
         """Rows that the present generation's snapshot has committed, by pipeline and mapping."""

@@ -153,18 +153,18 @@ def test_a_generation_is_named_before_anything_is_read(target: Target, sink: Sin
 
 def test_what_was_copied_is_noted_with_its_unit(target: Target, sink: Sink) -> None:
     """Whole, in place of what was noted before; a unit that fails has noted nothing."""
-    assert sink.copied() == {}
+    assert sink.copied_mappings() == {}
     one = CopiedMapping(shape="1", referenced=False, version="a")
     two = CopiedMapping(shape="2", referenced=True, version="b")
     with sink.begin() as unit:
         unit.note_copied({"erp.material": one, "erp.customer": two})
-    assert sink.copied() == {"erp.material": one, "erp.customer": two}
+    assert sink.copied_mappings() == {"erp.material": one, "erp.customer": two}
     with suppress(ZeroDivisionError), sink.begin() as unit:
         unit.note_copied({})
         raise ZeroDivisionError
     with sink.begin() as unit:
         unit.note_copied({"erp.material": two})
-    assert sink.copied() == {"erp.material": two}
+    assert sink.copied_mappings() == {"erp.material": two}
 
 
 def test_a_former_holder_cannot_note_a_snapshot(target: Target, sink: Sink) -> None:

@@ -16,7 +16,7 @@ import psycopg
 import pytest
 from structlog.testing import capture_logs
 
-from cdc_daemon.cli.examining import MAPPING, SOURCE_REACH, TARGET_REACH
+from cdc_daemon.cli.examining import COPIED, MAPPING, SOURCE_REACH, TARGET_REACH
 from cdc_daemon.demo.server import PrivatePostgres, free_port
 from cdc_daemon.model.findings import Check
 from cdc_daemon.sinks.postgres import checks as target_checks
@@ -629,6 +629,7 @@ ALL: tuple[Check[Any], ...] = (
     SOURCE_REACH,
     *source_checks.CHECKS,
     MAPPING,
+    COPIED,
     TARGET_REACH,
     *target_checks.CHECKS,
     *embedded_checks.CHECKS,

@@ -110,6 +110,8 @@ def test_a_mapping_that_the_copy_does_not_fit(erp: Erp, name: str) -> None:
         erp.caught_up(daemon)
         erp.configure(MAPPINGS.replace(before, after))
         erp.apply()
+        checked = erp.ask("check-config")
+        assert (checked.exit_code, words in checked.stderr) == (78, True), checked.output
         daemon.hang_up()
         assert daemon.wait(60) == 78, daemon.log
         daemon.said("pipeline stopped", error=words)
@@ -238,7 +240,7 @@ def test_the_clock_jumps(erp: Erp, tmp_path: Path) -> None:
 
 def _clock_of(daemon: RealDaemon, offset: float) -> bool:
     """Whether its newest status was written so far from our time."""
-    return abs(daemon.shows("streaming", "idle")["time"] - time.time() - offset) < 60
+    return bool(abs(daemon.shows("streaming", "idle")["time"] - time.time() - offset) < 60)
 
 
 # --- those who listen -----------------------------------------------------------------------------

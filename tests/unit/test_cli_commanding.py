@@ -10,7 +10,14 @@ import pytest
 from cdc_daemon.cli import commanding
 from cdc_daemon.config.configuration import Configuration
 from cdc_daemon.model.errors import CdcError, Fenced, Retryable, Unreachable
-from cdc_daemon.model.ports import Command, Control, Failure, Verification, VerifiedMapping
+from cdc_daemon.model.ports import (
+    Command,
+    Control,
+    CopiedMapping,
+    Failure,
+    Verification,
+    VerifiedMapping,
+)
 from cdc_daemon.model.position import Checkpoint
 
 
@@ -55,6 +62,9 @@ class FakeControl:
         return None
 
     def parked(self) -> dict[str, int]:
+        return {}
+
+    def copied_mappings(self, pipeline: str) -> dict[str, CopiedMapping]:
         return {}
 
     def copied(self) -> dict[str, dict[str, int]]:

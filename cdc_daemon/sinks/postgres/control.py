@@ -9,9 +9,9 @@ import psycopg
 from psycopg.rows import dict_row
 
 from cdc_daemon.model.errors import Stop
-from cdc_daemon.model.ports import Command, Failure, Verification, VerifiedMapping
+from cdc_daemon.model.ports import Command, CopiedMapping, Failure, Verification, VerifiedMapping
 from cdc_daemon.model.position import Checkpoint
-from cdc_daemon.sinks.postgres import commands, failures, verifications
+from cdc_daemon.sinks.postgres import commands, copied, failures, verifications
 from cdc_daemon.sinks.postgres.checkpoint import STALE_SECONDS, check_version, checkpoint_of
 from cdc_daemon.sinks.postgres.errors import translate
 from cdc_daemon.sinks.postgres.session import Connection, connect
@@ -128,6 +128,11 @@ class PostgresControl:
             for pipeline, mapping, rows in connection.execute(_COPIED):
                 found.setdefault(pipeline, {})[mapping] = rows
         return found
+
+    def copied_mappings(self, pipeline: str) -> dict[str, CopiedMapping]:
+        """By which mappings the pipeline's rows were copied; empty: nothing was ever noted."""
+        with self._connection() as connection:
+            return copied.read(connection, pipeline)
 
     def close(self) -> None:
         """Close the connection; never raises."""

@@ -175,7 +175,7 @@ class PostgresSink:
         with self._connection() as connection:
             return self._lease.identify(connection, identity)
 
-    def copied(self) -> dict[str, CopiedMapping]:
+    def copied_mappings(self) -> dict[str, CopiedMapping]:
         """What a unit noted last, by mapping."""
         with self._connection() as connection:
             return copied.read(connection, self._lease.pipeline)

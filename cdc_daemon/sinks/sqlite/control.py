@@ -10,9 +10,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 
 from cdc_daemon.model.errors import Stop
-from cdc_daemon.model.ports import Command, Failure, Verification, VerifiedMapping
+from cdc_daemon.model.ports import Command, CopiedMapping, Failure, Verification, VerifiedMapping
 from cdc_daemon.model.position import Checkpoint
-from cdc_daemon.sinks.sqlite import commands, failures, verifications
+from cdc_daemon.sinks.sqlite import commands, copied, failures, verifications
 from cdc_daemon.sinks.sqlite.checkpoint import check_version, checkpoints, moment_text
 from cdc_daemon.sinks.sqlite.database import Connection, connect, translated
 from cdc_daemon.sinks.sqlite.holder import sign_of
@@ -111,6 +111,11 @@ class SqliteControl:
             for pipeline, mapping, rows in connection.execute(_COPIED):
                 found.setdefault(pipeline, {})[mapping] = rows
         return found
+
+    def copied_mappings(self, pipeline: str) -> dict[str, CopiedMapping]:
+        """By which mappings the pipeline's rows were copied; empty: nothing was ever noted."""
+        with self._connection() as connection:
+            return copied.read(connection, pipeline)
 
     def close(self) -> None:
         """Close the connection; never raises."""

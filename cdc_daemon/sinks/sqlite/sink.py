@@ -152,7 +152,7 @@ class SqliteSink:
         with self._writing() as (connection, _):
             return self._lease.identify(connection, identity)
 
-    def copied(self) -> dict[str, CopiedMapping]:
+    def copied_mappings(self) -> dict[str, CopiedMapping]:
         """What a unit noted last, by mapping."""
         with translated():
             return copied.read(self._live(), self._lease.pipeline)
