@@ -12,7 +12,7 @@ import pytest
 
 from cdc_daemon.model.errors import ConfigurationError, Fenced
 from cdc_daemon.sinks.postgres import PostgresSink, apply_plan, plan
-from cdc_daemon.sinks.postgres.migrations import MIGRATIONS
+from cdc_daemon.sinks.postgres.migrations import ADDED_TABLES, MIGRATIONS
 from cdc_daemon.sinks.postgres.names import quote
 from cdc_daemon.sinks.sqlite import SqliteControl, SqliteSink
 from cdc_daemon.sinks.sqlite import apply_plan as sqlite_apply
@@ -166,10 +166,7 @@ def test_a_newer_ledger_is_refused_by_everything(erp: Erp) -> None:
 
 def test_plan_says_what_it_would_migrate(erp: Erp) -> None:
     """As SQL; a dry run of apply says the same and changes nothing."""
-    tables = ", ".join(
-        f"cdc.{quote(name)}"
-        for name in ("repair", "verification_difference", "verification_mapping", "verification")
-    )
+    tables = ", ".join(f"cdc.{quote(name)}" for name in ADDED_TABLES)
     erp.target.execute(f"DROP TABLE {tables}; UPDATE cdc.meta SET version = 1")
     config = ("--config", str(erp.configuration))
     for command in (("plan", *config), ("apply", "--dry-run", *config)):
