@@ -365,7 +365,7 @@ class Sink(Protocol):
         """Pending commands for the pipeline, oldest first."""
 
     def finish_command(self, command: int, *, ok: bool, result: dict[str, object]) -> None:
-        """Note a command's result."""
+        """Note a command's result, unless it has one (it was withdrawn). Raises Fenced."""
 
     def close(self) -> None:
         """Release the epoch's holder mark and close; never raises."""

@@ -123,6 +123,22 @@ def test_commands_reach_the_worker_in_order(target: Target, sink: Sink) -> None:
     assert (failed.state, failed.result) == ("failed", {"error": "no"})
 
 
+def test_a_command_has_one_end(target: Target, sink: Sink) -> None:
+    """Its sender was told of the first: a command that was withdrawn is never done later."""
+    control = target.control()
+    withdrawn = control.submit("erp", "retry", {}, "ann")
+    assert control.withdraw(withdrawn, "nobody came")
+    sink.finish_command(withdrawn, ok=True, result={"applied": [1]})
+    found = control.command(withdrawn)
+    assert (found.state, found.result) == ("failed", {"error": "nobody came"})
+    done = control.submit("erp", "retry", {}, "ann")
+    sink.finish_command(done, ok=True, result={"applied": [2]})
+    sink.finish_command(done, ok=False, result={"error": "no"})
+    assert not control.withdraw(done, "nobody came")
+    found = control.command(done)
+    assert (found.state, found.result) == ("done", {"applied": [2]})
+
+
 def test_savepoints_nest(target: Target, sink: Sink) -> None:
     """An inner one that fails takes back only what was done inside; the outer one goes on."""
 

@@ -24,11 +24,11 @@ from cdc_daemon.model.errors import (
     Stop,
     Unreachable,
 )
-from cdc_daemon.model.findings import refusals
+from cdc_daemon.model.findings import Verdict, refusals
 from cdc_daemon.model.position import SourceIdentity
 from cdc_daemon.sinks.sqlite import SqliteControl, SqliteSink, apply_plan, database, plan
 from cdc_daemon.sinks.sqlite.errors import translate
-from cdc_daemon.sinks.sqlite.holder import path_of, sign_of
+from cdc_daemon.sinks.sqlite.holder import log_of, path_of, sign_of
 from tests.contract.shapes import CUSTOMERS, ENTITIES, LAYOUTS, MATERIALS, ORDERS, UNITS
 from tests.contract.sqlite_target import SqliteTarget
 
@@ -214,6 +214,70 @@ def test_moments_only_go_forward(target: SqliteTarget, sink: SqliteSink) -> None
         unit.finish_snapshot([MATERIALS], identity, "0/9")
     assert set(target.living(MATERIALS)) == {(b"k",)}
     assert set(target.tombstones(MATERIALS)) == {(b"gone",)}
+
+
+# --- who may read it ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("umask, mode", [(0o022, 0o640), (0o077, 0o600)])
+def test_others_may_not_read_it(tmp_path: Path, umask: int, mode: int) -> None:
+    """Nor its log, index and holder: they hold what the entity tables do, and parked rows."""
+    before = os.umask(umask)
+    try:
+        with closing(SqliteTarget(tmp_path / "control.db", ENTITIES, LAYOUTS)) as made:
+            sink = made.sink()
+            sink.acquire()
+            write(sink, ROW)
+            modes = {path.name: path.stat().st_mode & 0o777 for path in tmp_path.iterdir()}
+    finally:
+        os.umask(before)
+    names = ("control.db", "control.db-holder", "control.db-shm", "control.db-wal")
+    assert modes == dict.fromkeys(names, mode)
+
+
+def test_an_empty_file_of_somebody_elses_keeps_its_mode(tmp_path: Path) -> None:
+    """Also behind a symbolic link; one that leads nowhere yet is followed."""
+    given = tmp_path / "given.db"
+    given.touch(mode=0o660)
+    given.chmod(0o660)
+    (tmp_path / "first.db").symlink_to(given)
+    (tmp_path / "second.db").symlink_to(tmp_path / "made.db")
+    for name in ("first.db", "second.db"):
+        apply_plan(str(tmp_path / name), ENTITIES, LAYOUTS)
+    assert given.stat().st_mode & 0o777 == 0o660
+    assert (tmp_path / "made.db").stat().st_mode & 0o777 == 0o640
+
+
+def test_a_file_that_others_may_read_is_a_warning() -> None:
+    """Its log alone is enough; a folder that keeps them out is enough to be safe."""
+    with (
+        TemporaryDirectory() as folder,
+        closing(SqliteTarget(Path(folder) / "control.db", ENTITIES, LAYOUTS)) as target,
+    ):
+        sink = target.sink()
+        sink.acquire()
+        write(sink, ROW)
+        log = log_of(str(target.path))
+
+        def found(*, file: int, log_file: int, place: int) -> list[tuple[Verdict, str, str]]:
+            target.path.chmod(file)
+            log.chmod(log_file)
+            Path(folder).chmod(place)
+            findings = [one for one in sink.examine() if one.check.name == "target.readers"]
+            return [(one.verdict, one.what, one.cure) for one in findings]
+
+        safe = [(Verdict.OK, "its owner and its group, nobody else", "")]
+        assert found(file=0o644, log_file=0o644, place=0o700) == safe
+        assert found(file=0o640, log_file=0o640, place=0o755) == safe
+        both = f"{target.path} {log}"
+        for modes, open_files in ((0o644, both), (0o640, f"{log}")):
+            assert found(file=modes, log_file=0o644, place=0o755) == [
+                (
+                    Verdict.WARNING,
+                    f"every user of this machine may read {open_files}",
+                    f"chmod o-r {open_files}",
+                )
+            ]
 
 
 # --- errors ---------------------------------------------------------------------------------------

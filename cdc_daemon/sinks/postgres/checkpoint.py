@@ -3,6 +3,10 @@
 The row names who holds the pipeline: instance, backend and when it was last seen. Whoever wants to
 write must find the epoch it holds; so a holder that was taken over can only fail, however late its
 statements arrive.
+
+Rows are told from those of an earlier copy by the moment at which they were written. So time must
+not go back here though the server's clock does: ``updated_at`` is never before what any unit wrote,
+a copy begins only after it, and no unit ends whose transaction began before its copy did.
 """
 
 from __future__ import annotations
@@ -13,7 +17,7 @@ from typing import Any
 import psycopg
 from psycopg.rows import dict_row
 
-from cdc_daemon.model.errors import ConfigurationError, Fenced, Problem
+from cdc_daemon.model.errors import ConfigurationError, Fenced, Problem, Retryable
 from cdc_daemon.model.position import Checkpoint, Phase, SourceIdentity
 from cdc_daemon.sinks.postgres.session import Connection
 from cdc_daemon.sinks.postgres.wire import Call, Param, Statement
@@ -24,6 +28,14 @@ STALE_SECONDS = 30
 
 FENCED = "22012"
 """What the end of a unit fails with when the epoch is not ours: it divides by the rows it found."""
+
+CLOCK_BEHIND = "2201F"
+"""What it fails with when the unit began before its copy did: the root of a negative time."""
+
+_CLOCK_HINT = (
+    "it goes on by itself when the clock is past that moment; what to do when it is wrong, or was:"
+    " docs/operations/clock-set-back.md"
+)
 
 _HELD = """
     SELECT c.holder, c.backend_pid, c.backend_start, c.epoch,
@@ -48,7 +60,7 @@ _TAKE = """
        SET epoch = epoch + 1, holder = %(holder)s, backend_pid = pg_backend_pid(),
            backend_start = (SELECT a.backend_start FROM pg_stat_activity a
                              WHERE a.pid = pg_backend_pid()),
-           seen_at = clock_timestamp(), updated_at = clock_timestamp()
+           seen_at = clock_timestamp(), updated_at = greatest(updated_at, clock_timestamp())
      WHERE pipeline = %(pipeline)s AND epoch = %(epoch)s
     RETURNING *"""
 _TERMINATE = """
@@ -64,15 +76,19 @@ _SEEN = """
      WHERE pipeline = %(pipeline)s AND epoch = %(epoch)s"""
 _BEGIN_GENERATION = """
     UPDATE cdc.checkpoint
-       SET phase = 'snapshotting', generation = generation + 1, generation_started = now(),
+       SET phase = 'snapshotting', generation = generation + 1,
+           generation_started = greatest(now(), updated_at + interval '1 microsecond'),
            slot = %(slot)s, system = %(system)s, timeline = %(timeline)s, database = %(database)s,
            publication = %(publication)s, position = NULL, seen_at = clock_timestamp(),
-           updated_at = clock_timestamp()
+           updated_at = greatest(updated_at, clock_timestamp())
      WHERE pipeline = %(pipeline)s AND epoch = %(epoch)s
-    RETURNING *"""
+    RETURNING *, extract(epoch FROM generation_started - now())::float8 AS behind"""
 _STARTED = """
     SELECT generation, generation_started FROM cdc.checkpoint
      WHERE pipeline = %(pipeline)s AND epoch = %(epoch)s"""
+_BEHIND = """
+    SELECT extract(epoch FROM generation_started - now())::float8 AS behind FROM cdc.checkpoint
+     WHERE pipeline = %(pipeline)s"""
 _IDENTIFY = """
     UPDATE cdc.checkpoint
        SET system = %(system)s, timeline = %(timeline)s, database = %(database)s,
@@ -82,13 +98,18 @@ _IDENTIFY = """
 
 
 def _ending(name: bytes, assignments: bytes) -> Statement:
-    """What a unit ends with: it fails with :data:`FENCED` unless the epoch is ours."""
+    """What a unit ends with.
+
+    It fails with :data:`FENCED` unless the epoch is ours, and with :data:`CLOCK_BEHIND` when what
+    it wrote would count as left behind by its copy.
+    """
     return Statement(
         name,
-        b"WITH held AS (UPDATE cdc.checkpoint SET "
-        + assignments
-        + b"seen_at = clock_timestamp() WHERE pipeline = $1 AND epoch = $2::bigint RETURNING 1)"
-        b" SELECT 1 / count(*) FROM held",
+        b"WITH held AS (UPDATE cdc.checkpoint SET " + assignments + b"seen_at = clock_timestamp(),"
+        b" updated_at = greatest(updated_at, now(), clock_timestamp())"
+        b" WHERE pipeline = $1 AND epoch = $2::bigint"
+        b" RETURNING extract(epoch FROM now() - generation_started)::float8 AS since)"
+        b" SELECT 1 / count(*), sqrt(min(since)) FROM held",
     )
 
 
@@ -96,13 +117,13 @@ _HOLD = _ending(b"cdc_hold", b"")
 _SAVE = _ending(
     b"cdc_save",
     b"position = $3, transactions = transactions + $5::bigint, changes = changes + $6::bigint,"
-    b" updated_at = clock_timestamp(), commit_time = coalesce("
+    b" commit_time = coalesce("
     b"timestamptz 'epoch' + $4::bigint * interval '1 microsecond', commit_time), ",
 )
 _FINISH = _ending(
     b"cdc_finish",
     b"phase = 'streaming', system = $3, timeline = $4::integer, database = $5, publication = $6,"
-    b" position = $7, updated_at = clock_timestamp(), ",
+    b" position = $7, ",
 )
 
 
@@ -156,12 +177,17 @@ class Lease:
     def begin_generation(
         self, connection: Connection, slot: str, identity: SourceIdentity
     ) -> Checkpoint:
-        """Set the row to snapshotting with the next generation."""
+        """Set the row to snapshotting with the next generation.
+
+        Raises Retryable where the clock stands before what was written: nothing would be swept.
+        """
         row = one(
             connection, _BEGIN_GENERATION, {**self.params, **_identity(identity), "slot": slot}
         )
         if row is None:
             raise self.fenced()
+        if row["behind"] > 0:
+            raise self._clock_behind(row["behind"], "the pipeline last wrote")
         return checkpoint_of(row)
 
     def generation(self, connection: Connection) -> tuple[int, Any]:
@@ -208,6 +234,19 @@ class Lease:
         """The error of a holder that was taken over."""
         return Fenced(
             f"Pipeline {self.pipeline} was taken over: epoch {self.epoch} is not current."
+        )
+
+    def began_early(self, connection: Connection) -> Retryable:
+        """The error of a unit that began before its copy did, by the clock."""
+        row = one(connection, _BEHIND, self.params)
+        behind = row["behind"] if row else None
+        return self._clock_behind(max(behind or 0.0, 0.0), "its copy began")
+
+    def _clock_behind(self, seconds: float, event: str) -> Retryable:
+        return Retryable(
+            f"Not now: the control database's clock stands {seconds:.1f} s before the moment at"
+            f" which {event} (pipeline {self.pipeline}).",
+            hint=_CLOCK_HINT,
         )
 
     def _take(self, connection: Connection, epoch: int) -> Checkpoint:

@@ -44,10 +44,10 @@ def get(connection: Connection, number: int) -> Command | None:
 
 
 def finish(connection: Connection, number: int, *, ok: bool, result: Mapping[str, object]) -> None:
-    """Note a command's result."""
+    """Note a command's result, unless it has one: then its sender was told so."""
     connection.execute(
         "UPDATE cdc.command SET state = %s, result = %s::jsonb, finished_at = clock_timestamp()"
-        " WHERE id = %s",
+        " WHERE id = %s AND state = 'pending'",
         ("done" if ok else "failed", json.dumps(result), number),
     )
 

@@ -213,7 +213,10 @@ class PostgresSink:
             return commands.pending(connection, self._lease.pipeline)
 
     def finish_command(self, command: int, *, ok: bool, result: dict[str, object]) -> None:
-        """Note a command's result. Raises Fenced: then the new holder carries it out."""
+        """Note the result of a command that is still pending.
+
+        Raises Fenced: then the new holder carries it out.
+        """
         with self._connection() as connection, connection.transaction():
             commands.finish(connection, command, ok=ok, result=result)
             self._lease.seen(connection)

@@ -84,6 +84,7 @@ class Transaction:
     def rollback(self) -> None:
         """Undo everything."""
         if self.begun:
+            self.begun = False
             self._wire.script(b"ROLLBACK")
 
     def _take(self) -> list[str]:

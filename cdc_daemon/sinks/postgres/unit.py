@@ -25,13 +25,13 @@ from cdc_daemon.model.effects import (
     Truncate,
     Upsert,
 )
-from cdc_daemon.model.errors import DataError
+from cdc_daemon.model.errors import DataError, Retryable
 from cdc_daemon.model.failpoint import failpoint
 from cdc_daemon.model.ports import CopiedMapping, Repaired
 from cdc_daemon.model.position import SourceIdentity
 from cdc_daemon.sinks.postgres import commands, copied, failures
 from cdc_daemon.sinks.postgres.arrays import arrays
-from cdc_daemon.sinks.postgres.checkpoint import FENCED, Lease
+from cdc_daemon.sinks.postgres.checkpoint import CLOCK_BEHIND, FENCED, Lease
 from cdc_daemon.sinks.postgres.dangling import References, written_rows
 from cdc_daemon.sinks.postgres.diagnosis import located
 from cdc_daemon.sinks.postgres.errors import translate
@@ -327,7 +327,10 @@ class PostgresUnit:
     # --- its end ------------------------------------------------------------------------------
 
     def commit(self) -> None:
-        """Commit. Raises Fenced, and Unreachable when nobody knows whether it took effect.
+        """Commit.
+
+        Raises Fenced, Retryable when the clock stands before the copy's beginning, and Unreachable
+        when nobody knows whether it took effect.
 
         The last call locks the checkpoint's row, so nothing slow may come after it.
         """
@@ -340,7 +343,15 @@ class PostgresUnit:
         except psycopg.Error as exc:
             if exc.sqlstate == FENCED:
                 raise self._lease.fenced() from exc
+            if exc.sqlstate == CLOCK_BEHIND:
+                raise self._began_early() from exc
             raise translate(exc) from exc
+
+    def _began_early(self) -> Retryable:
+        """What ends a unit whose rows would count as left behind; it is rolled back."""
+        with self._translated():
+            self._transaction.rollback()
+            return self._lease.began_early(self._session.connection)
 
     def rollback(self) -> None:
         """Undo everything, as far as the connection lives; never raises."""

@@ -1,13 +1,15 @@
 """Every check of a control database in an SQLite file, in the order in which they are shown.
 
 Names and titles are those of the checks on PostgreSQL where they ask the same. There is no role, no
-clock and no way to guard: who may write the file may do everything.
+clock and no way to guard: who may write the file may do everything, and who may read it sees all.
 """
 
 from __future__ import annotations
 
 import os
+import shlex
 import sqlite3
+import stat
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +17,7 @@ from typing import Final
 
 from cdc_daemon.model.effects import Layout
 from cdc_daemon.model.entities import Entity
-from cdc_daemon.model.findings import Check, Finding, Note, ok, problem, problems, run
+from cdc_daemon.model.findings import Check, Finding, Note, ok, problem, problems, run, warning
 from cdc_daemon.sinks.sqlite import ledger
 from cdc_daemon.sinks.sqlite.checkpoint import version_problem
 from cdc_daemon.sinks.sqlite.database import Connection, scalar, translated
@@ -58,6 +60,25 @@ def _writable(at: Examined) -> Iterator[Note]:
         if not os.access(place, os.W_OK):
             cure = f"let the daemon's user write the file and its directory: chown … {home}"
             yield problem(f"the daemon's user must not write {place}", cure)
+
+
+def _readers(at: Examined) -> Iterator[Note]:
+    """Whether users beside owner and group get at the rows; not where a folder keeps them out."""
+    file = Path(at.path).resolve()
+    files = [file, *(file.with_name(file.name + end) for end in ("-wal", "-shm"))]
+    read = [str(each) for each in files if _lets_others(each, stat.S_IROTH)]
+    if read and all(_lets_others(place, stat.S_IXOTH) for place in file.parents):
+        what = f"every user of this machine may read {' '.join(read)}"
+        yield warning(what, f"chmod o-r {shlex.join(read)}")
+    else:
+        yield ok("its owner and its group, nobody else")
+
+
+def _lets_others(place: Path, right: int) -> bool:
+    try:
+        return bool(place.stat().st_mode & right)
+    except OSError:  # a log that is gone again, say
+        return False
 
 
 def _journal(at: Examined) -> Iterator[Note]:
@@ -121,6 +142,13 @@ CHECKS: Final[tuple[Check[Examined], ...]] = (
         title="The file is written through a log, and synchronised",
         why="a commit must survive a crash before it is acknowledged to the source",
         look=_journal,
+    ),
+    Check(
+        name="target.readers",
+        title="Nobody beside its owner and group may read the file",
+        why="it holds every entity's rows, and parked rows as they are in the source",
+        look=_readers,
+        refuses=False,
     ),
     Check(
         name="target.ledger",

@@ -9,7 +9,10 @@ from cdc_daemon.model.ports import Command
 from cdc_daemon.sinks.sqlite.database import Connection
 
 _COLUMNS = "id, pipeline, verb, arguments, actor, state, result"
-_FINISH = "UPDATE cdc_command SET state = ?, result = ?, finished_at = ? WHERE id = ?"
+_FINISH = (
+    "UPDATE cdc_command SET state = ?, result = ?, finished_at = ?"
+    " WHERE id = ? AND state = 'pending'"
+)
 
 
 def submit(
@@ -49,17 +52,14 @@ def get(connection: Connection, number: int) -> Command | None:
 def finish(
     connection: Connection, number: int, *, ok: bool, result: Mapping[str, object], moment: str
 ) -> None:
-    """Note a command's result."""
+    """Note a command's result, unless it has one: then its sender was told so."""
     state = "done" if ok else "failed"
     connection.execute(_FINISH, (state, json.dumps(result), moment, number))
 
 
 def withdraw(connection: Connection, number: int, reason: str, moment: str) -> bool:
     """Let a command that still waits fail; whether it still waited."""
-    done = connection.execute(
-        f"{_FINISH} AND state = 'pending'",
-        ("failed", json.dumps({"error": reason}), moment, number),
-    )
+    done = connection.execute(_FINISH, ("failed", json.dumps({"error": reason}), moment, number))
     return done.rowcount > 0
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from urllib.parse import quote
 
@@ -22,6 +22,9 @@ OLDEST = (3, 38, 0)
 
 BUSY_SECONDS = 10
 """How long a statement waits for somebody else's write lock."""
+
+MODE = 0o640
+"""Of a file that is made here, less the umask: it holds what the tables do, and parked rows."""
 
 PAGE_BYTES = 8192
 _CACHE_KIB = 32 * 1024
@@ -47,6 +50,8 @@ def connect(path: str, *, create: bool = False, read_only: bool = False) -> Conn
         )
     _check_place(path, create=create)
     _check_log(path)
+    if create:
+        _make(path)
     mode = "rwc" if create else "rw"
     uri = f"file:{quote(str(Path(path).absolute()))}?mode={mode}"
     with translated():
@@ -87,6 +92,15 @@ def _check_place(path: str, *, create: bool) -> None:
         raise ConfigurationError(
             [Problem(what="the database does not exist", where=path, cure=_APPLY)]
         )
+
+
+def _make(path: str) -> None:
+    """An empty file that others may not read; SQLite gives log and index the file's mode.
+
+    What hinders this hinders SQLite too, which says so.
+    """
+    with suppress(OSError):
+        os.close(os.open(os.path.realpath(path), os.O_WRONLY | os.O_CREAT | os.O_EXCL, MODE))
 
 
 def _check_log(path: str) -> None:

@@ -122,7 +122,7 @@ class Mark:
         beside = self._path.with_name(f"{self._path.name}.{secrets.token_hex(4)}")
         told = json.dumps(self._told(pipeline, holder)).encode() + b"\n"
         with _errors(self._path):
-            file = os.open(beside, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+            file = os.open(beside, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, self._mode())
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 os.write(file, told)
@@ -165,6 +165,13 @@ class Mark:
         except OSError:
             return False
         return (there.st_dev, there.st_ino) == (here.st_dev, here.st_ino)
+
+    def _mode(self) -> int:
+        """Who may read the database may see who holds it."""
+        try:
+            return 0o600 | (Path(self._database).stat().st_mode & 0o044)
+        except OSError:
+            return 0o600
 
     def _told(self, pipeline: str, holder: str) -> dict[str, object]:
         found = file_identity(self._database)

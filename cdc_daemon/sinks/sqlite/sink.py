@@ -190,7 +190,10 @@ class SqliteSink:
             return commands.pending(self._live(), self._lease.pipeline)
 
     def finish_command(self, command: int, *, ok: bool, result: dict[str, object]) -> None:
-        """Note a command's result. Raises Fenced: then the new holder carries it out."""
+        """Note the result of a command that is still pending.
+
+        Raises Fenced: then the new holder carries it out.
+        """
         with self._writing() as (connection, moment):
             commands.finish(connection, command, ok=ok, result=result, moment=moment)
 
