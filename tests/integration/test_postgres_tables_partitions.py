@@ -315,6 +315,11 @@ BROUGHT = {
         "BEGIN; CREATE TABLE {q} (LIKE p INCLUDING ALL); INSERT INTO {q} VALUES ({0}, 'x');"
         "ALTER TABLE p ATTACH PARTITION {q} FOR VALUES FROM ({0}) TO ({1}); COMMIT"
     ),
+    "filled as it is created, in one transaction": (
+        "BEGIN; CREATE TABLE {q} AS SELECT {0} AS id, 'x'::text AS a;"
+        "ALTER TABLE {q} ADD PRIMARY KEY (id);"
+        "ALTER TABLE p ATTACH PARTITION {q} FOR VALUES FROM ({0}) TO ({1}); COMMIT"
+    ),
     "below, with rows": (
         "CREATE TABLE {q}0 (LIKE p INCLUDING ALL) PARTITION BY RANGE (id);"
         "CREATE TABLE {q} PARTITION OF {q}0 DEFAULT; INSERT INTO {q} VALUES ({0}, 'x');"
@@ -335,6 +340,78 @@ def test_partitions_that_brought_rows_are_refused(database: Database) -> None:
         assert checkpoint.identity
         assert source.compare(checkpoint.identity, source.identify()) != []
         checkpoint = dataclasses.replace(checkpoint, identity=source.identify())
+    source.close()
+
+
+V = table("v", "id", "x", identity=("id",))
+SPARE = {
+    "as it is created": "CREATE TABLE v1 AS SELECT 10 AS id, 'x'::varchar AS x",
+    "by an insert": "CREATE TABLE v1 (id int, x varchar(9)); INSERT INTO v1 VALUES (10, 'x')",
+}
+
+
+@pytest.mark.parametrize("ddl", SPARE.values(), ids=SPARE)
+def test_a_table_without_key_and_toast_is_not_taken_for_one_born_in_place(
+    database: Database, ddl: str
+) -> None:
+    """Attaching it takes no more steps than creating it in its place would have."""
+    database.execute(
+        "CREATE TABLE v (id int, x varchar(9)) PARTITION BY RANGE (id);"
+        f"ALTER TABLE v REPLICA IDENTITY FULL; ALTER PUBLICATION {PUBLICATION} ADD TABLE v"
+    )
+    source = make_source(database, V)
+    checkpoint = begun(source)
+    database.execute(
+        f"BEGIN; {ddl.replace('varchar AS', 'varchar(9) AS')};"
+        "ALTER TABLE v ATTACH PARTITION v1 FOR VALUES FROM (10) TO (20);"
+        "ALTER TABLE v1 REPLICA IDENTITY FULL; COMMIT"
+    )
+    assert "(public.v1)" in problems(source, checkpoint)
+    source.close()
+
+
+BORN_WITH_ROWS = {
+    "in place": "CREATE TABLE {q} PARTITION OF {p} FOR VALUES FROM ({0}) TO ({1})",
+    "attached": (
+        "CREATE TABLE {q} (LIKE {p} INCLUDING ALL);"
+        "ALTER TABLE {p} ATTACH PARTITION {q} FOR VALUES FROM ({0}) TO ({1})"
+    ),
+}
+
+
+def test_rows_that_come_after_the_place_are_told(database: Database) -> None:
+    """In one transaction too, also where every column has a default, which is one more step."""
+    database.execute(
+        "CREATE TABLE d (id int PRIMARY KEY DEFAULT 1, a text DEFAULT '') PARTITION BY RANGE (id);"
+        f"ALTER PUBLICATION {PUBLICATION} ADD TABLE d"
+    )
+    source = make_source(database, P, table("d", "id", "a"))
+    checkpoint = begun(source)
+    for n, ddl in enumerate(BORN_WITH_ROWS.values(), 2):
+        for p in ("p", "d"):
+            first = n * 100
+            made = ddl.format(first, first + 100, p=p, q=f"{p}_{n}")
+            database.execute(f"BEGIN; {made}; INSERT INTO {p} VALUES ({first}, 'told'); COMMIT")
+            assert problems(source, checkpoint) == "", (p, made)
+    source.close()
+
+
+def test_a_transaction_older_than_the_rows_that_it_attaches(database: Database) -> None:
+    """Its number says nothing of when it attached them."""
+    database.execute("CREATE TABLE o (x int); CREATE TABLE q (LIKE p INCLUDING ALL)")
+    database.execute("CREATE TABLE r (LIKE p INCLUDING ALL)")
+    source = make_source(database, P)
+    checkpoint = begun(source)
+    server = Server("erp", conninfo(database))
+    with closing(server.connect()) as other, other.transaction():
+        other.execute("INSERT INTO public.o VALUES (1)")
+        database.execute("INSERT INTO q VALUES (200, 'lost')")
+        for name, first in (("q", 200), ("r", 300)):
+            where = f"FOR VALUES FROM ({first}) TO ({first + 100})"
+            other.execute(f"ALTER TABLE public.p ATTACH PARTITION public.{name} {where}".encode())
+    found = problems(source, checkpoint)
+    assert "(public.q)" in found
+    assert "(public.r)" not in found, "it had none"
     source.close()
 
 
