@@ -555,6 +555,31 @@ def test_a_partition_may_be_mapped_alone(database: Database) -> None:
     source.close()
 
 
+def test_a_partition_by_itself_that_left_its_published_table(database: Database) -> None:
+    """While it was detached it was in no publication."""
+    leaf = table("p31", "id", "a")
+    source = make_source(database, leaf)
+    checkpoint = begun(source)
+    for part, whole, bounds in (("p31", "p3", "(20) TO (30)"), ("p3", "p", "(20) TO (100)")):
+        database.execute(f"ALTER TABLE {whole} DETACH PARTITION {part}")
+        database.execute(f"ALTER TABLE {whole} ATTACH PARTITION {part} FOR VALUES FROM {bounds}")
+        assert "may have been skipped" in problems(source, checkpoint), part
+        checkpoint = dataclasses.replace(checkpoint, identity=source.identify())
+    source.close()
+
+
+def test_a_partition_published_by_itself_may_leave_its_table(database: Database) -> None:
+    """Its own place in the publication holds it, or one between the two."""
+    database.execute(f"ALTER PUBLICATION {PUBLICATION} ADD TABLE p1, p3")
+    source = make_source(database, table("p1", "id", "a"), table("p31", "id", "a"))
+    checkpoint = begun(source)
+    for part, bounds in (("p1", "(0) TO (10)"), ("p3", "(20) TO (100)")):
+        database.execute(f"ALTER TABLE p DETACH PARTITION {part}")
+        database.execute(f"ALTER TABLE p ATTACH PARTITION {part} FOR VALUES FROM {bounds}")
+        assert problems(source, checkpoint) == "", part
+    source.close()
+
+
 def test_partitions_that_are_refused(database: Database) -> None:
     source = make_source(database, P, table("p1", "id"))
     assert "partition public.p1 is mapped too" in whats(source.check(None))

@@ -21,10 +21,17 @@ from typing import Final
 from cdc_daemon.model.ports import Table
 from cdc_daemon.sources.postgres.catalog import Descendant, TableFacts
 from cdc_daemon.sources.postgres.connection import Connection
-from cdc_daemon.sources.postgres.publication import Publication, holds, joined, ties
+from cdc_daemon.sources.postgres.publication import (
+    Publication,
+    holding,
+    holds,
+    joined,
+    ties,
+)
 
 _DIGITS: Final = 12  # hexadecimal digits of a mark: short, for it is stored with every checkpoint
 _ABSENT: Final = "-" * _DIGITS
+_MORE: Final = "+"  # before what a table's word may end with
 
 
 def fingerprint(
@@ -37,9 +44,11 @@ def fingerprint(
 
     The same as long as no mapped table can have missed a change; other tables and GRANTs do not
     matter, nor do added columns. A table's word goes on with a second mark of what the first leaves
-    out, and with its partitions' marks.
+    out, with its partitions' marks, and after a plus sign with a mark of what joins it to the
+    publication.
     """
-    members = ties(connection, publication, [each.oid for each in facts.values()])
+    oids = [each.oid for each in facts.values()]
+    members, ways = ties(connection, publication, oids), holding(connection, publication, oids)
     rows, own = joined(members), joined(tie for tie in members if tie[2])
     words = [_mark(f"{publication.oid}.{publication.xmin}") if publication else _ABSENT]
     for table in sorted(tables, key=lambda each: (each.schema, each.name)):
@@ -54,7 +63,8 @@ def fingerprint(
             _mark(f"{rows.get(found.oid, '')}|{effective}"),
             *partition_marks(found, publication),
         )
-        words.append(name_mark(table) + "".join(marks))
+        way = _MORE + _mark(ways[found.oid]) if found.oid in ways else ""
+        words.append(name_mark(table) + "".join(marks) + way)
     return " ".join(words)
 
 
@@ -139,15 +149,17 @@ def compare(then: str, now: str, tables: Sequence[Table]) -> Difference:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Word:
-    """A table's mark, the second mark, and the files of its partitions by their places.
+    """A table's mark, the second mark, the files of its partitions by their places, and what joins
+    it to the publication.
 
     Older ones have the first mark only: then ``more`` is empty, and what partitions there were,
-    nobody knows.
+    nobody knows; or all but ``way``, which is empty also where nothing needs to be told.
     """
 
     mark: str
     more: str = ""
     files: Mapping[str, str] = field(default_factory=dict)
+    way: str = ""
 
     @property
     def tells_partitions(self) -> bool:
@@ -155,16 +167,18 @@ class _Word:
 
     def same(self, later: _Word) -> bool:
         """Whether nothing that both of them tell has changed."""
-        return self.mark == later.mark and self.more in ("", later.more)
+        told = self.more in ("", later.more) and self.way in ("", later.way)
+        return self.mark == later.mark and told
 
 
 def _parse(text: str) -> dict[str, _Word]:
     """The publication (under the empty name) and each table, by the mark of its name."""
     head, *words = text.split(" ")
     found = {"": _Word(mark=head)}
-    for word in words:
+    for whole in words:
+        word, _, way = whole.partition(_MORE)
         name, mark, *rest = (word[i : i + _DIGITS] for i in range(0, len(word), _DIGITS))
         more = rest.pop(0) if len(rest) % 2 else ""
         files = dict(zip(rest[::2], rest[1::2], strict=True))
-        found[name] = _Word(mark=mark, more=more, files=files)
+        found[name] = _Word(mark=mark, more=more, files=files, way=way)
     return found
