@@ -129,13 +129,17 @@ def test_another_table_of_that_name_is_refused_at_once(database: Database, ddl: 
 
 
 def test_a_table_that_becomes_unlogged_is_refused(database: Database) -> None:
-    """In a publication of all tables nothing keeps an administrator from it."""
+    """In a publication of all tables nothing keeps an administrator from it; and what was written
+    meanwhile stays missing after it is logged again."""
     source = make_source(database, T)
     checkpoint = checkpoint_of(source)
     assert checkpoint.identity
     database.execute("ALTER TABLE s.t SET UNLOGGED")
     assert "table s.t" in whats(refusals(source.watch(checkpoint, None)))
     assert "it is unlogged" in whats(source.check(checkpoint))
+    seen = dataclasses.replace(checkpoint, identity=source.remember(checkpoint.identity))
+    database.execute("ALTER TABLE s.t SET LOGGED")
+    assert "s.t was unlogged" in whats(source.check(seen))
     source.close()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from contextlib import closing
 
+import psycopg
 import pytest
 
 from cdc_daemon.engine.lanes import identities_of
@@ -412,6 +413,42 @@ def test_a_transaction_older_than_the_rows_that_it_attaches(database: Database) 
     found = problems(source, checkpoint)
     assert "(public.q)" in found
     assert "(public.r)" not in found, "it had none"
+    source.close()
+
+
+def test_a_partition_that_was_unlogged_for_a_while_needs_a_new_copy(database: Database) -> None:
+    """Logging it again does not tell what was written meanwhile: what was seen is remembered."""
+    source = make_source(database, P)
+    checkpoint = begun(source)
+    assert checkpoint.identity
+    assert source.remember(checkpoint.identity) == checkpoint.identity
+    database.execute("ALTER TABLE p2 SET UNLOGGED")
+    assert "p was unlogged" in whats(refusals(source.watch(checkpoint, None)))
+    assert "SET LOGGED, and take a new snapshot" in whats(source.check(checkpoint))
+    seen = source.remember(checkpoint.identity)
+    source.close()
+    assert source.remember(seen) == seen
+    database.execute("ALTER TABLE p2 SET LOGGED")
+    source = make_source(database, P)
+    later = dataclasses.replace(checkpoint, identity=seen)
+    assert "p was unlogged" in problems(source, later)
+    assert "p was unlogged" in whats(source.compare(seen, source.identify()))
+    assert problems(source, dataclasses.replace(checkpoint, identity=source.identify())) == ""
+    source.close()
+
+
+def test_partitions_published_beside_their_table_stay_logged(database: Database) -> None:
+    """PostgreSQL itself then forbids it; to add them is no gap, and nothing comes twice."""
+    source = make_source(database, P)
+    checkpoint = begun(source)
+    database.execute(f"ALTER PUBLICATION {PUBLICATION} ADD TABLE p1, p2, p31")
+    assert problems(source, checkpoint) == ""
+    with pytest.raises(psycopg.Error, match="part of a publication"):
+        database.execute("ALTER TABLE p2 SET UNLOGGED")
+    database.execute("INSERT INTO p VALUES (2, 'b'), (12, 'c')")
+    with streaming(source, position_of(checkpoint)) as stream:
+        found = read_changes(stream, 2)
+    assert plain(found) == [("insert", (b"2", b"b"), None), ("insert", (b"c", b"12"), None)]
     source.close()
 
 

@@ -188,6 +188,12 @@ class TableFacts:
         """Whether its rows are those of its partitions."""
         return self.kind == "p"
 
+    @property
+    def unlogged(self) -> bool:
+        """Whether changes of its rows, or of some, are in no log."""
+        leaves = self.descendants if self.partitioned else ()
+        return self.persistence != "p" or any(each.persistence != "p" for each in leaves)
+
     def column(self, name: str) -> ColumnFacts | None:
         """A column by name."""
         return next((column for column in self.columns if column.name == name), None)

@@ -47,16 +47,19 @@ class Places:
 
     ``vouched``: those that brought no rows. ``copied``: those that stood in the first identity
     that was seen. ``titles``: their names. ``noted``: the oids of the leaves that stand in the
-    identity taken last; None: none was taken.
+    identity taken last; None: none was taken. ``unlogged``: tables of which changes were seen to be
+    in no log, since that identity was taken.
     """
 
     vouched: set[str] = field(default_factory=set)
     copied: set[str] | None = None
     titles: dict[str, str] = field(default_factory=dict)
     noted: frozenset[int] | None = None
+    unlogged: set[tuple[str, str]] = field(default_factory=set)
 
     def learn(self, facts: Facts) -> None:
-        """Take in names, and what cannot have brought rows."""
+        """Take in names, what cannot have brought rows, and what is unlogged."""
+        self.unlogged.update(name for name, found in facts.items() if found.unlogged)
         for each in _leaves(facts):
             mark = place_mark(each)
             self.titles[mark] = each.title
@@ -66,6 +69,7 @@ class Places:
     def note(self, connection: Connection, facts: Facts) -> None:
         """These leaves stand in an identity that is about to be stored."""
         self.noted = frozenset(each.oid for each in _leaves(facts))
+        self.unlogged.clear()
         if self.copied is None:
             self.copied = set(map(place_mark, _leaves(facts)))
         self.vouch(connection, facts)
