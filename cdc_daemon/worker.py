@@ -249,11 +249,22 @@ class Worker:
         self._checkpoint = parts.repairs.run_commands(self._checkpoint, only="snapshot")
         self._note_slot(parts.source, self._checkpoint)
         self._rechecked = 0.0  # and again once its log is open
-        self._watching.judge(parts.source.examine(self._checkpoint))
+        findings = parts.source.examine(self._checkpoint)
+        self._remember(parts)
+        self._watching.judge(findings)
         self._note_identity(parts)
         self._note_mappings(parts)
         parts.lanes.reload(parts.sink.lanes())
         return self._checkpoint
+
+    def _remember(self, parts: build.Parts) -> None:
+        """Store what was seen before it is refused: its cause may be gone at the next start."""
+        assert self._checkpoint is not None
+        known = self._checkpoint.identity
+        if self._checkpoint.phase is Phase.STREAMING and known is not None:
+            identity = parts.source.remember(known)
+            if identity != known:
+                self._checkpoint = parts.sink.save_identity(identity)
 
     def _note_identity(self, parts: build.Parts) -> None:
         """A checked new timeline, or fewer mapped tables, is what the next start compares with.
@@ -327,16 +338,18 @@ class Worker:
         now = time.monotonic()
         if now - self._rechecked >= RECHECK:
             self._rechecked = now
-            self._watch_source(self._parts.source, self._checkpoint)
+            self._watch_source(self._parts, self._checkpoint)
             self._watch_verification(self._parts)
         if now - self._target_rechecked >= TARGET_RECHECK:
             self._target_rechecked = now
             self._watching.watch(self._parts.sink.watch())
 
-    def _watch_source(self, source: Source, checkpoint: Checkpoint) -> None:
+    def _watch_source(self, parts: build.Parts, checkpoint: Checkpoint) -> None:
         """The publication must not change; what the slot keeps is to be seen."""
-        self._note_slot(source, checkpoint)
-        self._watching.watch(source.watch(checkpoint, self._meter.log_rate))
+        self._note_slot(parts.source, checkpoint)
+        findings = parts.source.watch(checkpoint, self._meter.log_rate)
+        self._remember(parts)
+        self._watching.watch(findings)
 
     def _note_slot(self, source: Source, checkpoint: Checkpoint) -> None:
         """A slot that is lost is to be seen also where the pipeline is refused for it."""

@@ -117,6 +117,10 @@ class Source(Protocol):
     def compare(self, then: SourceIdentity, now: SourceIdentity) -> list[Problem]:
         """What happened between two identities that would lose changes; asks nobody."""
 
+    def remember(self, identity: SourceIdentity) -> SourceIdentity:
+        """The identity with what the last look saw and must count until the next copy, though it
+        may be undone before the next look; asks nobody."""
+
     def relations(self) -> list[Relation]:
         """Every table asked for as the catalogue describes it now."""
 

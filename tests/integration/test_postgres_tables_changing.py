@@ -6,6 +6,8 @@ left out or taken for something else is refused, also where it was undone before
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 
 from cdc_daemon.model.errors import PreflightRefusal, Stop
@@ -127,13 +129,46 @@ def test_another_table_of_that_name_is_refused_at_once(database: Database, ddl: 
 
 
 def test_a_table_that_becomes_unlogged_is_refused(database: Database) -> None:
-    """In a publication of all tables nothing keeps an administrator from it."""
+    """In a publication of all tables nothing keeps an administrator from it; and what was written
+    meanwhile stays missing after it is logged again."""
     source = make_source(database, T)
     checkpoint = checkpoint_of(source)
     assert checkpoint.identity
     database.execute("ALTER TABLE s.t SET UNLOGGED")
     assert "table s.t" in whats(refusals(source.watch(checkpoint, None)))
     assert "it is unlogged" in whats(source.check(checkpoint))
+    seen = dataclasses.replace(checkpoint, identity=source.remember(checkpoint.identity))
+    database.execute("ALTER TABLE s.t SET LOGGED")
+    assert "s.t was unlogged" in whats(source.check(seen))
+    source.close()
+
+
+def test_a_table_that_left_its_published_schema_is_refused(
+    postgres_of: PostgresOf, database_factory: DatabaseFactory
+) -> None:
+    """While it was in another one it was not published; other things than its schema may change."""
+    database = database_factory(server=postgres_of(18))
+    database.execute(
+        "CREATE SCHEMA s; CREATE TABLE s.t (id bigint PRIMARY KEY, a text NOT NULL, b int);"
+        "CREATE TABLE s.p (id int PRIMARY KEY) PARTITION BY RANGE (id);"
+        "CREATE TABLE p1 PARTITION OF s.p DEFAULT; CREATE SCHEMA attic;"
+        f"CREATE PUBLICATION {PUBLICATION} FOR TABLES IN SCHEMA s"
+    )
+    tables = (T, table("p", "id", schema="s"))
+    source = make_source(database, *tables)
+    checkpoint = checkpoint_of(source)
+    database.execute("GRANT SELECT ON s.t, s.p TO PUBLIC")
+    database.execute("ALTER SCHEMA s RENAME TO z; ALTER SCHEMA z RENAME TO s; TRUNCATE s.t")
+    database.execute("VACUUM FULL s.t")
+    assert source.check(checkpoint) == []
+    for name in ("t", "p"):
+        database.execute(f"ALTER TABLE s.{name} SET SCHEMA attic")
+        database.execute(f"ALTER TABLE attic.{name} SET SCHEMA s")
+        found = whats(source.check(checkpoint))
+        assert f"table s.{name} was taken out" in found, name
+    checkpoint = dataclasses.replace(checkpoint, identity=source.identify())
+    database.execute("ALTER TABLE p1 SET SCHEMA attic; ALTER TABLE attic.p1 SET SCHEMA public")
+    assert source.check(checkpoint) == [], "its table publishes it"
     source.close()
 
 

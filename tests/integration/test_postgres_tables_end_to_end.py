@@ -8,6 +8,7 @@ import pytest
 
 from cdc_daemon.verify import verify
 from tests.conftest import DatabaseFactory, PostgresOf
+from tests.support.cli import invoke
 from tests.support.pipelines import System
 from tests.support.table_kinds import agree, make_kinds
 from tests.support.versions import NEWEST
@@ -119,3 +120,57 @@ def test_a_composite_identity_of_partitions(
         wanted = source.query("SELECT a::text, b::text FROM pairs ORDER BY a, b")
         assert system.rows(known) == wanted
     assert running.code == 0
+
+
+# --- seen, and undone before the next start ------------------------------------------------------
+
+PARTS = """
+entities:
+  part: {key: [code], attributes: {code: integer, note: text}}
+mappings:
+  - {from: erp.public.part, to: part, key: {code: id}, fields: {note: note}}
+"""
+
+
+@pytest.mark.parametrize("running", [True, False], ids=["while it runs", "at a start"])
+def test_a_partition_that_was_seen_unlogged_needs_a_new_copy(
+    running: bool,
+    database_factory: DatabaseFactory,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What was written meanwhile is in no log, and making it logged again does not bring it."""
+    monkeypatch.setattr("cdc_daemon.worker.RECHECK", 0.0)
+    monkeypatch.setattr("cdc_daemon.cli.commanding.HEARTBEAT", 0.1)
+    source = database_factory()
+    source.execute(
+        "CREATE TABLE part (id int PRIMARY KEY, note text) PARTITION BY RANGE (id);"
+        "CREATE TABLE part1 PARTITION OF part FOR VALUES FROM (0) TO (10);"
+        "INSERT INTO part VALUES (1, 'a'), (2, 'b')"
+    )
+    system = System(source, database_factory(), tmp_path, PARTS)
+    system.publish("part")
+    system.apply()
+
+    def written() -> None:
+        source.execute("ALTER TABLE part1 SET UNLOGGED")
+        source.execute("INSERT INTO part VALUES (3, 'lost'); DELETE FROM part WHERE id = 2")
+
+    with system.running() as worker:
+        if running:
+            written()
+            assert worker.wait() == 78
+    if not running:
+        written()
+        assert system.start().wait() == 78
+    source.execute("ALTER TABLE part1 SET LOGGED")
+    assert system.start().wait() == 78
+    if not running:
+        return
+    asked = ["snapshot", "start", "--yes", "-c", str(tmp_path / "cdc.yaml")]
+    assert invoke(*asked).exit_code == 0
+    with system.running() as worker:
+        source.execute("INSERT INTO part VALUES (4, 'told')")
+        system.caught_up(worker)
+        assert system.rows("SELECT code FROM part ORDER BY 1") == [(1,), (3,), (4,)]
+    assert worker.code == 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from contextlib import closing
 
+import psycopg
 import pytest
 
 from cdc_daemon.engine.lanes import identities_of
@@ -315,6 +316,11 @@ BROUGHT = {
         "BEGIN; CREATE TABLE {q} (LIKE p INCLUDING ALL); INSERT INTO {q} VALUES ({0}, 'x');"
         "ALTER TABLE p ATTACH PARTITION {q} FOR VALUES FROM ({0}) TO ({1}); COMMIT"
     ),
+    "filled as it is created, in one transaction": (
+        "BEGIN; CREATE TABLE {q} AS SELECT {0} AS id, 'x'::text AS a;"
+        "ALTER TABLE {q} ADD PRIMARY KEY (id);"
+        "ALTER TABLE p ATTACH PARTITION {q} FOR VALUES FROM ({0}) TO ({1}); COMMIT"
+    ),
     "below, with rows": (
         "CREATE TABLE {q}0 (LIKE p INCLUDING ALL) PARTITION BY RANGE (id);"
         "CREATE TABLE {q} PARTITION OF {q}0 DEFAULT; INSERT INTO {q} VALUES ({0}, 'x');"
@@ -335,6 +341,114 @@ def test_partitions_that_brought_rows_are_refused(database: Database) -> None:
         assert checkpoint.identity
         assert source.compare(checkpoint.identity, source.identify()) != []
         checkpoint = dataclasses.replace(checkpoint, identity=source.identify())
+    source.close()
+
+
+V = table("v", "id", "x", identity=("id",))
+SPARE = {
+    "as it is created": "CREATE TABLE v1 AS SELECT 10 AS id, 'x'::varchar AS x",
+    "by an insert": "CREATE TABLE v1 (id int, x varchar(9)); INSERT INTO v1 VALUES (10, 'x')",
+}
+
+
+@pytest.mark.parametrize("ddl", SPARE.values(), ids=SPARE)
+def test_a_table_without_key_and_toast_is_not_taken_for_one_born_in_place(
+    database: Database, ddl: str
+) -> None:
+    """Attaching it takes no more steps than creating it in its place would have."""
+    database.execute(
+        "CREATE TABLE v (id int, x varchar(9)) PARTITION BY RANGE (id);"
+        f"ALTER TABLE v REPLICA IDENTITY FULL; ALTER PUBLICATION {PUBLICATION} ADD TABLE v"
+    )
+    source = make_source(database, V)
+    checkpoint = begun(source)
+    database.execute(
+        f"BEGIN; {ddl.replace('varchar AS', 'varchar(9) AS')};"
+        "ALTER TABLE v ATTACH PARTITION v1 FOR VALUES FROM (10) TO (20);"
+        "ALTER TABLE v1 REPLICA IDENTITY FULL; COMMIT"
+    )
+    assert "(public.v1)" in problems(source, checkpoint)
+    source.close()
+
+
+BORN_WITH_ROWS = {
+    "in place": "CREATE TABLE {q} PARTITION OF {p} FOR VALUES FROM ({0}) TO ({1})",
+    "attached": (
+        "CREATE TABLE {q} (LIKE {p} INCLUDING ALL);"
+        "ALTER TABLE {p} ATTACH PARTITION {q} FOR VALUES FROM ({0}) TO ({1})"
+    ),
+}
+
+
+def test_rows_that_come_after_the_place_are_told(database: Database) -> None:
+    """In one transaction too, also where every column has a default, which is one more step."""
+    database.execute(
+        "CREATE TABLE d (id int PRIMARY KEY DEFAULT 1, a text DEFAULT '') PARTITION BY RANGE (id);"
+        f"ALTER PUBLICATION {PUBLICATION} ADD TABLE d"
+    )
+    source = make_source(database, P, table("d", "id", "a"))
+    checkpoint = begun(source)
+    for n, ddl in enumerate(BORN_WITH_ROWS.values(), 2):
+        for p in ("p", "d"):
+            first = n * 100
+            made = ddl.format(first, first + 100, p=p, q=f"{p}_{n}")
+            database.execute(f"BEGIN; {made}; INSERT INTO {p} VALUES ({first}, 'told'); COMMIT")
+            assert problems(source, checkpoint) == "", (p, made)
+    source.close()
+
+
+def test_a_transaction_older_than_the_rows_that_it_attaches(database: Database) -> None:
+    """Its number says nothing of when it attached them."""
+    database.execute("CREATE TABLE o (x int); CREATE TABLE q (LIKE p INCLUDING ALL)")
+    database.execute("CREATE TABLE r (LIKE p INCLUDING ALL)")
+    source = make_source(database, P)
+    checkpoint = begun(source)
+    server = Server("erp", conninfo(database))
+    with closing(server.connect()) as other, other.transaction():
+        other.execute("INSERT INTO public.o VALUES (1)")
+        database.execute("INSERT INTO q VALUES (200, 'lost')")
+        for name, first in (("q", 200), ("r", 300)):
+            where = f"FOR VALUES FROM ({first}) TO ({first + 100})"
+            other.execute(f"ALTER TABLE public.p ATTACH PARTITION public.{name} {where}".encode())
+    found = problems(source, checkpoint)
+    assert "(public.q)" in found
+    assert "(public.r)" not in found, "it had none"
+    source.close()
+
+
+def test_a_partition_that_was_unlogged_for_a_while_needs_a_new_copy(database: Database) -> None:
+    """Logging it again does not tell what was written meanwhile: what was seen is remembered."""
+    source = make_source(database, P)
+    checkpoint = begun(source)
+    assert checkpoint.identity
+    assert source.remember(checkpoint.identity) == checkpoint.identity
+    database.execute("ALTER TABLE p2 SET UNLOGGED")
+    assert "p was unlogged" in whats(refusals(source.watch(checkpoint, None)))
+    assert "SET LOGGED, and take a new snapshot" in whats(source.check(checkpoint))
+    seen = source.remember(checkpoint.identity)
+    source.close()
+    assert source.remember(seen) == seen
+    database.execute("ALTER TABLE p2 SET LOGGED")
+    source = make_source(database, P)
+    later = dataclasses.replace(checkpoint, identity=seen)
+    assert "p was unlogged" in problems(source, later)
+    assert "p was unlogged" in whats(source.compare(seen, source.identify()))
+    assert problems(source, dataclasses.replace(checkpoint, identity=source.identify())) == ""
+    source.close()
+
+
+def test_partitions_published_beside_their_table_stay_logged(database: Database) -> None:
+    """PostgreSQL itself then forbids it; to add them is no gap, and nothing comes twice."""
+    source = make_source(database, P)
+    checkpoint = begun(source)
+    database.execute(f"ALTER PUBLICATION {PUBLICATION} ADD TABLE p1, p2, p31")
+    assert problems(source, checkpoint) == ""
+    with pytest.raises(psycopg.Error, match="part of a publication"):
+        database.execute("ALTER TABLE p2 SET UNLOGGED")
+    database.execute("INSERT INTO p VALUES (2, 'b'), (12, 'c')")
+    with streaming(source, position_of(checkpoint)) as stream:
+        found = read_changes(stream, 2)
+    assert plain(found) == [("insert", (b"2", b"b"), None), ("insert", (b"c", b"12"), None)]
     source.close()
 
 
@@ -475,6 +589,31 @@ def test_a_partition_may_be_mapped_alone(database: Database) -> None:
     database.execute(f"ALTER PUBLICATION {PUBLICATION} SET TABLE p2")
     database.execute(f"ALTER PUBLICATION {PUBLICATION} SET TABLE p")
     assert "may have been skipped" in problems(source, checkpoint)
+    source.close()
+
+
+def test_a_partition_by_itself_that_left_its_published_table(database: Database) -> None:
+    """While it was detached it was in no publication."""
+    leaf = table("p31", "id", "a")
+    source = make_source(database, leaf)
+    checkpoint = begun(source)
+    for part, whole, bounds in (("p31", "p3", "(20) TO (30)"), ("p3", "p", "(20) TO (100)")):
+        database.execute(f"ALTER TABLE {whole} DETACH PARTITION {part}")
+        database.execute(f"ALTER TABLE {whole} ATTACH PARTITION {part} FOR VALUES FROM {bounds}")
+        assert "may have been skipped" in problems(source, checkpoint), part
+        checkpoint = dataclasses.replace(checkpoint, identity=source.identify())
+    source.close()
+
+
+def test_a_partition_published_by_itself_may_leave_its_table(database: Database) -> None:
+    """Its own place in the publication holds it, or one between the two."""
+    database.execute(f"ALTER PUBLICATION {PUBLICATION} ADD TABLE p1, p3")
+    source = make_source(database, table("p1", "id", "a"), table("p31", "id", "a"))
+    checkpoint = begun(source)
+    for part, bounds in (("p1", "(0) TO (10)"), ("p3", "(20) TO (100)")):
+        database.execute(f"ALTER TABLE p DETACH PARTITION {part}")
+        database.execute(f"ALTER TABLE p ATTACH PARTITION {part} FOR VALUES FROM {bounds}")
+        assert problems(source, checkpoint) == "", part
     source.close()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 
 import pytest
 
@@ -47,6 +48,7 @@ WAYS = {
         "FOR TABLE plain, whole, bare, by_index, p",
     ),
 }
+OF_A_SCHEMA = ((*PLAIN, P), "FOR TABLES IN SCHEMA public")
 BROUGHT = (
     "CREATE TABLE q (LIKE p INCLUDING ALL); INSERT INTO q VALUES (21, 'x');"
     "ALTER TABLE p ATTACH PARTITION q FOR VALUES FROM (20) TO (30)"
@@ -95,6 +97,38 @@ def test_the_same_database_is_as_it_was(way: str, database: Database) -> None:
     assert now != checkpoint.identity, "what is stored next tells more"
     assert not compare(checkpoint.identity.publication, now.publication, tables)
     assert problems(source, dataclasses.replace(checkpoint, identity=now)) == ""
+    source.close()
+
+
+@pytest.mark.parametrize("way", [WAYS["a partition of a member"], OF_A_SCHEMA])
+def test_what_joins_a_table_to_the_publication_is_noted_first(
+    way: tuple[tuple[Table, ...], str], database: Database
+) -> None:
+    """Identities of daemons that knew partitions do not tell it: first noted, then compared."""
+    tables, published = way
+    if "SCHEMA" in published and database.server.version < 15:
+        pytest.skip("there are no publications of a schema")
+    database.execute(f"CREATE PUBLICATION {PUBLICATION} {published}")
+    source = make_source(database, *tables)
+    checkpoint = checkpoint_of(source)
+    source.close()
+    assert checkpoint.identity
+    older = re.sub(r"\+\w+", "", checkpoint.identity.publication)
+    identity = dataclasses.replace(checkpoint.identity, publication=older)
+    source = make_source(database, *tables)
+    assert problems(source, dataclasses.replace(checkpoint, identity=identity)) == ""
+    now = source.identify()
+    assert now.publication == checkpoint.identity.publication != older
+    assert source.compare(identity, now) == []
+    checkpoint = dataclasses.replace(checkpoint, identity=now)
+    assert problems(source, checkpoint) == ""
+    if "SCHEMA" in published:
+        database.execute("CREATE SCHEMA z; ALTER TABLE p SET SCHEMA z")
+        database.execute("ALTER TABLE z.p SET SCHEMA public")
+    else:
+        database.execute("ALTER TABLE p DETACH PARTITION p2")
+        database.execute("ALTER TABLE p ATTACH PARTITION p2 FOR VALUES FROM (10) TO (20)")
+    assert "was taken out, put back" in problems(source, checkpoint)
     source.close()
 
 

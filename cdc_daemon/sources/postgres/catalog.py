@@ -43,27 +43,36 @@ JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid AND c.relname = w.t
 {_IDENTITIES}
 """
 
-_BORN = 4  # catalogue steps from a partition's creation to its place; attaching takes seven
-
 _DESCENDANTS = f"""
-WITH RECURSIVE tree (root, oid, edges, attached, new) AS (
-    SELECT r, r, '', NULL::xid, true FROM pg_catalog.unnest(%s::oid[]) r
+WITH RECURSIVE tree (root, oid, edges, attached, step, new, late) AS (
+    SELECT r, r, '', NULL::xid, 0::bigint, true, false FROM pg_catalog.unnest(%s::oid[]) r
     UNION ALL
     SELECT t.root, i.inhrelid, t.edges || '.' || i.xmin::text,
            CASE WHEN born.so OR pg_catalog.age(t.attached) < pg_catalog.age(i.xmin)
-                THEN t.attached ELSE i.xmin END, t.new AND a.xmin = i.xmin
+                THEN t.attached ELSE i.xmin END,
+           CASE WHEN born.so OR pg_catalog.age(t.attached) < pg_catalog.age(i.xmin) THEN t.step
+                WHEN t.attached = i.xmin THEN GREATEST(t.step, at.step) ELSE at.step END,
+           t.new AND a.xmin = i.xmin,
+           t.late OR NOT born.so AND a.xmin <> i.xmin AND at.step > 0
     FROM tree t JOIN pg_catalog.pg_inherits i ON i.inhparent = t.oid
     JOIN pg_catalog.pg_attribute a ON a.attrelid = i.inhrelid AND a.attnum = -1
-    CROSS JOIN LATERAL (SELECT a.xmin = i.xmin
-         AND i.cmin::text::int - a.cmin::text::int BETWEEN 0 AND {_BORN} AS so) born)
+    CROSS JOIN LATERAL (SELECT CASE WHEN i.xmax = '0'::xid THEN i.cmin::text::bigint
+         ELSE 4294967295 END AS step) at
+    CROSS JOIN LATERAL (SELECT a.xmin = i.xmin AND EXISTS (
+         SELECT FROM pg_catalog.pg_attribute u WHERE u.attrelid = i.inhrelid AND u.attnum > 0
+         AND NOT u.attisdropped AND u.xmin = a.xmin AND u.cmin = a.cmin AND u.xmax = '0'::xid
+         ) AS so) born)
 SELECT t.root, n.nspname::text, c.relname::text, c.oid, c.relkind::text, c.relpersistence::text,
        c.relreplident::text, c.relispartition, k.columns, i.columns, c.relfilenode,
-       t.edges, COALESCE(t.attached::text, ''), t.new
+       t.edges, COALESCE(t.attached::text, ''), t.step, t.new, t.late
 FROM tree t JOIN pg_catalog.pg_class c ON c.oid = t.oid AND c.relkind <> 'p' AND t.edges <> ''
 JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 {_IDENTITIES}
 ORDER BY c.oid
 """
+"""A partition was created in its place where a column's row is still that of the table's creation:
+attaching a table writes every one of them anew. A step is the number of a command inside its
+transaction; where somebody failed to undo the attachment it is no longer known, and the last."""
 
 _COLUMNS = """
 SELECT a.attrelid, a.attname::text, a.atttypid, a.atttypmod, a.attgenerated::text,
@@ -114,9 +123,10 @@ class Descendant:
     """A partition that holds rows (a leaf), or a table that inherits, of a mapped table.
 
     ``edges``: what changes when any table between the two is attached anew. ``attached``: the
-    transaction that did so last; empty: it came into being in its place, and brought no rows.
-    ``new``: it was attached in the transaction that created it. ``file``: changes when it is
-    truncated or rewritten.
+    transaction that did so last, and ``step`` the command in it; empty: it came into being in its
+    place, and brought no rows. ``new``: it was attached in the transaction that created it.
+    ``late``: it was not, and that transaction had written before, so that its number is older than
+    the attachment. ``file``: changes when it is truncated or rewritten.
     """
 
     schema: str
@@ -130,7 +140,9 @@ class Descendant:
     file: int
     edges: str
     attached: str
+    step: int
     new: bool
+    late: bool
 
     @property
     def title(self) -> str:
@@ -175,6 +187,12 @@ class TableFacts:
     def partitioned(self) -> bool:
         """Whether its rows are those of its partitions."""
         return self.kind == "p"
+
+    @property
+    def unlogged(self) -> bool:
+        """Whether changes of its rows, or of some, are in no log."""
+        leaves = self.descendants if self.partitioned else ()
+        return self.persistence != "p" or any(each.persistence != "p" for each in leaves)
 
     def column(self, name: str) -> ColumnFacts | None:
         """A column by name."""
@@ -251,7 +269,9 @@ def _read_descendants(connection: Connection, oids: list[int]) -> dict[int, list
             file=row[10],
             edges=row[11],
             attached=row[12],
-            new=row[13],
+            step=row[13],
+            new=row[14],
+            late=row[15],
         )
         found.setdefault(row[0], []).append(one)
     return found

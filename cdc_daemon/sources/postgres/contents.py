@@ -6,11 +6,16 @@ Each function yields what is wrong, and its cure; ``requirements.py`` says where
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from typing import Final
 
 from cdc_daemon.model.ports import Table
 from cdc_daemon.sources.postgres.asked import Asked
 from cdc_daemon.sources.postgres.catalog import TableFacts
 from cdc_daemon.sources.postgres.publication import Member, Publication, holds
+
+LOG_IT: Final = (
+    "SET LOGGED, and take a new snapshot where it was copied before: cdc-daemon snapshot start"
+)
 
 
 def membership_problems(
@@ -130,7 +135,7 @@ def partition_problems(asked: Asked, found: TableFacts) -> Iterator[tuple[str, s
                 "detach it, or map the other partitions one by one",
             )
         elif each.persistence != "p":
-            yield f"partition {each.title} is unlogged", f"{alter} SET LOGGED"
+            yield f"partition {each.title} is unlogged", f"{alter} {LOG_IT}"
         elif (each.replica, {*each.identity}) != (found.replica, {*found.identity}):
             yield (
                 f"partition {each.title} has another replica identity than the table",

@@ -6,8 +6,10 @@ not with that option. ATTACH, DETACH and DROP of a partition move rows and are i
 checkpoint's identity names every partition (``fingerprint.py``), before the first change of it is
 carried: one that has left, or that brought rows along, is a gap.
 
-A partition that was created in its place brought no rows. One that was attached brought those that
-are no younger than the attaching transaction.
+A partition that was created in its place brought no rows. One that was created and attached in one
+transaction brought those of that transaction's earlier commands, another one those that are older
+than the attaching transaction. Where that had written something before, its number says nothing:
+then every row counts as brought along.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, LiteralString
 
 from psycopg import sql
 
@@ -45,16 +47,19 @@ class Places:
 
     ``vouched``: those that brought no rows. ``copied``: those that stood in the first identity
     that was seen. ``titles``: their names. ``noted``: the oids of the leaves that stand in the
-    identity taken last; None: none was taken.
+    identity taken last; None: none was taken. ``unlogged``: tables of which changes were seen to be
+    in no log, since that identity was taken.
     """
 
     vouched: set[str] = field(default_factory=set)
     copied: set[str] | None = None
     titles: dict[str, str] = field(default_factory=dict)
     noted: frozenset[int] | None = None
+    unlogged: set[tuple[str, str]] = field(default_factory=set)
 
     def learn(self, facts: Facts) -> None:
-        """Take in names, and what cannot have brought rows."""
+        """Take in names, what cannot have brought rows, and what is unlogged."""
+        self.unlogged.update(name for name, found in facts.items() if found.unlogged)
         for each in _leaves(facts):
             mark = place_mark(each)
             self.titles[mark] = each.title
@@ -64,6 +69,7 @@ class Places:
     def note(self, connection: Connection, facts: Facts) -> None:
         """These leaves stand in an identity that is about to be stored."""
         self.noted = frozenset(each.oid for each in _leaves(facts))
+        self.unlogged.clear()
         if self.copied is None:
             self.copied = set(map(place_mark, _leaves(facts)))
         self.vouch(connection, facts)
@@ -122,7 +128,7 @@ def _leaves(facts: Facts) -> Iterator[Descendant]:
 
 
 def _brought_rows(connection: Connection, root: TableFacts, leaf: Descendant) -> bool:
-    """Whether a leaf has rows that are no younger than its attachment.
+    """Whether a leaf has rows that may be older than its attachment.
 
     Who may read only the table as a whole looks for them among all of its rows. PostgreSQL 14 goes
     on leaving out a table that it has met before the attachment, so there only a new one will do.
@@ -133,16 +139,24 @@ def _brought_rows(connection: Connection, root: TableFacts, leaf: Descendant) ->
         return True
     row = connection.execute(_READABLE, (leaf.oid,)).fetchone()
     whole = not (row and row[0])
-    query = sql.SQL(
-        "SELECT EXISTS (SELECT FROM {} WHERE {}"
-        " pg_catalog.age(xmin) >= pg_catalog.age({}::pg_catalog.xid))"
-    ).format(
+    query = sql.SQL("SELECT EXISTS (SELECT FROM {} WHERE {} {})").format(
         sql.Identifier(root.schema, root.name) if whole else sql.Identifier(leaf.schema, leaf.name),
         sql.SQL("tableoid = {} AND").format(sql.Literal(leaf.oid)) if whole else sql.SQL(""),
-        sql.Literal(leaf.attached),
+        sql.SQL(_older(leaf)).format(
+            attached=sql.Literal(leaf.attached), step=sql.Literal(leaf.step)
+        ),
     )
     found = connection.execute(query).fetchone()
     return bool(found and found[0])
+
+
+def _older(leaf: Descendant) -> LiteralString:
+    """The condition on a row that may be older than the leaf's attachment."""
+    if leaf.late:
+        return "true"
+    if leaf.new:
+        return "xmin = {attached}::pg_catalog.xid AND cmin::text::bigint < {step}"
+    return "pg_catalog.age(xmin) > pg_catalog.age({attached}::pg_catalog.xid)"
 
 
 def extents(

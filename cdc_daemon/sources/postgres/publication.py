@@ -45,6 +45,28 @@ FROM lineage l JOIN pg_catalog.pg_class c ON c.oid = l.relid
 JOIN pg_catalog.pg_publication_namespace n ON c.relnamespace = n.pnnspid WHERE n.pnpubid = %s
 """
 
+_HOLDING: Final = """
+WITH RECURSIVE up (oid, relid, depth, edges) AS (
+    SELECT c.oid, c.oid, 0, '' FROM pg_catalog.pg_class c WHERE c.oid = ANY (%s::oid[])
+    UNION ALL
+    SELECT u.oid, i.inhparent, u.depth + 1, u.edges || i.inhparent || '.' || i.xmin::text || '/'
+    FROM up u JOIN pg_catalog.pg_class c ON c.oid = u.relid AND c.relispartition
+    JOIN pg_catalog.pg_inherits i ON i.inhrelid = u.relid)
+SELECT DISTINCT ON (u.oid) u.oid, u.edges || COALESCE(d.xmin::text, '')
+FROM up u JOIN pg_catalog.pg_class c ON c.oid = u.relid
+LEFT JOIN pg_catalog.pg_publication_rel r ON r.prrelid = u.relid AND r.prpubid = %s
+LEFT JOIN {schemas} ON n.pnnspid = c.relnamespace AND n.pnpubid = %s
+LEFT JOIN pg_catalog.pg_depend d ON n.oid IS NOT NULL AND r.oid IS NULL
+     AND d.classid = 'pg_catalog.pg_class'::regclass AND d.objid = u.relid AND d.objsubid = 0
+     AND d.refclassid = 'pg_catalog.pg_namespace'::regclass AND d.deptype = 'n'
+WHERE r.oid IS NOT NULL OR n.oid IS NOT NULL
+ORDER BY u.oid, u.depth
+"""
+"""The way from a table up to the nearest member; of a member by schema, how it is in that schema:
+moving a table to another schema writes its dependency anew, GRANT and rewriting it do not."""
+_SCHEMAS: Final = "pg_catalog.pg_publication_namespace n"
+_NO_SCHEMAS: Final = "(SELECT 0::oid, 0::oid, 0::oid WHERE false) n (oid, pnnspid, pnpubid)"
+
 _FILTERS: Final = """
 SELECT n.nspname::text, c.relname::text, a.attname::text
 FROM pg_catalog.pg_publication_rel r
@@ -162,6 +184,19 @@ def ties(connection: Connection, publication: Publication | None, oids: list[int
     if connection.info.server_version >= 150000:
         found += connection.execute(_SCHEMA_ROWS, asked).fetchall()
     return sorted((oid, mark, own) for oid, mark, own in found)
+
+
+def holding(
+    connection: Connection, publication: Publication | None, oids: list[int]
+) -> dict[int, str]:
+    """What joins each table to the row that makes it a member, as text; where it is no more than
+    being that table, nothing."""
+    if publication is None or publication.all_tables:
+        return {}
+    known = connection.info.server_version >= 150000
+    query = sql.SQL(_HOLDING).format(schemas=sql.SQL(_SCHEMAS if known else _NO_SCHEMAS))
+    found = connection.execute(query, (oids, publication.oid, publication.oid)).fetchall()
+    return {oid: text for oid, text in found if text}
 
 
 def joined(found: Iterable[Tie]) -> dict[int, str]:

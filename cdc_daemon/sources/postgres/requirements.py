@@ -14,7 +14,7 @@ from cdc_daemon.model.ports import Table
 from cdc_daemon.sources.postgres.asked import Asked
 from cdc_daemon.sources.postgres.catalog import TableFacts
 from cdc_daemon.sources.postgres.connection import Connection
-from cdc_daemon.sources.postgres.contents import membership_problems, partition_problems
+from cdc_daemon.sources.postgres.contents import LOG_IT, membership_problems, partition_problems
 from cdc_daemon.sources.postgres.publication import Publication
 
 _KINDS: Final = {"v": "a view", "m": "a materialized view", "f": "a foreign table"}
@@ -85,7 +85,7 @@ def _kind_problems(found: TableFacts) -> Iterator[tuple[str, str]]:
     if found.kind in _KINDS:
         yield f"it is {_KINDS[found.kind]}, which has no changes in the log", "map its table"
     if found.persistence != "p":
-        cure = f"ALTER TABLE {found.spelled} SET LOGGED"
+        cure = f"ALTER TABLE {found.spelled} {LOG_IT}"
         yield "it is unlogged or temporary: its changes are not in the log", cure
     if found.row_security:
         yield (

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 
 from cdc_daemon.model.changes import Relation, Row
 from cdc_daemon.model.effects import Key
@@ -22,6 +23,7 @@ from cdc_daemon.sources.postgres.checks import identity
 from cdc_daemon.sources.postgres.checks.slot import advanced
 from cdc_daemon.sources.postgres.connection import Connection, Server
 from cdc_daemon.sources.postgres.decoder import Decoder
+from cdc_daemon.sources.postgres.fingerprint import flagged
 from cdc_daemon.sources.postgres.logend import nudge, written
 from cdc_daemon.sources.postgres.lsn import is_lsn, parse_lsn
 from cdc_daemon.sources.postgres.publication import as_published, read_publication
@@ -120,6 +122,10 @@ class PostgresSource:
     def compare(self, then: SourceIdentity, now: SourceIdentity) -> list[Problem]:
         """What happened between two identities that would lose changes; asks nobody."""
         return identity.compare_identities(self._server, self._asked(), then, now)
+
+    def remember(self, identity: SourceIdentity) -> SourceIdentity:
+        publication = flagged(identity.publication, self._places.unlogged)
+        return replace(identity, publication=publication)
 
     def relations(self) -> list[Relation]:
         """The mapped tables as they are now; ConfigurationError for what is not there."""

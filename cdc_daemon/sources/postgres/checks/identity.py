@@ -129,7 +129,16 @@ def _publication_problems(
         f"table {table.schema}.{table.name}: {what}"
         for table, what in asked.places.gaps(difference)
     ]
-    return [Problem(what=what, where=where, cure=RESNAPSHOT) for what in whats]
+    found = [Problem(what=what, where=where, cure=RESNAPSHOT) for what in whats]
+    return found + [
+        Problem(
+            what=f"table {table.schema}.{table.name} was unlogged, or a partition of it: what was "
+            "written meanwhile is in no log",
+            where=where,
+            cure=f"where it still is, ALTER TABLE ... SET LOGGED; then {RESNAPSHOT}",
+        )
+        for table in difference.unlogged
+    ]
 
 
 CHECKPOINT = Check(
