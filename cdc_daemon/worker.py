@@ -60,7 +60,7 @@ SUPERVISORS: Mapping[str, object] = {
 
 ORPHAN_GRACE = 5.0  # seconds beyond the drain time before a worker ends itself
 GARBAGE = 200_000  # containers made and not freed between two searches for cycles
-SWITCH = 0.00005  # seconds that one of two busy threads waits for the other; docs/decisions, 35
+SWITCH = 0.001  # seconds that one of two busy threads waits for the other
 RECHECK = 10.0  # seconds between looks at publication and slot
 TARGET_RECHECK = 60.0  # seconds between looks at the control database's settings
 
