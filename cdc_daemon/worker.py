@@ -43,6 +43,7 @@ from cdc_daemon.model.errors import (
     Disposition,
     NotAdmitted,
     PreflightRefusal,
+    Retryable,
     disposition_of,
 )
 from cdc_daemon.model.ports import Source
@@ -88,6 +89,17 @@ def configuration_of(received: Mapping[str, object]) -> Configuration:
     return found
 
 
+def received() -> Configuration:
+    """The configuration in the document on stdin. Raises Retryable where it ends too early."""
+    try:
+        return configuration_of(json.loads(sys.stdin.readline()))
+    except ValueError:  # of json and of unicode; without its words, which quote the document
+        raise Retryable(
+            "the document was cut short: the daemon ended while it wrote it",
+            hint="nothing to do; who starts the daemon again starts this too",
+        ) from None
+
+
 def same_work(one: Mapping[str, object], other: Mapping[str, object]) -> bool:
     """Whether two documents mean the same, wherever in the files it is written."""
     first, second = configuration_of(one), configuration_of(other)
@@ -122,7 +134,7 @@ class Worker:
         self._watching = Watching(name, meter)
         self._rechecked = self._target_rechecked = 0.0
         self._began = time.time()
-        self._admitted = False  # by every server, for every kind of connection
+        self._admitted = False  # by both servers, for every kind of connection
         self._checkpoint: Checkpoint | None = None
 
     def run(self) -> int:
@@ -179,6 +191,8 @@ class Worker:
             log.info("snapshot asked for", pipeline=self._name)
         except CdcError as error:
             self._meter.lost()
+            if self._parts is not None:
+                self._parts.source.close()  # all of it may lead to another server by now
             if self._may_retry(error) and self._meter.status().commits > before:
                 self._meter.retrying(error)
                 log.warning("interrupted", pipeline=self._name, error=str(error))
@@ -252,6 +266,7 @@ class Worker:
         findings = parts.source.examine(self._checkpoint)
         self._remember(parts)
         self._watching.judge(findings)
+        self._admitted = True
         self._note_identity(parts)
         self._note_mappings(parts)
         parts.lanes.reload(parts.sink.lanes())
@@ -313,7 +328,7 @@ class Worker:
             self._meter,
             self._stopping,
             parts.copying,
-            again=checkpoint.phase is Phase.SNAPSHOTTING,
+            checkpoint,
         )
         self._checkpoint = replace(
             checkpoint,
@@ -330,7 +345,6 @@ class Worker:
         """Once a second between units: commands, the failure queue's size, the publication."""
         assert self._parts is not None
         assert self._checkpoint is not None
-        self._admitted = True
         after = self._parts.repairs.run_commands(self._checkpoint)
         if after.phase is not self._checkpoint.phase:
             raise SnapshotBegun
@@ -398,13 +412,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--pipeline", required=True)
     parser.add_argument("--status-fd", type=int, required=True)
     given = parser.parse_args(arguments)
-    configuration = configuration_of(json.loads(sys.stdin.readline()))
+    try:
+        configuration = received()
+    except Retryable as error:
+        configure()
+        log.error("worker not started", pipeline=given.pipeline, error=str(error))
+        return error.exit_code
     settings = configuration.settings
     configure(settings.log_level, settings.log_format, file=settings.log_file)
     meter = Meter(given.pipeline, build.mapping_names(configuration.mappings_of(given.pipeline)))
     stopping = Stopping(settings.drain_seconds)
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stopping.ask())
+    stop_when_told(stopping)
     threading.Thread(target=_listen, args=(stopping, meter), daemon=True).start()
     reporting = threading.Event()
     reporter = threading.Thread(
@@ -428,18 +446,49 @@ def _share_the_interpreter() -> None:
     sys.setswitchinterval(SWITCH)
 
 
+def stop_when_told(stopping: Stopping) -> None:
+    """TERM and INT stop it.
+
+    Each wakes a thread. A handler alone would not do: it runs in the main thread, and may find it
+    with the very lock in hand that stopping needs.
+    """
+    told, tell = os.pipe()
+    os.set_blocking(tell, False)
+    signal.set_wakeup_fd(tell, warn_on_full_buffer=False)
+    numbers = (signal.SIGTERM, signal.SIGINT)
+    for number in numbers:
+        signal.signal(number, lambda *_: None)
+
+    def wait() -> None:
+        while number := os.read(told, 1):
+            if number[0] in numbers:
+                stopping.ask()
+
+    threading.Thread(target=wait, name="signals", daemon=True).start()
+
+
 def _listen(stopping: Stopping, meter: Meter) -> None:
     """Messages of the supervisor; its end of the pipe closed means: stop."""
-    for line in sys.stdin:
+    try:
+        for line in sys.stdin:
+            _heed(line, meter)
+    finally:  # nothing that is received leaves a worker that outlives its supervisor
+        stopping.ask()
+        time.sleep(stopping.drain_seconds + ORPHAN_GRACE)
+        flush()
+        os._exit(EXIT_TRY_LATER)  # nobody is left to kill an applier that hangs in SQL
+
+
+def _heed(line: str, meter: Meter) -> None:
+    """Do what one message asks for; one that is cut short is the last, and asks for nothing."""
+    try:
         message = json.loads(line)
         if "dump" in message:
             log.info("state", **meter.status().to_dict())
         if "logs" in message:
             configure(**message["logs"])
-    stopping.ask()
-    time.sleep(stopping.drain_seconds + ORPHAN_GRACE)
-    flush()
-    os._exit(EXIT_TRY_LATER)  # nobody is left to kill an applier that hangs in SQL
+    except Exception as error:  # noqa: BLE001 - the next message may be that the pipe has ended
+        log.warning("message of the daemon not carried out", error=type(error).__name__)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ which. Exit codes as ``verify``.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import signal
 import sys
@@ -19,9 +18,9 @@ from collections.abc import Sequence
 
 from cdc_daemon.cli.recording import BrokenOff, recorded
 from cdc_daemon.config.configuration import Configuration
-from cdc_daemon.model.errors import EXIT_FAILED, EXIT_TRY_LATER, CdcError
+from cdc_daemon.model.errors import EXIT_FAILED, EXIT_TRY_LATER, CdcError, Retryable
 from cdc_daemon.telemetry import configure, flush, get_logger
-from cdc_daemon.worker import configuration_of
+from cdc_daemon.worker import received
 
 log = get_logger(__name__)
 
@@ -36,7 +35,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--pipeline", required=True)
     parser.add_argument("--parent", required=True, type=int)
     given = parser.parse_args(arguments)
-    configuration = configuration_of(json.loads(sys.stdin.readline()))
+    try:
+        configuration = received()
+    except Retryable as error:
+        configure()
+        log.error("verification not started", pipeline=given.pipeline, error=str(error))
+        return error.exit_code
     settings = configuration.settings
     configure(settings.log_level, settings.log_format, file=settings.log_file)
     os.nice(NICENESS)

@@ -33,6 +33,7 @@ log = get_logger(__name__)
 COMMAND = (sys.executable, "-m", "cdc_daemon.cli.scheduled")
 _STDERR = 2
 _FAREWELL = 2.0  # seconds that a run may take to end when the daemon does
+_PUT_BACK = 60.0  # seconds that the clock goes back before the schedule is made anew
 _GRACE = 10.0  # seconds that a run may take to end when it took too long
 
 
@@ -74,12 +75,17 @@ class Verifications:
         """Go by these from now on."""
         self._schedule = schedule
         self._documents = documents
-        self._due = self._next(time.time())
+        clock = time.time()
+        self._due = self._next(clock)
+        self._ahead = clock - time.monotonic()
 
     def tend(self, now: float, clock: float) -> None:
         """Do whatever has become due. ``now``: monotonic, ``clock``: since 1970."""
         if self._ended:
             return
+        if clock - now < self._ahead - _PUT_BACK:  # a clock that was wrong when the machine began
+            self._due = self._next(clock)
+        self._ahead = clock - now
         if self._due is not None and clock >= self._due:
             if self._running is not None or self._waiting:
                 log.warning("verification left out", reason="the one before it still runs")

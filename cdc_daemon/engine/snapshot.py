@@ -11,7 +11,7 @@ import threading
 from collections import deque
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from cdc_daemon.engine.applying import LONG_STEP, Applier
 from cdc_daemon.engine.meter import Meter
@@ -23,7 +23,7 @@ from cdc_daemon.model.effects import Layout, Outcome
 from cdc_daemon.model.errors import LateFailure, PreflightRefusal, Problem
 from cdc_daemon.model.failpoint import failpoint
 from cdc_daemon.model.ports import CopiedMapping, Sink, Snapshot, Source, Table
-from cdc_daemon.model.position import SourceIdentity
+from cdc_daemon.model.position import Checkpoint, SourceIdentity
 
 QUEUE_PIECES = 8  # pieces of a table read ahead
 SLOT_SECONDS = 600.0  # that a slot may wait for the source's transactions
@@ -48,22 +48,25 @@ def take_snapshot(
     meter: Meter,
     stopping: Stopping,
     copying: Copying,
-    *,
-    again: bool,
+    checkpoint: Checkpoint,
 ) -> tuple[str, SourceIdentity]:
     """Copy every table and set the checkpoint to streaming; returns its position and identity.
 
-    ``again``: an earlier try was cut short and its slot is to be replaced.
+    ``checkpoint``: as it was before; a slot that is provably its own is dropped. From then on the
+    row says that there is no slot, until the new one stands in it with its position: a restart must
+    neither be locked out by a slot that this made nor drop one that somebody else did.
     """
     meter.phase(State.SNAPSHOTTING)
     before = source.identify()
-    sink.begin_generation(copying.slot, before)
+    source.make_room(copying.slot, checkpoint)
+    sink.begin_generation(copying.slot, replace(before, publication=""))
     applier.reload(sink.lanes())
     failpoint("generation_begun")
     with ExitStack() as opened:
         with meter.patience(SLOT_SECONDS):
-            snapshot = opened.enter_context(source.snapshot(copying.slot, replace=again))
+            snapshot = opened.enter_context(source.snapshot(copying.slot))
         failpoint("slot_created")
+        sink.save_progress(snapshot.position)
         rows = 0
         for n, group in enumerate(copying.groups):
             remaining = sum(len(tables) for tables in copying.groups[n:])

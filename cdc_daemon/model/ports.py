@@ -124,8 +124,12 @@ class Source(Protocol):
     def relations(self) -> list[Relation]:
         """Every table asked for as the catalogue describes it now."""
 
-    def snapshot(self, slot: str, *, replace: bool) -> AbstractContextManager[Snapshot]:
-        """Create the slot and open its snapshot; ``replace`` drops a slot left by a broken try."""
+    def make_room(self, slot: str, checkpoint: Checkpoint) -> None:
+        """Drop the slot that an earlier copy of this checkpoint left, or that another copy was
+        asked for. Raises PreflightRefusal for a slot that is not this checkpoint's."""
+
+    def snapshot(self, slot: str) -> AbstractContextManager[Snapshot]:
+        """Create the slot and open its snapshot."""
 
     def stream(self, after: str) -> Stream:
         """Open the log after that position."""
@@ -143,7 +147,7 @@ class Source(Protocol):
         """Whether a position is at or behind that place."""
 
     def close(self) -> None:
-        """Close what connections are open."""
+        """Close what connections are open; who asks again opens them anew."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

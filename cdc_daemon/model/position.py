@@ -12,7 +12,8 @@ class SourceIdentity:
     """Which server and publication a checkpoint belongs to; all of it is compared at start.
 
     ``system``: PostgreSQL's system identifier. ``publication``: a digest over the publication's
-    and its members' catalogue rows (oid and xmin) and the replica identities.
+    and its members' catalogue rows (oid and xmin) and the replica identities; empty beside a copy
+    that has begun where there was no slot (``Checkpoint.slot_noted``).
     """
 
     system: str
@@ -25,7 +26,7 @@ class Phase(enum.Enum):
     """What a checkpoint row promises."""
 
     NEW = "new"  # nothing was read yet
-    SNAPSHOTTING = "snapshotting"  # slot and generation named; a restart begins the copy again
+    SNAPSHOTTING = "snapshotting"  # slot and generation named; the next start begins the copy anew
     STREAMING = "streaming"  # the position is exact
 
 
@@ -34,7 +35,8 @@ class Checkpoint:
     """One row of ``cdc.checkpoint``.
 
     ``transactions``: source commits received with a change of a mapped relation; ``changes``: such
-    changes, before ``where`` and coalescing. Both are the oracle for double effect.
+    changes, before ``where`` and coalescing. Both are the oracle for double effect. ``position``:
+    while copying, that of the slot that was made for it, once it is there.
     """
 
     pipeline: str
@@ -52,3 +54,8 @@ class Checkpoint:
     backend_pid: int | None = None
     seen_at: dt.datetime | None = None
     updated_at: dt.datetime | None = None
+
+    @property
+    def slot_noted(self) -> bool:
+        """Whether this row is known to have a slot; a copy that has only begun may or may not."""
+        return self.position is not None or self.identity is None or self.identity.publication != ""

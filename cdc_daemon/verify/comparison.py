@@ -117,6 +117,14 @@ class Hash(Protocol):
         """Take in some more."""
 
 
+_END: tuple[Texts, Iterator[Texts] | None] = ((), None)
+
+
+def _precedes(key: Texts, other: Texts) -> bool:
+    """Whether a source row comes before a key of the target; one without a key always does."""
+    return None in key or key < other  # type: ignore[operator]
+
+
 class Comparison:
     """Compares rows of one mapping. ``keep_extra``: the target's rows without a source row stay on
     purpose and are only counted."""
@@ -152,26 +160,33 @@ class Comparison:
         return tally
 
     def groups(self, source: Iterable[Texts], target: Iterable[Texts]) -> Iterator[Group]:
-        """Both sides by key, in key order; first the source rows without a key."""
+        """Both sides by key, in key order; source rows that lack a part of it wherever they come.
+
+        Each column has its NULLs first, so such a row may stand between two that have a key.
+        """
         rows = itertools.groupby(source, self._key_of)
-        key, found = next(rows, (None, None))
-        while found is not None and None in (key or ()):
-            for row in found:
-                yield self._group(None, (row,), None)
-            key, found = next(rows, (None, None))
+        key, found = next(rows, _END)
         for theirs in target:
             their_key = theirs[: self._keys]
-            while found is not None and key < their_key:  # type: ignore[operator]
-                yield self._group(key, found, None)
-                key, found = next(rows, (None, None))
+            while found is not None and key != their_key and _precedes(key, their_key):
+                yield from self._ours(key, found)
+                key, found = next(rows, _END)
             if found is not None and key == their_key:
                 yield self._group(key, found, theirs)
-                key, found = next(rows, (None, None))
+                key, found = next(rows, _END)
             else:
                 yield self._group(their_key, (), theirs)
         while found is not None:
-            yield self._group(key, found, None)
-            key, found = next(rows, (None, None))
+            yield from self._ours(key, found)
+            key, found = next(rows, _END)
+
+    def _ours(self, key: Texts, rows: Iterable[Texts]) -> Iterator[Group]:
+        """Source rows of one key that the target does not have; without a key each on its own."""
+        if None not in key:
+            yield self._group(key, rows, None)
+            return
+        for row in rows:
+            yield self._group(None, (row,), None)
 
     def _hash(self, group: Group, source: Hash, target: Hash) -> bool:
         """Add a group to the content hashes; whether it is one row, the same on both sides."""

@@ -107,7 +107,9 @@ def test_killed_during_the_first_copy_it_begins_again(erp: Erp, failpoint: str) 
     with erp.daemon(failpoint) as daemon:
         daemon.worker_died()
         daemon.kill()
-    assert erp.checkpoint()["phase"] == "snapshotting"
+    begun = erp.checkpoint()
+    assert begun["phase"] == "snapshotting"
+    assert (begun["position"] is None) is (failpoint in ("generation_begun", "slot_created"))
     erp.source.execute(
         "DELETE FROM t_order WHERE fid % 3 = 0; DELETE FROM t_material WHERE fid % 3 = 0;"
         "UPDATE t_customer SET fnumber = 'X' || fid WHERE fid % 5 = 0"

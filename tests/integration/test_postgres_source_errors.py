@@ -5,10 +5,11 @@ from __future__ import annotations
 import socket
 from contextlib import closing
 
+import psycopg
 import pytest
 
 from cdc_daemon.demo.server import free_port
-from cdc_daemon.model.errors import CdcError
+from cdc_daemon.model.errors import CdcError, NotAdmitted, Unreachable
 from cdc_daemon.sources.postgres.connection import Server
 from tests.support.databases import Database
 from tests.support.sources import conninfo
@@ -57,3 +58,46 @@ def test_only_a_refusal_is_a_shutdown(database: Database) -> None:
     assert server.shutting_down("127.0.0.1", free_port())
     with socket.create_server(("127.0.0.1", 0)) as mute:
         assert not server.shutting_down("127.0.0.1", mute.getsockname()[1])
+
+
+def test_a_server_that_only_reads_is_waited_for(database: Database) -> None:
+    """What a standby looks like to ``target_session_attrs=read-write`` until it is promoted."""
+    database.execute(f"ALTER DATABASE {database.name} SET default_transaction_read_only = on")
+    server = Server("erp", conninfo(database, target_session_attrs="read-write"))
+    with pytest.raises(Unreachable, match="session is read-only") as caught:
+        server.connect()
+    assert "target_session_attrs" in (caught.value.hint or "")
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "session is not read-only",
+        "server is in hot standby mode",
+        "server is not in hot standby mode",
+    ],
+)
+def test_a_server_of_another_kind_than_asked_for_is_waited_for(
+    database: Database, said: str
+) -> None:
+    server = Server("erp", conninfo(database))
+    failed = psycopg.OperationalError(f'connection to server at "erp-b", port 5432 failed: {said}')
+    assert type(server.startup_error(failed)) is Unreachable
+
+
+def test_an_unknown_refusal_is_one_only_where_every_server_is_up(database: Database) -> None:
+    failed = psycopg.OperationalError("connection failed: what nobody has heard of")
+    given = conninfo(database)
+    up, down = given["port"], str(free_port())
+    host = given.pop("host")
+    for ports, kind in (
+        (up, NotAdmitted),
+        (f"{up},{up}", NotAdmitted),
+        (f"{up},{down}", Unreachable),
+        (f"{down},{up}", Unreachable),
+    ):
+        hosts = ",".join([host] * (ports.count(",") + 1))
+        server = Server("erp", {**given, "host": hosts, "port": ports})
+        assert type(server.startup_error(failed)) is kind, ports
+    several = Server("erp", {**given, "host": f"{host},{host}", "port": up})  # one port for all
+    assert type(several.startup_error(failed)) is NotAdmitted

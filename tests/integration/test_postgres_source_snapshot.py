@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 from collections.abc import Sequence
+from contextlib import closing
 
 import psycopg
 import pytest
@@ -15,11 +17,14 @@ from cdc_daemon.model.errors import (
     Stop,
     Unreachable,
 )
+from cdc_daemon.model.position import Checkpoint
 from cdc_daemon.sources.postgres.lsn import parse_lsn
+from cdc_daemon.sources.postgres.source import PostgresSource
 from tests.conftest import DatabaseFactory, PostgresOf
 from tests.support.databases import Database
 from tests.support.sources import (
     PUBLICATION,
+    asked_for,
     copy,
     make_source,
     plain,
@@ -32,6 +37,7 @@ from tests.support.versions import VERSIONS
 from tests.support.waiting import until
 
 T = table("t", "id", "a", "b")
+NOT_OURS = "the slot exists, but no checkpoint belongs to it"
 
 
 @pytest.fixture(params=VERSIONS)
@@ -52,11 +58,16 @@ def slots(database: Database) -> list[str]:
     return [row[0] for row in rows]
 
 
+def active(database: Database) -> bool:
+    query = "SELECT bool_or(active) FROM pg_replication_slots WHERE database = %s"
+    return bool(database.query(query, database.name)[0][0])
+
+
 def test_pieces_run_on_in_one_numbering(database: Database) -> None:
     database.execute("CREATE TABLE u (id int PRIMARY KEY); INSERT INTO u VALUES (1), (2)")
     database.execute("INSERT INTO t SELECT i, 'x', i FROM generate_series(1, 2500) i")
     source = make_source(database, T, table("u", "id"), piece_rows=1000)
-    with source.snapshot(source.slot, replace=False) as snapshot:
+    with source.snapshot(source.slot) as snapshot:
         batches = list(snapshot.read(source.tables))
         assert [(b.changes, b.runs[0].sequence) for b in batches] == [
             (1000, 0),
@@ -125,7 +136,7 @@ def test_changes_during_the_copy_are_not_in_it(database: Database) -> None:
     """P10: the snapshot is imported before anything else, and holds while others write."""
     database.execute("INSERT INTO t VALUES (1, 'old', 1)")
     source = make_source(database, T)
-    with source.snapshot(source.slot, replace=False) as snapshot:
+    with source.snapshot(source.slot) as snapshot:
         database.execute("UPDATE t SET a = 'new'; INSERT INTO t VALUES (2, 'new', 2)")
         rows = [row for b in snapshot.read([T]) for run in b.runs for row in run.new_rows]
     assert rows == [(b"1", b"old", b"1")]
@@ -143,7 +154,7 @@ def test_a_table_can_be_read_again_after_it_was_given_up(database: Database) -> 
         "INSERT INTO t SELECT i, repeat('x', 1000), i FROM generate_series(1, 20000) i"
     )
     source = make_source(database, T, piece_rows=10)
-    with source.snapshot(source.slot, replace=False) as snapshot:
+    with source.snapshot(source.slot) as snapshot:
         reading = snapshot.read([T])
         next(reading)
         reading.close()  # type: ignore[attr-defined]
@@ -242,11 +253,109 @@ def test_who_is_in_the_way_of_a_slot_is_named(database: Database) -> None:
 
 def test_a_kill_between_slot_and_copy_leaves_a_slot_to_replace(database: Database) -> None:
     source = make_source(database, T)
-    with source.snapshot(source.slot, replace=False):
+    with source.snapshot(source.slot):
         pass
     assert slots(database) == [source.slot]
     copy(source, replace=True)
     source.close()
+
+
+# --- whose slot it is ----------------------------------------------------------------------------
+
+
+def begun(source: PostgresSource, position: str | None = None) -> Checkpoint:
+    """What the ledger holds of a copy that broke off; ``position``: with its slot."""
+    asked = asked_for(source)
+    assert asked.identity is not None
+    identity = dataclasses.replace(asked.identity, publication="")
+    return dataclasses.replace(asked, identity=identity, position=position)
+
+
+def test_a_copy_that_broke_off_replaces_its_own_slot_only(database: Database) -> None:
+    """Another installation of the same files has made the slot since, and copies."""
+    source = make_source(database, T)
+    first, _ = copy(source)
+    assert source.check(begun(source, first)) == []
+    source.make_room(source.slot, begun(source, first))
+    assert slots(database) == []
+    copy(source)
+    assert [each.what for each in source.check(begun(source, first))] == [NOT_OURS]
+    with pytest.raises(PreflightRefusal, match="no checkpoint belongs to it") as caught:
+        source.make_room(source.slot, begun(source, first))
+    assert "pg_drop_replication_slot" in str(caught.value)
+    assert slots(database) == [source.slot]
+    source.close()
+
+
+def test_a_slot_that_was_read_is_not_one_that_a_kill_left(database: Database) -> None:
+    """Another installation made it after a copy of ours broke off before it had one; that it has
+    only just begun to read makes no difference."""
+    source = make_source(database, T)
+    unread, _ = copy(source)
+    assert source.check(begun(source)) == []
+    with streaming(source, unread):
+        until(lambda: source.check(begun(source)), what="it counts as read")
+        assert [each.what for each in source.check(begun(source))] == [NOT_OURS]
+    with pytest.raises(PreflightRefusal, match="no checkpoint belongs to it"):
+        source.make_room(source.slot, begun(source))
+    assert slots(database) == [source.slot]
+    source.close()
+
+
+def test_a_slot_in_use_is_waited_for_and_not_dropped(database: Database) -> None:
+    """The server may still be making it for a worker that was killed."""
+    source = make_source(database, T)
+    with psycopg.connect(database.dsn) as blocker:
+        blocker.execute("INSERT INTO t VALUES (1, 'x', 1)")
+        walsender = psycopg.connect(f"{database.dsn}?replication=database", autocommit=True)
+        with closing(walsender) as other:
+            make = f"CREATE_REPLICATION_SLOT {source.slot} LOGICAL pgoutput"
+            other.pgconn.send_query(make.encode())
+            until(lambda: slots(database), what="it is being made")
+            assert source.check(begun(source)) == []
+            with pytest.raises(Unreachable, match=r"process \d+ of the server is at slot"):
+                source.make_room(source.slot, begun(source))
+            blocker.rollback()
+            assert other.pgconn.get_result() is not None
+    until(lambda: not active(database), what="it is made and free")
+    source.make_room(source.slot, begun(source))
+    assert slots(database) == []
+    source.close()
+
+
+def test_two_that_copy_at_once(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The slot of a copy that goes on, which nobody has read yet, is left alone."""
+    monkeypatch.setattr("cdc_daemon.sources.postgres.snapshot.DROP_TIMEOUT", 0.2)
+    source, other = make_source(database, T), make_source(database, T)
+    with other.snapshot(other.slot):
+        with pytest.raises(Unreachable, match="somebody takes a copy with slot"):
+            source.make_room(source.slot, begun(source))
+        assert slots(database) == [source.slot]
+    source.make_room(source.slot, begun(source))
+    assert slots(database) == []
+    source.close()
+    other.close()
+
+
+def test_a_stream_from_another_server_than_the_answers_is_closed(
+    database: Database, database_factory: DatabaseFactory, postgres_of: PostgresOf
+) -> None:
+    """An address that has moved: the SQL connection still asks the server that it led to before,
+    which has such a table, publication and slot as well."""
+    source = make_source(database, T)
+    position, _ = copy(source)
+    elsewhere = next(one for one in VERSIONS if one != database.server.version)
+    stale = database_factory(server=postgres_of(elsewhere))
+    stale.execute("CREATE TABLE t (id bigint PRIMARY KEY, a text, b int)")
+    stale.execute(f"CREATE PUBLICATION {PUBLICATION} FOR TABLE t")
+    stale_source = make_source(stale, T)
+    source._connection = stale_source._sql()
+    with pytest.raises(Unreachable, match="another server"):
+        source.stream(position)
+    with streaming(source, position):
+        assert source.identify().database == database.name
+    source.close()
+    stale_source.close()
 
 
 # --- what cannot be copied -----------------------------------------------------------------------
@@ -263,7 +372,7 @@ def test_a_missing_table_and_column_are_named_with_suggestions(database: Databas
 
 def test_a_table_dropped_in_between_is_an_error_of_ours(database: Database) -> None:
     source = make_source(database, T)
-    with source.snapshot(source.slot, replace=False) as snapshot:
+    with source.snapshot(source.slot) as snapshot:
         database.execute("DROP TABLE t")
         with pytest.raises((Stop, PreflightRefusal), match="copying public"):
             list(snapshot.read([T]))

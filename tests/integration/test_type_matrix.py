@@ -293,7 +293,7 @@ def compare_snapshot(
 ) -> tuple[str, dict[str, Relation], dict[str, list[Row]]]:
     """Copy everything: the position, the tables' descriptions, and what SELECT says of them."""
     matrix.insert(0)
-    with source.snapshot(source.slot, replace=False) as snapshot:
+    with source.snapshot(source.slot) as snapshot:
         batches = list(snapshot.read(source.tables))
     copied = by_table(batches)
     wanted = {name: matrix.selected(name) for name in ("wide", *matrix.keyed)}

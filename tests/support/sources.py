@@ -53,10 +53,23 @@ def slot_of(database: Database) -> str:
 
 
 def copy(source: PostgresSource, *, replace: bool = False) -> tuple[str, list[Row]]:
-    """Take the snapshot: position and all rows."""
-    with source.snapshot(source.slot, replace=replace) as snapshot:
+    """Take the snapshot: position and all rows. ``replace``: as one that was asked for."""
+    if replace:
+        source.make_room(source.slot, asked_for(source))
+    with source.snapshot(source.slot) as snapshot:
         batches = list(snapshot.read(source.tables))
     return snapshot.position, [row for b in batches for run in b.runs for row in run.new_rows]
+
+
+def asked_for(source: PostgresSource) -> Checkpoint:
+    """What the ledger holds when another copy was asked for."""
+    return Checkpoint(
+        pipeline="erp",
+        phase=Phase.SNAPSHOTTING,
+        epoch=1,
+        identity=source.identify(),
+        slot=source.slot,
+    )
 
 
 def checkpoint_of(source: PostgresSource, *, replace: bool = False) -> Checkpoint:

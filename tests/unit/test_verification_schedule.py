@@ -22,6 +22,7 @@ from tests.support.waiting import until
 from tests.unit.test_config_problems import changed, problems
 
 HOUR = 3600.0
+NEXT, LATER = 1020, 1080  # when the runs below are due
 
 
 def moment(text: str) -> float:
@@ -99,7 +100,8 @@ class Runs:
             {"erp": {"x": "erp's"}, "crm": {"x": "crm's"}},
             [sys.executable, "-c", CHILD, str(self.journal), str(seconds)],
         )
-        self.verifications._due = 1020.0
+        self.verifications._due = float(NEXT)
+        self.verifications._ahead = self.clock - time.monotonic()
 
     def lines(self) -> list[str]:
         return self.journal.read_text().splitlines() if self.journal.exists() else []
@@ -136,6 +138,25 @@ def test_one_pipeline_after_the_other_when_it_is_due(quick: Runs) -> None:
     until(lambda: quick.tend() and quick.verifications._running is None)
     quick.clock = 1081.0
     quick.until(4)
+
+
+def test_a_clock_that_is_put_back_makes_the_schedule_anew(quick: Runs) -> None:
+    """Started by a clock that was years ahead; it is put right a moment later."""
+    quick.clock = 1e9
+    quick.verifications._due, quick.verifications._ahead = 1e9 + 20, 1e9 - time.monotonic()
+    quick.clock = 1000.0
+    quick.tend()
+    assert quick.verifications._due == float(NEXT)
+    quick.clock = 1021.0
+    quick.until(2)
+
+
+def test_a_clock_that_is_put_back_a_little_repeats_nothing(quick: Runs) -> None:
+    quick.clock = 1020.5
+    quick.until(2)
+    quick.clock = 1019.5
+    quick.tend()
+    assert quick.verifications._due == float(LATER)
 
 
 def test_what_is_due_while_a_run_goes_on_is_left_out(slow: Runs) -> None:

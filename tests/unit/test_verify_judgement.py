@@ -79,6 +79,30 @@ def test_a_row_without_a_key_is_missing_by_its_identity() -> None:
     assert kinds(group, Circumstances(parked_rows={(b"7",)})) == ["parked"]
 
 
+PAIR = (CODE, PARENT, PRICE)
+"""A key of two parts and an attribute."""
+
+
+def pair(number: str, *texts: str | None) -> Texts:
+    """A row of a source statement whose key has two parts; rejected where one is missing."""
+    reason = "required" if None in texts else None
+    found = (number, reason, None, *texts, "1.00")
+    return tuple(None if text is None else text.encode() for text in found)
+
+
+def test_rows_without_a_part_of_their_key_are_missing_by_their_identity() -> None:
+    """NULLs come first in each column, so behind the first column they stand among the others."""
+    keys = [(None, None), (None, "a"), ("a", None), ("a", "a"), ("b", None), ("b", None),
+            ("b", "b"), ("d", None)]  # fmt: skip
+    source = [pair(str(n), *key) for n, key in enumerate(keys)]
+    theirs_too = [(b"a", b"a", b"1.00"), (b"b", b"b", b"1.00"), (b"c", b"c", b"1.00")]
+    tally = Comparison(PAIR, 2, 1, keep_extra=False).compare(source, theirs_too, 10)
+    assert (tally.source, tally.target, tally.match) == (8, 3, 2)
+    missing = [group.rows[0].identity for group in tally.unequal if group.key is None]
+    assert missing == [(b"0",), (b"1",), (b"2",), (b"4",), (b"5",), (b"7",)]
+    assert [group.key for group in tally.unequal if group.key is not None] == [(b"c", b"c")]
+
+
 def test_a_row_that_the_mapping_rejects_differs_even_from_an_equal_target() -> None:
     group = only([ours("A", reason="price: loss")], [theirs("A")])
     assert kinds(group) == ["different"]

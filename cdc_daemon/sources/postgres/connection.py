@@ -7,6 +7,7 @@ ours; DETAIL (which holds row values) and connection strings never do.
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -101,6 +102,14 @@ _BROKEN = re.compile(
 )
 """What libpq says of a connection that broke while it was being opened, with TLS or without."""
 
+_OTHER_KIND = re.compile(r"session is (not )?read-only|server is (not )?in hot standby mode")
+"""What libpq says of servers that are not what ``target_session_attrs`` asks for: in a fail-over
+none is, until the standby is promoted."""
+_KIND_HINT = (
+    "no server is what target_session_attrs of the address asks for: promote a standby, or see"
+    " whether default_transaction_read_only is on"
+)
+
 
 class Server:
     """How one source's database is reached. The password stays in here."""
@@ -160,14 +169,16 @@ class Server:
         try:
             return psycopg.connect(autocommit=True, prepare_threshold=None, **settings)  # type: ignore[arg-type]
         except psycopg.Error as exc:
-            raise self._startup_error(exc) from exc
+            raise self.startup_error(exc) from exc
 
-    def _startup_error(self, exc: psycopg.Error) -> CdcError:
+    def startup_error(self, exc: psycopg.Error) -> CdcError:
         """A failed connection: worth another try, or something to be corrected first."""
         said = self._clean(str(exc))
         text = _reason(said)
         if _BROKEN.search(text):
             return Unreachable(f"{self.where}: {text}")
+        if _OTHER_KIND.search(text):
+            return Unreachable(f"{self.where}: {text}", hint=_KIND_HINT)
         for pattern, cure in _STARTUP:
             if pattern.search(text):
                 found = tls_problem(str(exc), self._conninfo) or (text, cure)
@@ -183,18 +194,29 @@ class Server:
         return text.replace(password, "********") if password else text
 
     def _asks_for_password(self) -> bool:
-        """Whether the server is up and takes connections, so that it refused us for a reason."""
+        """Whether every server is up and takes connections, so that one refused us for a reason."""
+        answers = (None, "28000", "28P01", "3D000", "42501")
         try:
-            return self.refusal() in (None, "28000", "28P01", "3D000", "42501")
+            return all(
+                refusal(host, port, user=self.user, database=self.database) in answers
+                for host, port in self._addresses()
+            )
         except OSError:
             return False
 
-    def refusal(self) -> str | None:
-        """The SQLSTATE that new connections are refused with before they authenticate."""
+    def _addresses(self) -> list[tuple[str, int]]:
+        """Host and port of each server; one port may stand for all."""
         get = self._conninfo.get
-        host = (get("hostaddr") or get("host") or "localhost").split(",")[0]
-        port = int((get("port") or "5432").split(",")[0])
-        return refusal(host, port, user=self.user, database=self.database)
+        names = (get("host") or "").split(",")
+        numbers = (get("hostaddr") or "").split(",")
+        hosts = [
+            number or name or "localhost"
+            for number, name in itertools.zip_longest(numbers, names, fillvalue="")
+        ]
+        ports = [int(port or "5432") for port in (get("port") or "").split(",")]
+        if len(ports) == 1:
+            ports *= len(hosts)
+        return list(zip(hosts, ports, strict=False))
 
     def shutting_down(self, host: str, port: int) -> bool:
         """Whether new connections there are told that the server is going down, or are refused.

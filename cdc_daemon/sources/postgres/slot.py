@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from cdc_daemon.model.ports import SlotState
+from cdc_daemon.model.position import Checkpoint, Phase
 from cdc_daemon.sources.postgres.connection import Connection
-from cdc_daemon.sources.postgres.lsn import parse_lsn
+from cdc_daemon.sources.postgres.lsn import is_lsn, parse_lsn
 
 # Columns that only later versions have are taken out of the row as JSON.
 _SLOT: Final = """
@@ -15,9 +16,12 @@ SELECT s.plugin::text, s.slot_type, s.database::text, s.temporary, s.active_pid,
        s.confirmed_flush_lsn::text, COALESCE(j.all ->> 'invalidation_reason', ''), s.two_phase,
        (j.all ->> 'failover')::boolean, s.safe_wal_size,
        extract(epoch FROM pg_catalog.clock_timestamp()
-                          - (j.all ->> 'inactive_since')::timestamptz)::float8
-FROM pg_catalog.pg_replication_slots s, LATERAL (SELECT pg_catalog.to_jsonb(s)) AS j ("all")
-WHERE s.slot_name = %s
+                          - (j.all ->> 'inactive_since')::timestamptz)::float8,
+       COALESCE(r.total_txns, 0)
+FROM pg_catalog.pg_replication_slots s
+LEFT JOIN pg_catalog.pg_stat_replication_slots r USING (slot_name)
+CROSS JOIN LATERAL (SELECT pg_catalog.to_jsonb(s)) AS j ("all")
+WHERE slot_name = %s
 """
 _LOG_END: Final = """
 SELECT CASE WHEN pg_catalog.pg_is_in_recovery() THEN pg_catalog.pg_last_wal_replay_lsn()
@@ -38,6 +42,7 @@ class Slot:
 
     ``failover``: None before PostgreSQL 17. ``safe_bytes``: log that may be written before the slot
     is lost; None without a bound. ``idle_seconds``: since nobody reads it; None: read, or not told.
+    ``read``: transactions were read from it, since the server's statistics began.
     """
 
     plugin: str
@@ -52,6 +57,7 @@ class Slot:
     failover: bool | None
     safe_bytes: int | None
     idle_seconds: float | None
+    read: bool
 
 
 def read_slot(connection: Connection, name: str) -> Slot | None:
@@ -72,7 +78,21 @@ def read_slot(connection: Connection, name: str) -> Slot | None:
         failover=row[9],
         safe_bytes=row[10],
         idle_seconds=row[11],
+        read=row[12] > 0,
     )
+
+
+def left_behind(slot: Slot, name: str, known: Checkpoint | None) -> bool:
+    """Whether the next copy may drop the slot.
+
+    A copy that was asked for may. What a copy that broke off left stands still at the position that
+    the checkpoint notes; where it broke off before that note, nobody has read from the slot.
+    """
+    if known is None or known.phase is not Phase.SNAPSHOTTING or known.slot != name:
+        return False
+    if known.position is not None:
+        return is_lsn(known.position) and slot.confirmed == parse_lsn(known.position)
+    return known.slot_noted or not slot.read
 
 
 def slot_state(connection: Connection, name: str, position: str) -> SlotState | None:

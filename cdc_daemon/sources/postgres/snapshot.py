@@ -10,7 +10,7 @@ from __future__ import annotations
 import select
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from typing import Final
 
 import psycopg
@@ -19,10 +19,12 @@ from psycopg import sql
 from cdc_daemon.model.changes import Batch, Operation, Relation, Row, Run
 from cdc_daemon.model.errors import PreflightRefusal, Problem, Unreachable
 from cdc_daemon.model.ports import Table
+from cdc_daemon.model.position import Checkpoint
 from cdc_daemon.sources.postgres.connection import Connection, Server
 from cdc_daemon.sources.postgres.copytext import parse_rows
 from cdc_daemon.sources.postgres.encodings import in_its_encoding, read_rows, take_bytes
 from cdc_daemon.sources.postgres.lsn import parse_lsn
+from cdc_daemon.sources.postgres.slot import left_behind, read_slot
 
 SLOT_TIMEOUT: Final = 60.0  # seconds that creating a slot may wait for running transactions
 DROP_TIMEOUT: Final = 10.0  # seconds that dropping a slot may wait for its reader to end
@@ -34,6 +36,7 @@ FROM pg_catalog.pg_stat_activity
 WHERE backend_xid IS NOT NULL AND pid <> pg_catalog.pg_backend_pid()
 ORDER BY xact_start LIMIT 5
 """
+_CLAIM: Final = "SELECT pg_catalog.pg_try_advisory_lock(pg_catalog.hashtextextended(%s, 0))"
 
 
 class PostgresSnapshot:
@@ -175,9 +178,52 @@ def _finish(connection: Connection) -> None:
 # --- the slot ----------------------------------------------------------------------------------
 
 
+def make_room(server: Server, slot: str, checkpoint: Checkpoint) -> None:
+    """Drop the slot that the checkpoint's next copy replaces, if there is one.
+
+    Raises PreflightRefusal for a slot that is not its own, and Unreachable where it may be and
+    somebody is at work with it.
+    """
+    asked_for = checkpoint.slot_noted and checkpoint.position is None
+    with closing(server.connect()) as connection, server.errors(f"dropping slot {slot}"):
+        if not checkpoint.slot_noted and read_slot(connection, slot) is not None:
+            _claim(server, connection, slot)
+        found = read_slot(connection, slot)
+        if found is None:
+            return
+        if not left_behind(found, slot, checkpoint):
+            raise _taken(server, slot)
+        if found.active_pid is not None and not asked_for:
+            message = f"{server.where}: process {found.active_pid} of the server is at slot {slot}"
+            raise Unreachable(message, hint="see pg_stat_activity who that is; it is tried again")
+        _drop_slot(connection, slot, DROP_TIMEOUT if asked_for else 0.0)
+
+
+def _claim(server: Server, connection: Connection, slot: str) -> None:
+    """Wait a moment for a copy of our own that was cut short to end; another's is left alone."""
+    deadline = time.monotonic() + DROP_TIMEOUT
+    while not _claimed(connection, slot):
+        if time.monotonic() > deadline:
+            message = f"{server.where}: somebody takes a copy with slot {slot} now"
+            raise Unreachable(message, hint="give each installation a slot name of its own")
+        time.sleep(0.1)
+
+
+def _claimed(connection: Connection, slot: str) -> bool:
+    """Take the lock that says who is copying with a slot; it goes with the connection."""
+    row = connection.execute(_CLAIM, (f"cdc_daemon slot {slot}",)).fetchone()
+    return bool(row and row[0])
+
+
+def _taken(server: Server, slot: str) -> PreflightRefusal:
+    cure = f"if nobody else uses it: SELECT pg_drop_replication_slot('{slot}')"
+    what = f"slot {slot} exists, but no checkpoint belongs to it"
+    return PreflightRefusal([Problem(what=what, where=server.where, cure=cure)])
+
+
 @contextmanager
 def exported_snapshot(
-    server: Server, slot: str, *, replace: bool, timeout: float = SLOT_TIMEOUT
+    server: Server, slot: str, *, timeout: float = SLOT_TIMEOUT
 ) -> Iterator[tuple[Connection, str]]:
     """Create the slot; a connection that sees its snapshot, and the consistent point.
 
@@ -185,9 +231,12 @@ def exported_snapshot(
     """
     walsender = server.connect_for_replication()
     try:
-        _make_room(server, walsender, slot, replace=replace)
         connection = server.connect()
         try:
+            with server.errors(f"looking for slot {slot}"):
+                _claimed(connection, slot)  # a lock of somebody who is gone must not be in the way
+                if read_slot(connection, slot) is not None:
+                    raise _taken(server, slot)
             position, name = _create_slot(server, walsender, slot, timeout)
             with server.errors("importing the snapshot"):
                 connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
@@ -200,29 +249,12 @@ def exported_snapshot(
         walsender.close()
 
 
-def _make_room(server: Server, walsender: Connection, slot: str, *, replace: bool) -> None:
-    """Drop the slot that a broken try left behind; refuse one that is not ours."""
-    with server.errors(f"dropping slot {slot}"):
-        found = walsender.execute(
-            sql.SQL("SELECT 1 FROM pg_catalog.pg_replication_slots WHERE slot_name = {}").format(
-                sql.Literal(slot)
-            )
-        ).fetchone()
-        if found and not replace:
-            cure = f"if nobody else uses it: SELECT pg_drop_replication_slot('{slot}')"
-            what = f"slot {slot} exists, but no checkpoint belongs to it"
-            raise PreflightRefusal([Problem(what=what, where=server.where, cure=cure)])
-        if found:
-            _drop_slot(walsender, slot)
-
-
-def _drop_slot(walsender: Connection, slot: str) -> None:
+def _drop_slot(connection: Connection, slot: str, patience: float) -> None:
     """Drop it, once whoever read from it has ended: our own walsender may take a moment."""
-    command = sql.SQL("DROP_REPLICATION_SLOT {}").format(sql.Identifier(slot))
-    deadline = time.monotonic() + DROP_TIMEOUT
+    deadline = time.monotonic() + patience
     while True:
         try:
-            walsender.execute(command)
+            connection.execute("SELECT pg_catalog.pg_drop_replication_slot(%s)", (slot,))
         except psycopg.errors.ObjectInUse:
             if time.monotonic() > deadline:
                 raise

@@ -30,7 +30,7 @@ from cdc_daemon.sources.postgres.publication import as_published, read_publicati
 from cdc_daemon.sources.postgres.relations import Relations
 from cdc_daemon.sources.postgres.reread import reread
 from cdc_daemon.sources.postgres.slot import read_slot, slot_state
-from cdc_daemon.sources.postgres.snapshot import PostgresSnapshot, exported_snapshot
+from cdc_daemon.sources.postgres.snapshot import PostgresSnapshot, exported_snapshot, make_room
 from cdc_daemon.sources.postgres.stream import PostgresStream
 from cdc_daemon.sources.postgres.system import timeline_of_last_checkpoint
 from cdc_daemon.sources.postgres.types import Types
@@ -161,10 +161,13 @@ class PostgresSource:
 
     # --- reading ------------------------------------------------------------------------------
 
+    def make_room(self, slot: str, checkpoint: Checkpoint) -> None:
+        make_room(self._server, slot, checkpoint)
+
     @contextmanager
-    def snapshot(self, slot: str, *, replace: bool) -> Iterator[PostgresSnapshot]:
+    def snapshot(self, slot: str) -> Iterator[PostgresSnapshot]:
         _check_names(self.name, slot=slot, publication=self.publication)
-        with exported_snapshot(self._server, slot, replace=replace, timeout=self._slot_timeout) as (
+        with exported_snapshot(self._server, slot, timeout=self._slot_timeout) as (
             connection,
             position,
         ):
@@ -202,6 +205,8 @@ class PostgresSource:
         )
         try:
             self._check_opened(after)
+            with self._server.errors("marking the slot as read"):
+                nudge(self._sql())
         except BaseException:
             stream.close()
             raise
@@ -224,7 +229,10 @@ class PostgresSource:
         with self._server.errors("checking the slot"):
             found = read_slot(self._sql(), self.slot)
         where = f"{self._server.where}, slot {self.slot}"
-        moved = advanced(where, found, parse_lsn(after)) if found else None
+        if found is None or found.active_pid is None:  # although we read it
+            self._disconnect()
+            raise Unreachable(f"{where}: another server sends the log than answers questions")
+        moved = advanced(where, found, parse_lsn(after))
         if moved:
             raise PreflightRefusal([Problem(what=moved.what, where=where, cure=moved.cure)])
 
@@ -251,6 +259,9 @@ class PostgresSource:
 
     def close(self) -> None:
         self._newcomers.close()
+        self._disconnect()
+
+    def _disconnect(self) -> None:
         connection, self._connection = self._connection, None
         if connection is not None:
             with suppress(Exception):

@@ -21,7 +21,7 @@ from cdc_daemon.sources.postgres.publication import (
     membership,
     read_publication,
 )
-from cdc_daemon.sources.postgres.slot import Slot, log_end, read_slot
+from cdc_daemon.sources.postgres.slot import Slot, left_behind, log_end, read_slot
 from cdc_daemon.sources.postgres.system import System, identify_system
 
 RESNAPSHOT: Final = "take a new snapshot: cdc-daemon snapshot start"
@@ -186,9 +186,4 @@ class Examined:
     @property
     def replaced(self) -> bool:
         """Whether the copy that comes next drops the slot and creates it anew."""
-        known = self.checkpoint
-        return (
-            known is not None
-            and known.phase is Phase.SNAPSHOTTING
-            and known.slot == self.asked.slot
-        )
+        return self.slot is not None and left_behind(self.slot, self.asked.slot, self.checkpoint)
