@@ -122,7 +122,7 @@ _END: tuple[Texts, Iterator[Texts] | None] = ((), None)
 
 def _precedes(key: Texts, other: Texts) -> bool:
     """Whether a source row comes before a key of the target; one without a key always does."""
-    return None in key or key < other  # type: ignore[operator]
+    return None in key or key < other
 
 
 class Comparison:

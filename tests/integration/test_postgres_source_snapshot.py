@@ -341,7 +341,7 @@ def test_a_stream_from_another_server_than_the_answers_is_closed(
     database: Database, database_factory: DatabaseFactory, postgres_of: PostgresOf
 ) -> None:
     """An address that has moved: the SQL connection still asks the server that it led to before,
-    which has such a table, publication and slot as well."""
+    which has such a table and publication as well."""
     source = make_source(database, T)
     position, _ = copy(source)
     elsewhere = next(one for one in VERSIONS if one != database.server.version)

@@ -229,7 +229,7 @@ class PostgresSource:
         with self._server.errors("checking the slot"):
             found = read_slot(self._sql(), self.slot)
         where = f"{self._server.where}, slot {self.slot}"
-        if found is None or found.active_pid is None:  # although we read it
+        if found is None:  # although we read it
             self._disconnect()
             raise Unreachable(f"{where}: another server sends the log than answers questions")
         moved = advanced(where, found, parse_lsn(after))
