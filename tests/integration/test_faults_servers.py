@@ -199,6 +199,7 @@ def test_the_control_database_is_killed_after_a_commit_took_effect(
     """FAULT 11: COMMIT is durable, but no answer came: the checkpoint says so, nothing doubles."""
     server = postgres_factory()
     erp = make_erp(target=server)
+    erp.configure(idle_checkpoint_seconds=10)  # the commit that waits is to be that of the rows
     with erp.streaming() as daemon:
         configuration = server.data_dir / "postgresql.auto.conf"
         before = configuration.read_text()
