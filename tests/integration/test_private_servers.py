@@ -178,7 +178,7 @@ OWNER = textwrap.dedent(
     from cdc_daemon.demo.server import PrivatePostgres
     with PrivatePostgres(18) as server:
         print(server.pid, server.data_dir.parent.parent, flush=True)
-        threading.Event().wait(280)
+        threading.Event().wait(60)
     """
 )
 
