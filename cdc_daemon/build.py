@@ -52,7 +52,6 @@ class Parts:
     repairs: Repairs
     copying: Copying
     limits: Limits
-    versions: dict[str, str]
     mappings: dict[str, CopiedMapping]
 
     def close(self) -> None:
@@ -202,7 +201,6 @@ def _assemble(
 
     lanes = Lanes()
     mapper = Mapper(compile_once)
-    versions = {one.layout.mapping: one.version for one in compiled}
     mappings = {one.layout.mapping: copied_mapping(one) for one in compiled}
     return Parts(
         name=name,
@@ -239,11 +237,9 @@ def _assemble(
             slot=configuration.sources[name].slot,
             groups=snapshot_groups(configuration, name),
             layouts=layouts,
-            versions=versions,
             mappings=mappings,
         ),
         limits=limits(configuration),
-        versions=versions,
         mappings=mappings,
     )
 

@@ -243,7 +243,7 @@ class Worker:
             meter=self._meter,
             limits=parts.limits,
             stopping=self._stopping,
-            versions=parts.versions,
+            versions={name: one.version for name, one in parts.mappings.items()},
             between=self._between,
         ).stream(position)
 
@@ -302,8 +302,7 @@ class Worker:
         then = parts.sink.copied_mappings()
         if then == parts.mappings:
             return
-        if then:
-            _refuse(list(copied.misfits(self._name, then, parts.mappings)))
+        _refuse(list(copied.misfits(self._name, then, parts.mappings)))
         for mapping in copied.altered(then, parts.mappings):
             log.warning(
                 "mapping changed: rows written before stay as they are until they change",

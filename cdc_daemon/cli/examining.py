@@ -89,17 +89,17 @@ MAPPING: Final[Check[Compile]] = Check(
 )
 
 
-def _fit_the_copy(at: tuple[str, provision.Standing | None, Compile]) -> Iterator[Note]:
+def _fit_the_copy(at: tuple[str, provision.Standing, Compile]) -> Iterator[Note]:
     pipeline, standing, compiled = at
-    if standing is None or standing.checkpoint.phase is not Phase.STREAMING:
+    if standing.checkpoint.phase is not Phase.STREAMING:
         yield ok("nothing was copied yet")
         return
     now = {one.layout.mapping: build.copied_mapping(one) for one in compiled()}
-    found = list(misfits(pipeline, standing.copied, now)) if standing.copied else []
+    found = list(misfits(pipeline, standing.copied, now))
     yield from problems(found) or [ok("the rows were copied by these mappings, or ones that fit")]
 
 
-COPIED: Final[Check[tuple[str, provision.Standing | None, Compile]]] = Check(
+COPIED: Final[Check[tuple[str, provision.Standing, Compile]]] = Check(
     name="mapping.copied",
     title="The rows in the control database were copied by mappings that these fit",
     why="rows of before would be missing, and deletes would find nothing",
@@ -169,7 +169,7 @@ def _source(
             server = f"source {name}"
             fit = run([MAPPING], compile_them, server, lambda _: nullcontext())
             found += fit
-            if all(one.verdict is Verdict.OK for one in fit):
+            if standing is not None and all(one.verdict is Verdict.OK for one in fit):
                 at = (name, standing, lambda: compiled)
                 found += run([COPIED], at, server, lambda _: nullcontext())
     finally:

@@ -16,8 +16,9 @@ from cdc_daemon.model.ports import CopiedMapping
 def misfits(
     pipeline: str, then: Mapping[str, CopiedMapping], now: Mapping[str, CopiedMapping]
 ) -> Iterator[Problem]:
-    """Mappings of now that the rows of then do not fit. ``then``: as noted, not empty."""
-    for name, one in now.items():
+    """Mappings of now that the rows of then do not fit. Where nothing was ever noted (a ledger of
+    before) nobody can tell."""
+    for name, one in now.items() if then else ():
         before = then.get(name)
         if before is None:
             yield Problem(

@@ -37,7 +37,6 @@ class Copying:
     slot: str
     groups: Sequence[Sequence[Table]]
     layouts: Sequence[Layout]
-    versions: dict[str, str]
     mappings: dict[str, CopiedMapping]
 
 
@@ -135,7 +134,7 @@ def _copy_once(
                             pipeline=copying.name,
                             batch=last,
                             position=snapshot.position,
-                            version=copying.versions.get(one.layout.mapping, ""),
+                            version=copying.mappings[one.layout.mapping].version,
                         )
                         for one in held
                     ]

@@ -6,7 +6,7 @@ The step is made in the ledger: what it knows of before lies ahead of the clock 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -18,27 +18,12 @@ from cdc_daemon.model.position import Phase, SourceIdentity
 from cdc_daemon.sinks.postgres import PostgresSink
 from cdc_daemon.sinks.postgres.unit import PostgresUnit
 from tests.contract.postgres_target import PostgresTarget
-from tests.contract.shapes import ENTITIES, LAYOUTS, MATERIALS
-from tests.support.databases import Database
+from tests.contract.shapes import MATERIALS
 
 IDENTITY = SourceIdentity(system="1", timeline=1, database="d", publication="p")
 SEEN: Row = (b"seen", None, None)
 GONE: Row = (b"gone", None, None)
-PAGE = Path(__file__).parents[2] / "docs" / "operations" / "clock-set-back.md"
-
-
-@pytest.fixture
-def target(database: Database) -> Iterator[PostgresTarget]:
-    target = PostgresTarget(database, ENTITIES, LAYOUTS)
-    yield target
-    target.close()
-
-
-@pytest.fixture
-def sink(target: PostgresTarget) -> PostgresSink:
-    sink = target.sink()
-    sink.acquire()
-    return sink
+PAGE = Path(__file__).parents[3] / "docs" / "operations" / "clock-set-back.md"
 
 
 End = Callable[[PostgresUnit], None]

@@ -6,7 +6,7 @@ import os
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -26,34 +26,13 @@ from cdc_daemon.model.errors import (
 )
 from cdc_daemon.model.findings import Verdict, refusals
 from cdc_daemon.model.position import SourceIdentity
-from cdc_daemon.sinks.sqlite import SqliteControl, SqliteSink, apply_plan, database, plan
+from cdc_daemon.sinks.sqlite import SqliteControl, SqliteSink, apply_plan, plan
 from cdc_daemon.sinks.sqlite.errors import translate
 from cdc_daemon.sinks.sqlite.holder import log_of, path_of, sign_of
 from tests.contract.shapes import CUSTOMERS, ENTITIES, LAYOUTS, MATERIALS, ORDERS, UNITS
 from tests.contract.sqlite_target import SqliteTarget
 
 ROW: Row = (b"k", None, None)
-
-
-@pytest.fixture(autouse=True)
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody waits long for a lock."""
-    monkeypatch.setattr(database, "BUSY_SECONDS", 0.05)
-
-
-@pytest.fixture
-def target(tmp_path: Path) -> Iterator[SqliteTarget]:
-    """A control database of one test's own."""
-    with closing(SqliteTarget(tmp_path / "control.db", ENTITIES, LAYOUTS)) as made:
-        yield made
-
-
-@pytest.fixture
-def sink(target: SqliteTarget) -> SqliteSink:
-    """A sink that holds it."""
-    made = target.sink()
-    made.acquire()
-    return made
 
 
 def write(sink: SqliteSink, *rows: Row) -> None:

@@ -12,7 +12,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
@@ -38,27 +38,6 @@ from tests.contract.sqlite_target import SqliteTarget
 
 REPLACED = "another file lies at its place"
 NOT_ITS_OWN = "the log beside it belongs to another file"
-
-
-@pytest.fixture(autouse=True)
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody waits long for a lock."""
-    monkeypatch.setattr(database, "BUSY_SECONDS", 0.05)
-
-
-@pytest.fixture
-def target(tmp_path: Path) -> Iterator[SqliteTarget]:
-    """A control database of one test's own."""
-    with closing(SqliteTarget(tmp_path / "control.db", ENTITIES, LAYOUTS)) as made:
-        yield made
-
-
-@pytest.fixture
-def sink(target: SqliteTarget) -> SqliteSink:
-    """A sink that holds it."""
-    made = target.sink()
-    made.acquire()
-    return made
 
 
 def write(sink: SqliteSink, *codes: bytes) -> None:
@@ -258,7 +237,7 @@ def crash(target: SqliteTarget, code: str) -> None:
         " rows=[(sys.argv[2].encode(), None, None)])])');"
         "os.kill(os.getpid(), 9)"
     )
-    home = Path(__file__).parents[2]
+    home = Path(__file__).parents[3]
     command = [sys.executable, "-c", script, str(target.path), code]
     done = subprocess.run(command, check=False, cwd=home, capture_output=True, text=True)
     assert done.returncode == -9, done.stderr

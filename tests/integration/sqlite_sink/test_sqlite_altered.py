@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import closing
-from pathlib import Path
-
 import pytest
 
 from cdc_daemon.model.changes import Row
@@ -21,21 +17,6 @@ from tests.contract.sqlite_target import SqliteTarget
 A: Row = (b"a", None, None)
 BAD: Row = (b"bad", None, None)
 C: Row = (b"c", None, None)
-
-
-@pytest.fixture
-def target(tmp_path: Path) -> Iterator[SqliteTarget]:
-    """A control database of one test's own."""
-    with closing(SqliteTarget(tmp_path / "control.db", ENTITIES, LAYOUTS)) as made:
-        yield made
-
-
-@pytest.fixture
-def sink(target: SqliteTarget) -> SqliteSink:
-    """A sink that holds it."""
-    made = target.sink()
-    made.acquire()
-    return made
 
 
 def anew(target: SqliteTarget, change: tuple[str, str]) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 
 import psycopg
 import pytest
@@ -28,20 +27,6 @@ from tests.contract.shapes import ENTITIES, LAYOUTS, MATERIALS
 from tests.support.waiting import until
 
 SECRET = b"a-value-that-nobody-may-see"
-
-
-@pytest.fixture
-def target(database_factory: DatabaseFactory) -> Iterator[PostgresTarget]:
-    target = PostgresTarget(database_factory(), ENTITIES, LAYOUTS)
-    yield target
-    target.close()
-
-
-@pytest.fixture
-def sink(target: PostgresTarget) -> PostgresSink:
-    sink = target.sink()
-    sink.acquire()
-    return sink
 
 
 def rows(number: int, name: bytes = SECRET) -> list[Row]:
