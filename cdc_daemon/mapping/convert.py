@@ -16,6 +16,7 @@ real, double                 double
 boolean                      boolean
 date, time, timestamp,       the type of the same name
 timestamptz, interval
+duration                     interval
 uuid, bytes                  the type of the same name
 jsonb                        json
 varchar(n)                   string(m) with m ≥ n, text
@@ -57,7 +58,7 @@ from cdc_daemon.mapping.conversion_rule import (
 )
 from cdc_daemon.mapping.convert_documents import json_of_hstore, to_json_array
 from cdc_daemon.mapping.convert_numbers import to_decimal, to_double, to_integer, to_numeric
-from cdc_daemon.mapping.convert_times import to_date, to_timestamp
+from cdc_daemon.mapping.convert_times import to_date, to_interval, to_time, to_timestamp
 from cdc_daemon.mapping.strict import (
     parse_boolean,
     parse_bytes,
@@ -73,7 +74,7 @@ __all__ = ["Conversion", "ConversionUnsupported", "canonical", "canonical_form",
 _LONGEST = {
     "smallint": 6, "integer": 11, "bigint": 20, "real": 15, "double": 24, "boolean": 5,
     "date": 16, "time": 15, "timetz": 24, "timestamp": 32, "timestamptz": 38, "uuid": 36,
-    "money": 27,
+    "money": 27, "duration": 17,
 }  # fmt: skip
 
 
@@ -223,12 +224,12 @@ _BUILDERS: dict[Kind, Callable[[ColumnType, EntityType, Lossy | None], Conversio
     Kind.DOUBLE: to_double,
     Kind.BOOLEAN: _to_boolean,
     Kind.DATE: to_date,
-    Kind.TIME: _strict(lambda t: times.print_time(times.parse_time(t)), "time"),
+    Kind.TIME: to_time,
     Kind.TIMESTAMP: to_timestamp,
     Kind.TIMESTAMPTZ: _strict(
         lambda t: times.print_timestamptz(times.parse_timestamptz(t)), "timestamptz"
     ),
-    Kind.INTERVAL: _strict(times.canonical_interval, "interval"),
+    Kind.INTERVAL: to_interval,
     Kind.UUID: _strict(parse_uuid, "uuid"),
     Kind.JSON: _to_json,
     Kind.BYTES: _strict(parse_bytes, "bytea"),

@@ -1,4 +1,4 @@
-"""Conversions to date and timestamp."""
+"""Conversions to date, time, interval and timestamp."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from cdc_daemon.mapping.conversion_rule import (
     converts,
     from_text,
     parsed,
+    passes,
     same_type,
 )
 from cdc_daemon.model.changes import ColumnType
@@ -50,6 +51,26 @@ def _midnight(text: bytes) -> bytes:
     if (b":" in text and b" 00:00:00" not in text) or b"." in text:
         raise DataError("the timestamp has a time of day", code="loss")
     return _day(text)
+
+
+def to_time(source: ColumnType, target: EntityType, _lossy: Lossy | None) -> Conversion | None:
+    """To time of day; a duration that is none is out of range."""
+    if source.name == "duration":
+        return converts(_time_of_day, "{}::time", injective=True)
+    return parsed(source, target, lambda t: times.print_time(times.parse_time(t)), "time")
+
+
+def _time_of_day(text: bytes) -> bytes:
+    if len(text.partition(b".")[0]) != 8 or text > b"24":
+        raise DataError("the duration is no time of day", code="out_of_range")
+    return text
+
+
+def to_interval(source: ColumnType, target: EntityType, _lossy: Lossy | None) -> Conversion | None:
+    """To interval; a duration is one."""
+    if source.name == "duration":
+        return passes("{}::interval")
+    return parsed(source, target, times.canonical_interval, "interval")
 
 
 def to_timestamp(source: ColumnType, target: EntityType, _lossy: Lossy | None) -> Conversion | None:

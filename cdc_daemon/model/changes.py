@@ -70,8 +70,8 @@ class ColumnType:
     """A source column's type in neutral words, the same for every engine.
 
     ``name`` is one of: smallint integer bigint oid numeric money real double boolean date time
-    timetz timestamp timestamptz interval uuid json jsonb bytes char varchar text citext array
-    hstore other. ``length`` is characters (char, varchar), precision (numeric) or digits (oid: any
+    timetz timestamp timestamptz interval duration uuid json jsonb bytes char varchar text citext
+    array hstore other. ``length`` is characters (char, varchar), precision (numeric) or digits (oid: any
     unsigned number), ``scale`` only for numeric and money; None: unlimited. ``native`` is the
     engine's own name for messages, ``element`` the type of an array's elements.
     """

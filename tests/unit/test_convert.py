@@ -85,6 +85,11 @@ SOURCES = [
         ["1 day", "0", "-1 year -2 mons +3 days -04:05:06.7", "1 mon -1 day", "100000:00:00",
          "-5 days", "1 year 1 sec ago", "0.000001 sec", "-14 mons"],
     ),
+    Source(
+        ColumnType("duration"), "interval",
+        ["00:00:00", "12:34:56.5", "23:59:59.999999", "24:00:00", "838:59:59.999999",
+         "-838:59:59", "-00:00:01.1"],
+    ),
     Source(ColumnType("uuid"), "uuid", ["A0EEBC99-9C0B-4EF8-BB6D-6BB9BD380A11"]),
     Source(
         ColumnType("json"), "json",
@@ -143,6 +148,7 @@ SUPPORTED = {
     "timestamp": ANY | {Kind.TIMESTAMP, Kind.DATE},
     "timestamptz": ANY | {Kind.TIMESTAMPTZ},
     "interval": ANY | {Kind.INTERVAL},
+    "duration": ANY | {Kind.TIME, Kind.INTERVAL},
     "uuid": ANY | {Kind.UUID},
     "json": ANY | {Kind.JSON},
     "jsonb": ANY | {Kind.JSON},
@@ -253,6 +259,7 @@ LOSSLESS = [
     ("timestamp", EntityType(Kind.TIMESTAMP)),
     ("timestamptz", EntityType(Kind.TIMESTAMPTZ)),
     ("interval", EntityType(Kind.INTERVAL)),
+    ("duration", EntityType(Kind.INTERVAL)),
     ("uuid", EntityType(Kind.UUID)),
     ("uuid", EntityType(Kind.STRING, 36)),
     ("jsonb", EntityType(Kind.JSON)),
