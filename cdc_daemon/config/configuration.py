@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from cdc_daemon.config.schema import (
+    AnySource,
     MappingConfig,
-    PostgresSourceConfig,
     SettingsConfig,
     TableName,
     TargetConfig,
@@ -27,7 +27,7 @@ class Configuration:
     ``variables``: of the environment, that connections refer to: they may be secret.
     """
 
-    sources: dict[str, PostgresSourceConfig]
+    sources: dict[str, AnySource]
     target: TargetConfig
     entities: dict[str, Entity]
     mappings: tuple[MappingConfig, ...]

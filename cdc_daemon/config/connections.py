@@ -1,24 +1,22 @@
-"""Models of ``sources`` and ``target``: where databases are and how they are reached.
+"""Where databases are and how they are reached: what sources and target share, and the target.
 
 A password inside an address is moved into its own field at once, so that addresses can be shown.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from pydantic import Field, PrivateAttr, SecretStr, ValidationInfo, field_validator, model_validator
+from pydantic import Field, PrivateAttr, SecretStr, field_validator, model_validator
 
 from cdc_daemon.config.conninfo import is_loopback, parse_conninfo, render_uri, secured
 from cdc_daemon.config.references import Rereading
-from cdc_daemon.config.scalars import AsTuple, Complaint, Name, SlotName, ValueText
+from cdc_daemon.config.scalars import Complaint, Name
 from cdc_daemon.config.sqlite_url import is_sqlite, parse_sqlite, render_sqlite
 from cdc_daemon.config.strict import Model
 
 SslMode = Literal["disable", "allow", "prefer", "require", "verify-ca", "verify-full"]
-MIB = 1024 * 1024
 
 
 class TlsConfig(Model):
@@ -73,7 +71,7 @@ class Connection(Model):
         if self.tls is not None:
             given = {"sslrootcert": self.tls.ca, "sslcert": self.tls.cert, "sslkey": self.tls.key}
             found |= {keyword: path for keyword, path in given.items() if path is not None}
-        found = secured(found)
+        found = self._secured(found)
         return Rereading(found, self._reference) if self._reference else found
 
     @property
@@ -81,8 +79,12 @@ class Connection(Model):
         """Whether the connection stays on this machine."""
         return is_loopback(self._parsed)
 
+    def _secured(self, found: dict[str, str]) -> dict[str, str]:
+        """The keywords with what holds beyond this machine unless they say otherwise."""
+        return secured(found)
 
-def _take_password(data: Any, address: str) -> Any:
+
+def take_password(data: Any, address: str) -> Any:
     """Move a password inside the address into its own field, where it is masked."""
     if not isinstance(data, dict) or not isinstance(data.get(address), str):
         return data
@@ -102,92 +104,18 @@ def _take_password(data: Any, address: str) -> Any:
     return data | {address: render_uri(found), "password": password}
 
 
-def _address(text: str) -> str:
+def postgres_address(text: str) -> str:
+    """A libpq address without its password, as it is shown. Raises Complaint."""
     return render_uri(parse_conninfo(text))
 
 
 def _target_address(text: str) -> str:
-    return render_sqlite(parse_sqlite(text)) if is_sqlite(text) else _address(text)
+    return render_sqlite(parse_sqlite(text)) if is_sqlite(text) else postgres_address(text)
 
 
-def _secret(value: Any) -> Any:
+def secret(value: Any) -> Any:
+    """A text that is masked wherever it is shown."""
     return SecretStr(value) if isinstance(value, str) else value
-
-
-class NullRules(Model):
-    """Values that this source writes where others write NULL."""
-
-    text: Annotated[tuple[ValueText, ...], AsTuple] = Field(
-        default=(),
-        description="Texts that mean NULL, in every column of a text type, also where `expr` and "
-        "`where` read it (char columns are compared without their trailing blanks).",
-        examples=[[" ", ""]],
-    )
-    integer: Annotated[tuple[ValueText, ...], AsTuple] = Field(
-        default=(),
-        description="Numbers that mean NULL, only in columns that a `ref` reads.",
-        examples=[["0"]],
-    )
-
-
-class PostgresSourceConfig(Connection):
-    """A PostgreSQL database, read through a logical replication slot."""
-
-    kind: Literal["postgres"] = Field(description="Which kind of source this is.")
-    dsn: str = Field(
-        description="Where the database is: a libpq URI or keyword string.",
-        examples=["postgresql://cdc@erp-db:5432/erp"],
-    )
-    slot: SlotName = Field(
-        default="",
-        description="Name of the replication slot. Default: `cdc_<source>`.",
-        examples=["cdc_erp"],
-    )
-    publication: SlotName = Field(
-        default="",
-        description="Name of the publication. Default: `cdc_<source>`.",
-        examples=["cdc_erp"],
-    )
-    nulls: NullRules = Field(
-        default=NullRules(), description="Values that mean NULL in this source, beside NULL itself."
-    )
-    on_error: Literal["park", "stop"] = Field(
-        default="park",
-        description="What a change that cannot be applied does: wait in the failure queue (`park`) "
-        "or stop the pipeline (`stop`), which keeps every source transaction whole.",
-    )
-    max_value_bytes: int = Field(
-        default=64 * MIB,
-        ge=1024,
-        le=1024 * MIB,
-        description="A larger single value stops the pipeline, naming table and key.",
-    )
-
-    _name: str = PrivateAttr("")
-
-    @model_validator(mode="before")
-    @classmethod
-    def _fill_in(cls, data: Any, info: ValidationInfo) -> Any:
-        data = _take_password(data, "dsn")
-        if isinstance(data, dict):
-            name = (info.context or {}).get("name", "source")
-            default = "cdc_" + re.sub("[^a-z0-9_]", "_", name.lower())[:59]
-            data = {"slot": default, "publication": default} | data
-        return data
-
-    _read_password = field_validator("password", mode="before")(_secret)
-    _check_dsn = field_validator("dsn")(_address)
-
-    def model_post_init(self, context: Any, /) -> None:
-        """Keep the address parsed and the name that the source has in the file."""
-        super().model_post_init(context)
-        self._parsed = parse_conninfo(self.dsn)
-        self._name = (context or {}).get("name", "source")
-
-    @property
-    def name(self) -> str:
-        """The source's name, and its pipeline's."""
-        return self._name
 
 
 class TargetConfig(Connection):
@@ -210,9 +138,9 @@ class TargetConfig(Connection):
     @model_validator(mode="before")
     @classmethod
     def _fill_in(cls, data: Any) -> Any:
-        return _take_password(data, "url")
+        return take_password(data, "url")
 
-    _read_password = field_validator("password", mode="before")(_secret)
+    _read_password = field_validator("password", mode="before")(secret)
     _check_url = field_validator("url")(_target_address)
 
     def model_post_init(self, context: Any, /) -> None:
@@ -243,7 +171,3 @@ class TargetConfig(Connection):
     def loopback(self) -> bool:
         """Whether the connection stays on this machine."""
         return self._path is not None or super().loopback
-
-
-SOURCE_KINDS: dict[str, type[PostgresSourceConfig]] = {"postgres": PostgresSourceConfig}
-"""The kinds of source that exist, with their models."""

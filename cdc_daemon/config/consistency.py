@@ -7,7 +7,7 @@ where something else about them is wrong: one mistake gives one message.
 
 from __future__ import annotations
 
-from cdc_daemon.config.connections import PostgresSourceConfig, TargetConfig
+from cdc_daemon.config.connections import Connection
 from cdc_daemon.config.document import Path
 from cdc_daemon.config.entities import EntityConfig
 from cdc_daemon.config.findings import Findings
@@ -287,9 +287,7 @@ def _warn(written: Written, findings: Findings) -> None:
         _warn_of_plaintext(("target",), written.target, findings)
 
 
-def _warn_of_plaintext(
-    path: Path, connection: PostgresSourceConfig | TargetConfig, findings: Findings
-) -> None:
+def _warn_of_plaintext(path: Path, connection: Connection, findings: Findings) -> None:
     mode = connection.conninfo.get("sslmode")
     if not connection.loopback and mode not in {"verify-full", "verify-ca"}:
         findings.warning(

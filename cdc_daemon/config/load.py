@@ -20,10 +20,10 @@ from cdc_daemon.config.references import may_change, variables
 from cdc_daemon.config.scalars import NAME, SOURCE_NAME
 from cdc_daemon.config.schema import (
     SOURCE_KINDS,
+    AnySource,
     Connection,
     EntityConfig,
     MappingConfig,
-    PostgresSourceConfig,
     SettingsConfig,
     TargetConfig,
     VerificationConfig,
@@ -135,7 +135,7 @@ def _check_name(
         )
 
 
-def _source(name: str, entry: Any, findings: Findings) -> PostgresSourceConfig | None:
+def _source(name: str, entry: Any, findings: Findings) -> AnySource | None:
     path = ("sources", name)
     _check_name(name, path, findings, SOURCE_NAME, 40)
     kind = entry.get("kind") if isinstance(entry, dict) else None
@@ -147,7 +147,7 @@ def _source(name: str, entry: Any, findings: Findings) -> PostgresSourceConfig |
             f"kinds are {', '.join(SOURCE_KINDS)}",
         )
         return None
-    model = SOURCE_KINDS.get(kind or "", PostgresSourceConfig)
+    model = SOURCE_KINDS.get(kind or "postgres", SOURCE_KINDS["postgres"])
     return validate(model, entry, path, findings, name=name)
 
 

@@ -16,6 +16,7 @@ from cdc_daemon.config.schema import (
     EntityConfig,
     FieldConfig,
     MappingConfig,
+    MysqlSourceConfig,
     NullRules,
     PostgresSourceConfig,
     SettingsConfig,
@@ -28,7 +29,7 @@ from cdc_daemon.model.entities import EntityType
 _SECTIONS: tuple[tuple[str, type[BaseModel], str], ...] = (
     ("file", ConfigurationFile, "include: [entities/*.yaml, mappings/*.yaml]"),
     (
-        "sources.<name>",
+        "sources.<name>, kind postgres",
         PostgresSourceConfig,
         """sources:
   erp:
@@ -36,6 +37,12 @@ _SECTIONS: tuple[tuple[str, type[BaseModel], str], ...] = (
     dsn: postgresql://cdc@erp-db/erp
     password: ${cred:erp}
     nulls: {text: [" "], integer: ["0"]}""",
+    ),
+    (
+        "sources.<name>, kind mysql or mariadb",
+        MysqlSourceConfig,
+        """sources:
+  erp: {kind: mysql, host: erp-db, user: cdc, password: "${cred:erp}"}""",
     ),
     ("sources.<name>.nulls", NullRules, 'nulls: {text: [" ", ""], integer: ["0"]}'),
     ("tls", TlsConfig, "tls: {ca: /etc/ssl/erp-ca.pem}"),

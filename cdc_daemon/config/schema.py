@@ -10,34 +10,37 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from cdc_daemon.config.connections import (
-    SOURCE_KINDS,
-    Connection,
-    NullRules,
-    PostgresSourceConfig,
-    SslMode,
-    TargetConfig,
-    TlsConfig,
-)
+from cdc_daemon.config.connections import Connection, SslMode, TargetConfig, TlsConfig
 from cdc_daemon.config.entities import AttributeConfig, EntityConfig
 from cdc_daemon.config.mappings import FieldConfig, MappingConfig, Removal
 from cdc_daemon.config.scalars import AsTuple, Name, TableName
 from cdc_daemon.config.settings import SettingsConfig
+from cdc_daemon.config.sources import (
+    SOURCE_KINDS,
+    AnySource,
+    MysqlSourceConfig,
+    NullRules,
+    PostgresSourceConfig,
+    SourceConfig,
+)
 from cdc_daemon.config.strict import Model
 from cdc_daemon.config.verification import VerificationConfig
 
 __all__ = [
     "SOURCE_KINDS",
+    "AnySource",
     "AttributeConfig",
     "ConfigurationFile",
     "Connection",
     "EntityConfig",
     "FieldConfig",
     "MappingConfig",
+    "MysqlSourceConfig",
     "NullRules",
     "PostgresSourceConfig",
     "Removal",
     "SettingsConfig",
+    "SourceConfig",
     "SslMode",
     "TableName",
     "TargetConfig",
@@ -55,7 +58,7 @@ class ConfigurationFile(Model):
         description="More files, as patterns relative to this one.",
         examples=[["entities/*.yaml", "mappings/*.yaml"]],
     )
-    sources: dict[Name, PostgresSourceConfig] = Field(
+    sources: dict[Name, Annotated[AnySource, Field(discriminator="kind")]] = Field(
         default_factory=dict, description="Databases that are read, by name."
     )
     target: TargetConfig | str | None = Field(

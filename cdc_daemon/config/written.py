@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from cdc_daemon.config.connections import PostgresSourceConfig, TargetConfig
+from cdc_daemon.config.connections import TargetConfig
 from cdc_daemon.config.entities import AttributeConfig, EntityConfig
 from cdc_daemon.config.mappings import MappingConfig
 from cdc_daemon.config.scalars import TableName
 from cdc_daemon.config.settings import SettingsConfig
+from cdc_daemon.config.sources import AnySource
 from cdc_daemon.config.verification import VerificationConfig
 
 
@@ -18,7 +19,7 @@ class Written:
     """What the sections hold, as far as it is valid by itself, beside the plain data."""
 
     data: dict[str, Any]
-    sources: dict[str, PostgresSourceConfig] = field(default_factory=dict)
+    sources: dict[str, AnySource] = field(default_factory=dict)
     target: TargetConfig | None = None
     entities: dict[str, EntityConfig] = field(default_factory=dict)
     mappings: list[MappingConfig] = field(default_factory=list)

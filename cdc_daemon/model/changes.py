@@ -71,9 +71,9 @@ class ColumnType:
 
     ``name`` is one of: smallint integer bigint oid numeric money real double boolean date time
     timetz timestamp timestamptz interval duration uuid json jsonb bytes char varchar text citext
-    array hstore other. ``length`` is characters (char, varchar), precision (numeric) or digits (oid: any
-    unsigned number), ``scale`` only for numeric and money; None: unlimited. ``native`` is the
-    engine's own name for messages, ``element`` the type of an array's elements.
+    array hstore other. ``length`` is characters (char, varchar), precision (numeric) or digits
+    (oid: any unsigned number), ``scale`` only for numeric and money; None: unlimited. ``native`` is
+    the engine's own name for messages, ``element`` the type of an array's elements.
     """
 
     name: str

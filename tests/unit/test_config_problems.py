@@ -48,8 +48,8 @@ TYPES = (
 )
 SECTIONS = "sections are include, sources, target, entities, mappings, daemon, verification"
 SOURCE_KEYS = (
-    "known keys: password, sslmode, tls, kind, dsn, slot, publication, nulls, on_error, "
-    "max_value_bytes"
+    "known keys: password, sslmode, tls, nulls, on_error, max_value_bytes, kind, dsn, slot, "
+    "publication"
 )
 MAPPING_KEYS = (
     "known keys: name, from, to, where, key, fields, on_delete, on_leave, reference, identity"
@@ -211,8 +211,8 @@ CASES: list[tuple[str, str, str, list[str]]] = [
     (
         "unknown kind of source",
         "kind: postgres",
-        "kind: mysql",
-        ["c.yaml:3:11: unknown kind of source 'mysql' (kinds are postgres)"],
+        "kind: oracle",
+        ["c.yaml:3:11: unknown kind of source 'oracle' (kinds are postgres, mysql, mariadb)"],
     ),
     (
         "misspelt kind of source",
@@ -220,7 +220,7 @@ CASES: list[tuple[str, str, str, list[str]]] = [
         "kind: postgre",
         [
             "c.yaml:3:11: unknown kind of source 'postgre'; did you mean 'postgres'? "
-            "(kinds are postgres)"
+            "(kinds are postgres, mysql, mariadb)"
         ],
     ),
     (

@@ -13,11 +13,11 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
-from dataclasses import replace
 
 from cdc_daemon.model.changes import Batch, Operation, Relation, Replica, Run
 from cdc_daemon.model.errors import DecodeError
 from cdc_daemon.model.ports import Table
+from cdc_daemon.model.runs import cut, extend
 from cdc_daemon.sources.postgres.lsn import format_lsn
 from cdc_daemon.sources.postgres.messages import (
     HEADER,
@@ -240,17 +240,7 @@ class Decoder:
             following = stretches[index + 1][2] if index + 1 < len(stretches) else end
             rows = slice(offset, offset + following - ordinal)
             for run in runs_of(shape, decoded[shape.key], rows, ordinal):
-                self._add(run)
-
-    def _add(self, run: Run) -> None:
-        """Append a run, or extend the last one where it is of the same kind."""
-        last = self._runs[-1] if self._runs else None
-        if last is None or not _alike(last, run):
-            self._runs.append(run)
-            return
-        last.new_rows += run.new_rows
-        if last.old_rows is not None and run.old_rows is not None:
-            last.old_rows += run.old_rows
+                extend(self._runs, run)
 
     # --- descriptions -------------------------------------------------------------------------
 
@@ -315,7 +305,7 @@ class Decoder:
         """Everything up to the last commit; what is behind it stays."""
         self._decode()
         end, time = parse_commit(self._commit)
-        runs, self._runs = _cut(self._runs, self._committed)
+        runs, self._runs = cut(self._runs, self._committed)
         batch = Batch(
             runs=runs,
             begins=parse_begins(self._begins),
@@ -341,29 +331,3 @@ class Decoder:
         )
         self._runs, self._size, self._base = [], 0, self._start
         return batch
-
-
-def _alike(last: Run, run: Run) -> bool:
-    """Whether two neighbouring runs may be one."""
-    return (
-        last.relation is run.relation
-        and last.operation is run.operation
-        and last.partial == run.partial
-        and last.old_full == run.old_full
-        and (last.old_rows is None) == (run.old_rows is None)
-        and run.operation is not Operation.TRUNCATE
-    )
-
-
-def _cut(runs: list[Run], ordinal: int) -> tuple[list[Run], list[Run]]:
-    """Runs before and from a change on; a run that spans it is divided."""
-    before = [run for run in runs if run.sequence < ordinal]
-    after = [run for run in runs if run.sequence >= ordinal]
-    if before and before[-1].sequence + len(before[-1]) > ordinal:
-        run = before.pop()
-        at = ordinal - run.sequence
-        news, olds = run.new_rows, run.old_rows
-        before.append(replace(run, new_rows=news[:at], old_rows=olds and olds[:at]))
-        rest = replace(run, new_rows=news[at:], old_rows=olds and olds[at:], sequence=ordinal)
-        after.insert(0, rest)
-    return before, after

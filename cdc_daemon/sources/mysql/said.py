@@ -1,0 +1,83 @@
+"""What statements in the log mean for mapped tables: emptied, defined anew, or refused."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Final
+
+from cdc_daemon.model.changes import Invalid, Relation
+from cdc_daemon.model.errors import Stop
+from cdc_daemon.model.ports import Table
+from cdc_daemon.sources.mysql.charsets import charset_of, reader_of
+from cdc_daemon.sources.mysql.query import parse_query
+from cdc_daemon.sources.mysql.relations import NEW_COPY, Relations
+from cdc_daemon.sources.mysql.statement_kinds import (
+    Definition,
+    Effect,
+    RowStatement,
+    Statement,
+    TableName,
+)
+from cdc_daemon.sources.mysql.statements import statement
+from cdc_daemon.sources.mysql.tokens import Dialect
+
+SYSTEM_SCHEMAS: Final = frozenset({"mysql", "sys", "performance_schema", "information_schema"})
+"""Their tables have no triggers, so a statement that names only them changes nothing else."""
+
+
+class Statements:
+    """The statements of one server's log."""
+
+    def __init__(self, relations: Relations, dialect: Dialect) -> None:
+        self._relations = relations
+        self._dialect = dialect
+
+    def read(self, event: bytes, end: int) -> Statement:
+        """What a QUERY event's statement is. Raises DecodeError."""
+        query = parse_query(event, end)
+        dialect = replace(
+            self._dialect,
+            ansi_quotes=query.ansi_quotes,
+            no_backslash_escapes=query.no_backslash_escapes,
+        )
+        return statement(_text(query.sql, query.collation), dialect, query.schema)
+
+    def emptied(self, name: TableName) -> Relation | None:
+        """The relation of a mapped table that is truncated; None: nobody wants it."""
+        table = self._relations.mapped(name.schema, name.table)
+        return None if table is None else self._relations.newest(table)
+
+    def check_definition(self, found: Definition) -> None:
+        """Raise PreflightRefusal where rows of a mapped table came or went without a word."""
+        if found.effect is not Effect.ROWS:
+            return
+        for table in self._touched(found):
+            what = f"in the log it is changed by {found.verb}, which does not tell its rows"
+            raise self._relations.refused(table, what)
+
+    def _touched(self, found: Definition) -> Iterable[Table]:
+        for name in found.tables:
+            if (table := self._relations.mapped(name.schema, name.table)) is not None:
+                yield table
+        yield from (table for schema in found.schemas for table in self._relations.within(schema))
+
+    def check_rows(self, found: RowStatement, where: str) -> None:
+        """Raise Stop: what a statement did to mapped tables, by triggers too, cannot be told."""
+        named = {name.schema.lower() for name in found.tables or ()}
+        if named and named <= SYSTEM_SCHEMAS:
+            return
+        raise Stop(
+            f"source {self._relations.source}: at {where} the log has a statement ({found.verb}) in "
+            "place of the rows that it changed",
+            hint="SET GLOBAL binlog_format = 'ROW', and no session may set it otherwise; "
+            + NEW_COPY,
+        )
+
+
+def _text(sql: bytes, collation: int) -> str:
+    """The statement's text; what is no text in its character set is never part of a keyword."""
+    charset = charset_of(collation)
+    found = reader_of(charset)(sql) if charset else sql
+    raw = found.kept if isinstance(found, Invalid) else found
+    return raw.decode("utf-8", "backslashreplace")
