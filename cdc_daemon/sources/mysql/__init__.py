@@ -1,0 +1,1 @@
+"""The source adapter for MySQL and MariaDB: binlog decoding, catalogue, preflight, snapshot."""

@@ -1,0 +1,163 @@
+"""Statements that create, alter, rename or drop: which tables they touch, and their rows.
+
+Tables are told by name only: whether a name stands for a view, the catalogue knows. REORGANIZE,
+COALESCE and REMOVE PARTITIONING move rows and keep all of them.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from cdc_daemon.sources.mysql.statement_kinds import (
+    Definition,
+    Effect,
+    Other,
+    Statement,
+    Truncate,
+)
+from cdc_daemon.sources.mysql.tokens import END, NotUnderstood, Reader, TableName
+
+_OTHER_OBJECTS: Final = frozenset(
+    (
+        *("VIEW", "FUNCTION", "PROCEDURE", "PACKAGE", "TRIGGER", "EVENT", "LIBRARY", "SEQUENCE"),
+        *("USER", "ROLE", "SERVER", "TABLESPACE", "LOGFILE", "RESOURCE", "SPATIAL", "INSTANCE"),
+        *("DATABASE", "SCHEMA", "UNDO", "CATALOG"),
+    )
+)
+
+
+def truncate(reader: Reader) -> Statement:
+    """``TRUNCATE [TABLE] t``."""
+    reader.has("TABLE")
+    return Truncate(reader.table())
+
+
+def rename(reader: Reader) -> Statement:
+    """``RENAME TABLE a TO b, c TO d``."""
+    if not (reader.has("TABLE") or reader.has("TABLES")):
+        return Other("RENAME")
+    reader.has("IF", "EXISTS")
+    found: list[TableName] = []
+    while True:
+        found.append(reader.table())
+        _pass_over_wait(reader)
+        reader.must("TO")
+        found.append(reader.table())
+        if not reader.has(","):
+            return Definition("RENAME TABLE", tuple(found), Effect.ROWS)
+
+
+def drop(reader: Reader) -> Statement:
+    """``DROP TABLE a, b``, ``DROP DATABASE a``, and what else can be dropped."""
+    if reader.has("TEMPORARY"):
+        return Other("DROP TEMPORARY")
+    kind = reader.word()
+    if kind in ("TABLE", "TABLES"):
+        reader.has("IF", "EXISTS")
+        return Definition("DROP TABLE", reader.tables(), Effect.ROWS)
+    if kind in ("DATABASE", "SCHEMA"):
+        reader.has("IF", "EXISTS")
+        return Definition("DROP DATABASE", (), Effect.ROWS, (reader.schema(),))
+    if kind == "INDEX":
+        return _index(reader, "DROP INDEX")
+    return _other(reader, "DROP", kind)
+
+
+def create(reader: Reader) -> Statement:
+    """``CREATE [OR REPLACE] TABLE t``, and what else can be created."""
+    replaces = reader.has("OR", "REPLACE")
+    kind = _object(reader, "TABLE", "INDEX", "TEMPORARY")
+    if kind == "INDEX":
+        return _index(reader, "CREATE INDEX")
+    if kind != "TABLE":
+        return Other(f"CREATE {kind}")
+    spared = reader.has("IF", "NOT", "EXISTS")
+    table = reader.table()
+    effect = Effect.ROWS if replaces or not spared else _filling(reader)
+    return Definition("CREATE TABLE", (table,), effect)
+
+
+def _filling(reader: Reader) -> Effect:
+    """A table that may have been there stays as it is, unless rows are selected into it."""
+    while reader.ahead != END:
+        if reader.take().says("SELECT", "VALUES", "WITH"):
+            return Effect.ROWS
+    return Effect.NONE
+
+
+def _index(reader: Reader, verb: str) -> Statement:
+    """``… name … ON table``."""
+    while reader.ahead != END:
+        if reader.take().says("ON"):
+            return Definition(verb, (reader.table(),), Effect.NONE)
+    raise NotUnderstood
+
+
+def _object(reader: Reader, *more: str) -> str:
+    """The kind of object that a definition is of; what may stand before it is passed over."""
+    while not reader.ahead.says(*more, *_OTHER_OBJECTS):
+        if reader.take() == END:
+            raise NotUnderstood
+    return reader.word()
+
+
+def _other(reader: Reader, verb: str, kind: str) -> Statement:
+    if kind not in _OTHER_OBJECTS:
+        kind = _object(reader)
+    return Other(f"{verb} {kind}")
+
+
+# --- ALTER --------------------------------------------------------------------------------------
+
+
+def alter(reader: Reader) -> Statement:
+    """``ALTER [ONLINE] [IGNORE] TABLE t …``, and what else can be altered."""
+    reader.has("ONLINE")
+    ignoring = reader.has("IGNORE")  # rows that are twice in a new unique key go
+    if not reader.has("TABLE"):
+        return Other(f"ALTER {_object(reader)}")
+    reader.has("IF", "EXISTS")
+    found = [reader.table()]
+    _pass_over_wait(reader)
+    effect = Effect.ROWS if ignoring else Effect.VALUES
+    for clause in reader.clauses():
+        other = _clause(clause)
+        if other is not None:
+            effect = Effect.ROWS
+            found += other
+    return Definition("ALTER TABLE", tuple(found), effect)
+
+
+def _pass_over_wait(reader: Reader) -> None:
+    """MariaDB's ``WAIT 5`` or ``NOWAIT`` for a lock."""
+    if reader.has("WAIT"):
+        reader.take()
+    reader.has("NOWAIT")
+
+
+def _clause(clause: Reader) -> list[TableName] | None:
+    """None: rows stay; else the other tables that rows go to or come from."""
+    first = clause.take()
+    if first.says("RENAME"):
+        return _renaming(clause)
+    if first.says("TRUNCATE", "DROP") and clause.has("PARTITION"):
+        return []
+    if first.says("EXCHANGE", "CONVERT") and clause.ahead.says("PARTITION", "TABLE"):
+        return _exchanging(clause)
+    return [] if first.says("DISCARD", "IMPORT") else None
+
+
+def _renaming(clause: Reader) -> list[TableName] | None:
+    if clause.ahead.says("COLUMN", "INDEX", "KEY"):
+        return None
+    for word in ("TO", "AS", "="):
+        clause.has(word)
+    return [clause.table()]
+
+
+def _exchanging(clause: Reader) -> list[TableName]:
+    """``PARTITION p WITH TABLE t``, ``PARTITION p TO TABLE t``, ``TABLE t TO PARTITION p``."""
+    while not clause.has("TABLE"):
+        if clause.take() == END:
+            raise NotUnderstood
+    return [clause.table()]
