@@ -1,7 +1,7 @@
 """Private servers and databases for all tests.
 
-`postgres18`, `postgres15` and `mariadb` live as long as the session (of one xdist worker); a test
-that stops or kills a server takes one of its own from `postgres_factory`.
+`postgres18`, `postgres15`, `mariadb` and `mysql9` live as long as the session (of one xdist
+worker); a test that stops or kills a server takes one of its own, such as from `postgres_factory`.
 """
 
 import itertools
@@ -18,6 +18,7 @@ from cdc_daemon.demo.server import Auth, PrivatePostgres, find_postgres
 from tests.support.catalogue import SQLITE
 from tests.support.databases import Database
 from tests.support.erp import Erp
+from tests.support.mysql_server import PrivateMySQL, find_mysql
 from tests.support.sqlite_database import SqliteDatabase
 from tests.support.versions import ALWAYS
 
@@ -104,6 +105,15 @@ def mariadb() -> Iterator[PrivateMariaDB]:
     if find_mariadb() is None:
         _missing("MariaDB")
     with PrivateMariaDB() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def mysql9() -> Iterator[PrivateMySQL]:
+    """MySQL 9, shared by the tests of one worker; each makes a database of its own."""
+    if find_mysql() is None:
+        _missing("MySQL 9")
+    with PrivateMySQL() as server:
         yield server
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import ClassVar, Final
 
 from cdc_daemon.demo.installation import Account, ServerError, workshop
-from cdc_daemon.demo.mysql_family import HOST, SUPERUSER, FamilyServer, Programs, Setting
+from cdc_daemon.demo.mysql_family import FamilyServer, Programs, Replication, Setting
 
 _PLACES: Final = "/usr/sbin:/usr/libexec:/usr/bin:/usr/local/sbin:/usr/local/bin:/usr/local/libexec"
 _REDO_LOG: Final = "16M"
@@ -33,6 +33,17 @@ class PrivateMariaDB(FamilyServer):
         "aria_pagecache_buffer_size": "8M",
     }
 
+    replication: ClassVar[Replication] = Replication(
+        position="SELECT @@gtid_binlog_pos",
+        wait="SELECT MASTER_GTID_WAIT(%s, %s)",
+        follow=(
+            "STOP SLAVE; CHANGE MASTER TO master_host = %s, master_port = %s, master_user = %s,"
+            " master_password = %s, master_use_gtid = slave_pos, master_connect_retry = 1;"
+            " START SLAVE"
+        ),
+        promote="STOP SLAVE; RESET SLAVE ALL; SET GLOBAL read_only = 0",
+    )
+
     def __init__(
         self, *, settings: Mapping[str, Setting] | None = None, password: str = ""
     ) -> None:
@@ -41,31 +52,6 @@ class PrivateMariaDB(FamilyServer):
             cure = "on Debian: sudo apt-get install mariadb-server-core mariadb-client-core"
             raise ServerError(f"MariaDB's server programs were not found; {cure}.")
         super().__init__(programs, settings=settings, password=password)
-
-    def gtid(self) -> str:
-        """The GTID position of what is in the binary log."""
-        [(position,)] = self.query("SELECT @@gtid_binlog_pos")
-        return str(position)
-
-    def follow(self, primary: "PrivateMariaDB") -> None:
-        """Become the primary's replica by GTID, from what is here on."""
-        password = primary.address["password"]
-        self.execute(
-            "STOP SLAVE; CHANGE MASTER TO master_host = %s, master_port = %s, master_user = %s,"
-            " master_password = %s, master_use_gtid = slave_pos, master_connect_retry = 1;"
-            " START SLAVE",
-            *(HOST, primary.port, SUPERUSER, password),
-        )
-
-    def wait_for(self, primary: "PrivateMariaDB", seconds: float = 30) -> None:
-        """Until this replica has what the primary's log holds now; ServerError if it does not."""
-        [(code,)] = self.query("SELECT MASTER_GTID_WAIT(%s, %s)", primary.gtid(), seconds)
-        if code != 0:
-            raise ServerError(f"{self!r} did not come to {primary.gtid()} within {seconds:g} s.")
-
-    def promote(self) -> None:
-        """Stop being a replica; the data and the log stay."""
-        self.execute("STOP SLAVE; RESET SLAVE ALL; SET GLOBAL read_only = 0")
 
 
 @functools.cache

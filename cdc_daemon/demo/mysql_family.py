@@ -67,8 +67,8 @@ _LONGEST_SOCKET: Final = 100
 class Programs:
     """The programs of one kind of server.
 
-    `command` starts it, without options; `template` gives an initialised data directory that
-    belongs to an account, is made once a process and is only copied from.
+    `command` starts it, without options; `template` gives an initialised data directory that an
+    account may read, and that is only copied from.
     """
 
     name: str
@@ -76,6 +76,20 @@ class Programs:
     template: Callable[[Account], Path]
     options: Mapping[str, Setting]
     """What these programs need in any case, wherever they lie."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Replication:
+    """How one kind of server says what replication by GTID needs.
+
+    `position` asks what the log holds, `wait` until that is here (0: it came), `follow` takes host,
+    port, user and password of the primary.
+    """
+
+    position: str
+    wait: str
+    follow: str
+    promote: str
 
 
 class FamilyServer:
@@ -88,6 +102,7 @@ class FamilyServer:
 
     defaults: ClassVar[Mapping[str, Setting]] = {}
     """The kind's own settings."""
+    replication: ClassVar[Replication]
 
     def __init__(
         self,
@@ -216,6 +231,25 @@ class FamilyServer:
             self.execute(f"GRANT {grant.replace('%', '%%')} TO %s@'%%'", name)
         return {**self.address, "user": name, "password": password}
 
+    def gtid(self) -> str:
+        """The GTIDs of what this server has in its log."""
+        [(position,)] = self.query(self.replication.position)
+        return str(position).replace("\n", "")
+
+    def follow(self, primary: FamilyServer) -> None:
+        """Become the replica of another server of the kind by GTID, from what is here on."""
+        self.execute(self.replication.follow, *primary.address.values())
+
+    def wait_for(self, primary: FamilyServer, seconds: float = 30) -> None:
+        """Until this replica has what the primary's log holds now; ServerError if it does not."""
+        wanted = primary.gtid()
+        if self.query(self.replication.wait, wanted, seconds) != [(0,)]:
+            raise ServerError(f"{self!r} did not come to {wanted} within {seconds:g} s.")
+
+    def promote(self) -> None:
+        """Stop being a replica; the data and the log stay."""
+        self.execute(self.replication.promote)
+
     def configure(self, **settings: Setting) -> None:
         """Change settings; they count from the next start."""
         self._settings.update(settings)
@@ -277,7 +311,7 @@ class FamilyServer:
     def _initialise(self) -> None:
         """A copy of the template, and the statements that make the superuser."""
         template = self._programs.template(self._account)
-        subprocess.run(["cp", "-a", str(template), str(self.data_dir)], check=True)
+        self._copy(template)
         accounts = (f"'{SUPERUSER}'@'{HOST}'", f"'{SUPERUSER}'@'localhost'")
         password = pymysql.converters.escape_string(self._password)
         statements = ["SET SESSION sql_log_bin = 0;"]
@@ -286,6 +320,18 @@ class FamilyServer:
             statements.append(f"ALTER USER {account} IDENTIFIED BY '{password}';")
             statements.append(f"GRANT ALL ON *.* TO {account} WITH GRANT OPTION;")
         self._write("init.sql", "\n".join(statements) + "\n")
+
+    def _copy(self, template: Path) -> None:
+        """Copy a data directory, by the server's account and for it alone."""
+        subprocess.run(
+            ["cp", "-r", str(template), str(self.data_dir)],
+            check=True,
+            cwd=self._folder,
+            umask=0o077,
+            user=self._account.uid,
+            group=self._account.gid,
+            extra_groups=self._account.groups,
+        )
 
     def _launch(self) -> None:
         """Write the options and start the server, which needs `init.sql` only once."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from decimal import Decimal
 
 import pymysql
 import pytest
@@ -10,70 +12,87 @@ import pytest
 from cdc_daemon.demo.installation import ServerError
 from cdc_daemon.demo.mariadb import PrivateMariaDB
 from cdc_daemon.demo.processes import lives
+from tests.support.chinook import load_mysql_shop
+from tests.support.mysql_server import PrivateMySQL
+
+Server = PrivateMariaDB | PrivateMySQL
+PASSWORD = "it's \"\\ %"
+
+
+@pytest.fixture(params=["mariadb", "mysql9"])
+def server(request: pytest.FixtureRequest) -> Server:
+    """The shared one of either kind."""
+    found = request.getfixturevalue(request.param)
+    assert isinstance(found, PrivateMariaDB | PrivateMySQL)
+    return found
 
 
 @pytest.fixture
-def second(mariadb: PrivateMariaDB) -> Iterator[PrivateMariaDB]:
-    """A server of the test's own, with a password."""
-    assert mariadb.running
-    with PrivateMariaDB(password="it's \"\\ %", settings={"max_connections": 77}) as server:
-        yield server
+def second(server: Server) -> Iterator[Server]:
+    """Another of its kind, with a password."""
+    kind: Callable[..., AbstractContextManager[Server]] = type(server)
+    with kind(password=PASSWORD, settings={"max_connections": 77}) as another:
+        yield another
 
 
-def test_it_is_set_up_as_a_source_in_utf8_and_utc(mariadb: PrivateMariaDB) -> None:
-    [found] = mariadb.query(
+def test_it_is_set_up_as_a_source_in_utf8_and_utc(server: Server) -> None:
+    [found] = server.query(
         "SELECT @@log_bin, @@binlog_format, @@binlog_row_image, @@binlog_row_metadata,"
-        " @@sync_binlog, @@innodb_flush_log_at_trx_commit, @@gtid_strict_mode, @@time_zone,"
-        " @@character_set_server, @@server_id"
+        " @@sync_binlog, @@innodb_flush_log_at_trx_commit, @@time_zone, @@character_set_server,"
+        " @@server_id"
     )
-    expected = (1, "ROW", "FULL", "FULL", 1, 1, 1, "+00:00", "utf8mb4", mariadb.server_id)
-    assert found == expected
+    assert found == (1, "ROW", "FULL", "FULL", 1, 1, "+00:00", "utf8mb4", server.server_id)
 
 
-def test_databases_are_made_and_dropped_in_spite_of_clients(mariadb: PrivateMariaDB) -> None:
-    mariadb.create_database("we`ird")
-    mariadb.execute("CREATE TABLE one (id int); INSERT INTO one VALUES (1)", database="we`ird")
-    busy = mariadb.connect("we`ird", autocommit=False)
+def test_databases_are_made_and_dropped_in_spite_of_clients(server: Server) -> None:
+    server.create_database("we`ird")
+    server.execute("CREATE TABLE one (id int); INSERT INTO one VALUES (1)", database="we`ird")
+    busy = server.connect("we`ird", autocommit=False)
     with busy.cursor() as cursor:
         cursor.execute("INSERT INTO one VALUES (2)")
-    assert mariadb.query("SELECT id FROM one WHERE id = %s", 1, database="we`ird") == [(1,)]
-    mariadb.drop_database("we`ird")
-    mariadb.drop_database("we`ird")
-    assert mariadb.query("SHOW DATABASES LIKE 'we`ird'") == []
+    assert server.query("SELECT id FROM one WHERE id = %s", 1, database="we`ird") == [(1,)]
+    server.drop_database("we`ird")
+    server.drop_database("we`ird")
+    assert server.query("SHOW DATABASES LIKE 'we`ird'") == []
 
 
-def test_a_replica_follows_by_gtid_and_takes_over(
-    mariadb: PrivateMariaDB, second: PrivateMariaDB
+def test_a_second_one_follows_by_gtid_takes_over_and_comes_back_after_a_kill(
+    server: Server, second: Server
 ) -> None:
-    """And a killed server comes back on its port, with another setting, and all its rows."""
-    mariadb.create_database("followed")
-    mariadb.execute("CREATE TABLE t (id int PRIMARY KEY)", database="followed")
-    second.follow(mariadb)
-    mariadb.execute("INSERT INTO t VALUES (1)", database="followed")
-    second.wait_for(mariadb)
-    assert second.gtid() == mariadb.gtid()
+    """On its port, with all rows, accounts and passwords, and with another setting."""
+    server.create_database("followed")
+    server.execute("CREATE TABLE t (id int PRIMARY KEY)", database="followed")
+    second.follow(server)
+    server.execute("INSERT INTO t VALUES (1)", database="followed")
+    second.wait_for(server)
+    assert second.gtid() == server.gtid()
     second.promote()
     second.execute("INSERT INTO t VALUES (2)", database="followed")
+    reader = second.create_account("cdc", "p%ss", "SELECT ON `fol%`.*", "REPLICATION SLAVE ON *.*")
     before, pid = second.address, second.pid
+
     second.kill()
     assert not lives(pid)
     second.configure(max_connections=78)
     second.start()
+
     assert second.address == before
-    assert second.query("SELECT id FROM t ORDER BY id", database="followed") == [(1,), (2,)]
     assert second.query("SELECT @@max_connections") == [(78,)]
-    mariadb.drop_database("followed")
+    with second.connect("followed", **reader) as connection, connection.cursor() as cursor:
+        cursor.execute("SELECT id FROM t ORDER BY id")
+        assert cursor.fetchall() == ((1,), (2,))
+    for wrong in ({"password": ""}, {**reader, "password": "wrong"}):
+        with pytest.raises(pymysql.err.OperationalError, match="Access denied"):
+            second.connect(**wrong)
+    server.drop_database("followed")
 
 
-def test_accounts_have_passwords_and_only_their_rights(second: PrivateMariaDB) -> None:
-    address = second.create_account("cdc", "p%ss", "SELECT ON `my%`.*", "REPLICATION SLAVE ON *.*")
-    with pytest.raises(pymysql.err.OperationalError, match="Access denied"):
-        second.connect(**{**address, "password": "wrong"})
-    with second.connect(**address) as connection, connection.cursor() as cursor:
-        cursor.execute("SHOW GRANTS")
-        assert ("GRANT SELECT ON `my%`.* TO `cdc`@`%`",) in cursor.fetchall()
-    with pytest.raises(pymysql.err.OperationalError, match="Access denied"):
-        second.connect(password="")
+def test_chinook_loads(server: Server) -> None:
+    server.create_database("chinook")
+    load_mysql_shop(server, "chinook")
+    count = "SELECT (SELECT count(*) FROM Track), (SELECT sum(Total) FROM Invoice)"
+    assert server.query(count, database="chinook") == [(3503, Decimal("2328.60"))]
+    server.drop_database("chinook")
 
 
 def test_leaving_the_context_leaves_no_process_and_no_file() -> None:
@@ -87,6 +106,17 @@ def test_leaving_the_context_leaves_no_process_and_no_file() -> None:
     assert not lives(pid)
     assert not folder.exists()
     assert not server.running
+
+
+def test_every_mysql_has_an_identity_of_its_own_and_gtids_can_be_off(
+    mysql9: PrivateMySQL,
+) -> None:
+    query = "SELECT @@server_uuid, @@gtid_mode"
+    with PrivateMySQL(gtid=False) as another:
+        [(uuid, mode)] = another.query(query)
+    [(shared, shared_mode)] = mysql9.query(query)
+    assert uuid != shared
+    assert (mode, shared_mode) == ("OFF", "ON")
 
 
 def test_a_server_that_cannot_start_says_why() -> None:
