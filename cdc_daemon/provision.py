@@ -18,7 +18,7 @@ from cdc_daemon.model.findings import Finding
 from cdc_daemon.model.ports import CopiedMapping
 from cdc_daemon.model.position import Checkpoint, Phase
 from cdc_daemon.sinks import sqlite
-from cdc_daemon.sinks.postgres.plan import Plan as TargetPlan
+from cdc_daemon.sinks.planned import Plan as TargetPlan
 from cdc_daemon.sinks.postgres.plan import apply_plan as apply_target
 from cdc_daemon.sinks.postgres.plan import plan as plan_target
 from cdc_daemon.sinks.postgres.plan import role_statements as target_role
@@ -105,7 +105,7 @@ def _set_up_target(configuration: Configuration, admins: Admins, *, apply: bool)
 
 
 def _set_up_file(
-    configuration: Configuration, admins: Admins, make: Callable[..., sqlite.Plan]
+    configuration: Configuration, admins: Admins, make: Callable[..., TargetPlan]
 ) -> ServerPlan:
     layouts = layouts_of(configuration, admins)
     made = make(configuration.target.path, configuration.entities, layouts)

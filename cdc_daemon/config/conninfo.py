@@ -187,7 +187,7 @@ def is_loopback(conninfo: Mapping[str, str], environ: Mapping[str, str] = os.env
     if hosts is None and (conninfo.get("service") or environ.get("PGSERVICE")):
         return False
     hosts = hosts or environ.get("PGHOSTADDR") or environ.get("PGHOST") or ""
-    return all(_is_local(host) for host in hosts.split(","))
+    return all(is_local_host(host) for host in hosts.split(","))
 
 
 def secured(conninfo: Mapping[str, str]) -> dict[str, str]:
@@ -206,7 +206,8 @@ def secured(conninfo: Mapping[str, str]) -> dict[str, str]:
     return found
 
 
-def _is_local(host: str) -> bool:
+def is_local_host(host: str) -> bool:
+    """Whether a host is this machine: none, a socket, localhost, 127.0.0.0/8, ::1."""
     if not host or host.startswith(("/", "@")) or host == "localhost":
         return True
     try:

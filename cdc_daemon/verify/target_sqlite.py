@@ -14,9 +14,9 @@ from cdc_daemon.model.effects import Key, Layout
 from cdc_daemon.model.entities import Attribute, Entity
 from cdc_daemon.model.errors import DataError
 from cdc_daemon.sinks.columns import DELETED_AT, key_attributes, reference_columns
+from cdc_daemon.sinks.forms import key_texts
 from cdc_daemon.sinks.sqlite.checkpoint import check_version
 from cdc_daemon.sinks.sqlite.database import Connection, connect, missing, translated
-from cdc_daemon.sinks.sqlite.forms import key_texts
 from cdc_daemon.sinks.sqlite.holder import sign_of
 from cdc_daemon.sinks.sqlite.names import ledger, listed, parts, printed, quote
 from cdc_daemon.verify.reading import Texts

@@ -12,8 +12,8 @@ from pathlib import Path
 from cdc_daemon.model.effects import Key, Layout
 from cdc_daemon.model.entities import Entity
 from cdc_daemon.sinks.columns import reference_columns
+from cdc_daemon.sinks.forms import form_of
 from cdc_daemon.sinks.sqlite import SqliteControl, SqliteSink, apply_plan
-from cdc_daemon.sinks.sqlite.forms import form_of
 from cdc_daemon.sinks.sqlite.holder import path_of
 from cdc_daemon.sinks.sqlite.ledger import TABLES
 from cdc_daemon.sinks.sqlite.names import ledger, listed, printed, quote

@@ -6,7 +6,7 @@ import pytest
 
 from cdc_daemon.model.changes import Row
 from cdc_daemon.model.effects import Upsert
-from cdc_daemon.sinks.postgres.sets import Caution
+from cdc_daemon.sinks.caution import Caution
 from tests.conftest import DatabaseFactory
 from tests.contract.postgres_target import PostgresTarget
 from tests.contract.shapes import ALL, ENTITIES, LAYOUTS, MATERIALS

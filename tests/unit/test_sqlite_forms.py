@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from cdc_daemon.model.entities import Attribute, EntityType, Kind
 from cdc_daemon.model.errors import DataError
-from cdc_daemon.sinks.sqlite.forms import stored, texts
+from cdc_daemon.sinks.forms import stored, texts
 from cdc_daemon.sinks.sqlite.names import type_constraint
 
 DECIMAL = EntityType(Kind.DECIMAL, 6, 2)

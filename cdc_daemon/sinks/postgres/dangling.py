@@ -7,35 +7,16 @@ are the rows at fault looked up.
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 
-from cdc_daemon.model.changes import Row
 from cdc_daemon.model.effects import Delete, Key, Layout, Patch, Rename, Step, Truncate, Upsert
 from cdc_daemon.model.entities import Entity
 from cdc_daemon.sinks.postgres.arrays import array, arrays
 from cdc_daemon.sinks.postgres.names import DELETED_AT, element_type, qualified, quote
 from cdc_daemon.sinks.postgres.transaction import Transaction
 from cdc_daemon.sinks.postgres.wire import Call, Statement
-
-
-@dataclass(frozen=True, slots=True)
-class Referrer:
-    """An attribute of an entity that holds keys of another."""
-
-    entity: Entity
-    attribute: str
-
-
-def referrers(entities: Mapping[str, Entity]) -> dict[str, list[Referrer]]:
-    """Who refers to each entity."""
-    found: dict[str, list[Referrer]] = defaultdict(list)
-    for entity in entities.values():
-        for attribute in entity.attributes:
-            if attribute.references in entities:
-                found[str(attribute.references)].append(Referrer(entity, attribute.name))
-    return dict(found)
+from cdc_daemon.sinks.referrers import Referrer, referrers
+from cdc_daemon.sinks.steps import written_rows
 
 
 class References:
@@ -245,11 +226,6 @@ class References:
             name = f"cdc_{purpose}_{len(self._statements)}".encode()
             known = self._statements[purpose, entity, attribute] = Statement(name, sql.encode())
         return known
-
-
-def written_rows(step: Upsert | Patch | Rename) -> list[Row]:
-    """The rows that a step writes."""
-    return [row for _, row in step.pairs] if isinstance(step, Rename) else step.rows
 
 
 def _living(referrer: Referrer) -> str:

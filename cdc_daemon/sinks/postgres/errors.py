@@ -23,6 +23,7 @@ from cdc_daemon.model.errors import (
     Stop,
     Unreachable,
 )
+from cdc_daemon.sinks.rejected import data_error
 
 _LOST = ("0800", "57P01", "57P02", "57P03", "57P05", "25P03", "25P04")
 _AGAIN = {
@@ -40,22 +41,6 @@ _AGAIN_HINTS = {
     "53300": "too many connections",
     "42501": "cdc-daemon apply --admin-dsn grants what the worker needs",
     "25006": "is it a standby, or is default_transaction_read_only on?",
-}
-_AT_FAULT = {
-    "22001": "a value is too long for its column",
-    "22003": "a number is out of its column's range",
-    "22007": "a value is no date or time",
-    "22008": "a date or time is out of range",
-    "22021": "a text holds a NUL or is not valid UTF-8",
-    "22P02": "a value is not of its column's type",
-    "22P03": "a value is not of its column's type",
-    "22P05": "a character cannot be stored",
-    "23502": "a required value is NULL",
-    "23503": "a row refers to, or is referred to by, another that would not exist",
-    "23505": "another row has this value already",
-    "23514": "a check constraint rejects the row",
-    "23P01": "an exclusion constraint rejects the row",
-    "54000": "a value is too large for an index or a row",
 }
 _ALTERED = ("42703", "42P01", "42804", "42P10", "3F000", "42883", "42846")
 _COPY_COLUMN = re.compile(r"^COPY .*, line \d+, column (.+?): (?:\"|null input)", re.M)
@@ -125,22 +110,6 @@ def _data_error(error: psycopg.Error, code: str, known: frozenset[str]) -> DataE
         attribute=attribute if attribute in known else None,
         constraint=error.diag.constraint_name,
     )
-
-
-def data_error(
-    code: str,
-    *,
-    table: str | None = None,
-    attribute: str | None = None,
-    constraint: str | None = None,
-) -> DataError:
-    """The error of a row that the database rejects with this SQLSTATE."""
-    words = _AT_FAULT.get(code, "the database rejects a value")
-    at_table = f" ({table})" if table else ""
-    place = f", attribute {attribute}" if attribute else ""
-    named = f", constraint {constraint}" if constraint else ""
-    message = f"{words}{at_table}{place}{named}"
-    return DataError(message[0].upper() + message[1:], code=f"sqlstate_{code}", attribute=attribute)
 
 
 def _copy_column(error: psycopg.Error) -> str | None:

@@ -20,13 +20,14 @@ from cdc_daemon.model.errors import DataError, Unreachable
 from cdc_daemon.sinks.postgres.altered import AlteredTable, Check, Column, altered_table
 from cdc_daemon.sinks.postgres.arrays import array, no_text
 from cdc_daemon.sinks.postgres.diagnosis import no_text_in
-from cdc_daemon.sinks.postgres.errors import data_error, translate
+from cdc_daemon.sinks.postgres.errors import translate
 from cdc_daemon.sinks.postgres.names import literal, quote
 from cdc_daemon.sinks.postgres.sets import states
 from cdc_daemon.sinks.postgres.shape import Shape
-from cdc_daemon.sinks.postgres.singles import present_in
 from cdc_daemon.sinks.postgres.transaction import Transaction
 from cdc_daemon.sinks.postgres.wire import Call, Statement
+from cdc_daemon.sinks.rejected import data_error
+from cdc_daemon.sinks.steps import present_in
 
 Faults = dict[Key, DataError]
 

@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from cdc_daemon.sinks.postgres.arrays import array
-from cdc_daemon.sinks.postgres.dangling import References, Referrer
+from cdc_daemon.sinks.postgres.dangling import References
 from cdc_daemon.sinks.postgres.names import DELETED_AT, LAST_SYNC, quote
 from cdc_daemon.sinks.postgres.shape import Shape
 from cdc_daemon.sinks.postgres.transaction import Transaction
 from cdc_daemon.sinks.postgres.wire import Param, Statement
+from cdc_daemon.sinks.referrers import Referrer
 
 Held = dict[str, set[bytes]]
 """Their keys, by entity; they are referred to, so a key is a single value."""

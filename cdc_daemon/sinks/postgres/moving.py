@@ -14,10 +14,12 @@ from cdc_daemon.sinks.postgres.arrays import arrays
 from cdc_daemon.sinks.postgres.names import key_attributes
 from cdc_daemon.sinks.postgres.sets import states
 from cdc_daemon.sinks.postgres.shape import Shape
-from cdc_daemon.sinks.postgres.singles import duplicate_entity_key, params
+from cdc_daemon.sinks.postgres.singles import params
 from cdc_daemon.sinks.postgres.transaction import Transaction
 from cdc_daemon.sinks.postgres.wire import Call
+from cdc_daemon.sinks.rejected import duplicate_entity_key
 from cdc_daemon.sinks.renaming import Move, follow, in_order
+from cdc_daemon.sinks.steps import keys_of
 from cdc_daemon.sinks.unlikely import unlikely
 
 _TRIES = 8
@@ -25,11 +27,11 @@ _TRIES = 8
 
 def rename(transaction: Transaction, shape: Shape, step: Rename, outcome: Outcome) -> None:
     """Carry a step's renames out. A living row in the way is ``duplicate_entity_key``."""
-    keys = list(dict.fromkeys(_keys_of(step)))
+    keys = list(dict.fromkeys(keys_of(step)))
     standing = states(transaction, shape, keys)
     found = follow(step, {key: True for key, living in standing.items() if living})
     if found.clash:
-        raise duplicate_entity_key(shape)
+        raise duplicate_entity_key(shape.layout)
     outcome.missing += [(step.layout, row) for row in found.missing]
     tombs = [key for key, living in standing.items() if not living and key in found.taken]
     calls: list[Call] = [(shape.delete, arrays(tombs))] if tombs else []
@@ -40,10 +42,6 @@ def rename(transaction: Transaction, shape: Shape, step: Rename, outcome: Outcom
     if calls:
         transaction.calls(calls)
     outcome.count(step.layout.mapping, "update", len(found.moves))
-
-
-def _keys_of(step: Rename) -> list[Key]:
-    return [key for old, row in step.pairs for key in (old, step.layout.key_of(row))]
 
 
 def _move(shape: Shape, move: Move, start: Key | None = None) -> Call:
@@ -84,4 +82,4 @@ def _free_key(transaction: Transaction, shape: Shape, key: Key) -> Key:
         for candidate in tried:
             if candidate not in standing:
                 return candidate
-    raise duplicate_entity_key(shape)
+    raise duplicate_entity_key(shape.layout)

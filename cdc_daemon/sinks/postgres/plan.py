@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 import psycopg
 
 from cdc_daemon.model.effects import Layout
 from cdc_daemon.model.entities import Entity
 from cdc_daemon.model.errors import ConfigurationError, Problem, Stop
+from cdc_daemon.sinks.planned import Change, Plan
 from cdc_daemon.sinks.postgres import ledger, migrations
 from cdc_daemon.sinks.postgres.checkpoint import held_pipelines, version_problem
 from cdc_daemon.sinks.postgres.checks.tables import reference_differences
@@ -37,22 +37,6 @@ from cdc_daemon.sinks.versions import LEDGER_VERSION, OLDEST_LEDGER
 OLDEST_SERVER = 140000
 AT_A_TIME = 100
 """Changes in one transaction; more than the ledger ever takes."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Change:
-    """One step of a plan: what it does, in words and in SQL."""
-
-    description: str
-    sql: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
-    """Ordered changes, and what only a person can put right."""
-
-    changes: tuple[Change, ...]
-    refusals: tuple[Problem, ...]
 
 
 def plan(

@@ -16,46 +16,19 @@ from psycopg.pq.abc import PGresult
 
 from cdc_daemon.model.changes import Row
 from cdc_daemon.model.effects import Delete, Key, Outcome, Patch, Truncate, Upsert
+from cdc_daemon.sinks.caution import Caution
 from cdc_daemon.sinks.postgres.arrays import array, arrays
 from cdc_daemon.sinks.postgres.copytext import feed, feed_both
 from cdc_daemon.sinks.postgres.names import DELETED_AT, LAST_SYNC, quote
 from cdc_daemon.sinks.postgres.shape import Shape
-from cdc_daemon.sinks.postgres.singles import (
-    delete_call,
-    duplicate_entity_key,
-    last_of_each,
-    present_in,
-)
+from cdc_daemon.sinks.postgres.singles import delete_call
 from cdc_daemon.sinks.postgres.transaction import Transaction
 from cdc_daemon.sinks.postgres.wire import Call, affected
+from cdc_daemon.sinks.rejected import duplicate_entity_key
+from cdc_daemon.sinks.steps import last_of_each, present_in
 
 SLICE_ROWS = 1000
 """Rows in one statement over arrays: enough to make its round trip cheap, few enough to overlap."""
-
-_CAUTION = (4, 64)  # batches over arrays after a first conflict, and at most
-
-
-class Caution:
-    """Whether a layout's inserts are worth a straight COPY; doubles the wait with each conflict."""
-
-    def __init__(self) -> None:
-        self._wait, self._left = _CAUTION[0], 0
-
-    def direct(self) -> bool:
-        """Ask before each batch of inserts."""
-        if self._left:
-            self._left -= 1
-            return False
-        return True
-
-    def went_well(self) -> None:
-        """A straight COPY met no conflict."""
-        self._wait = _CAUTION[0]
-
-    def conflicted(self) -> None:
-        """A straight COPY had to be taken back."""
-        self._left = self._wait
-        self._wait = min(self._wait * 2, _CAUTION[1])
 
 
 class Sets:
@@ -72,7 +45,7 @@ class Sets:
         """Write whole rows, and their references. DataError ``duplicate_entity_key``."""
         if step.fresh and self._append(shape, step):
             return
-        rows, source_keys = last_of_each(shape, step)
+        rows, source_keys = last_of_each(step)
         if source_keys is None:
             self._merge(shape, rows)
         else:
@@ -161,7 +134,7 @@ class Sets:
 
         updated = self._transaction.calls(calls())[::2]
         if self._add_missing(shape, rows, updated) < len(rows):
-            raise duplicate_entity_key(shape)
+            raise duplicate_entity_key(shape.layout)
 
     def _add_missing(self, shape: Shape, rows: Sequence[Row], updated: Sequence[PGresult]) -> int:
         """Add the rows of those slices of which not all were updated; how many are written now."""

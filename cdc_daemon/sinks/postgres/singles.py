@@ -11,37 +11,17 @@ from collections.abc import Callable, Sequence
 from psycopg.pq.abc import PGresult
 
 from cdc_daemon.model.changes import Row
-from cdc_daemon.model.effects import Delete, Key, Outcome, Patch, Upsert
-from cdc_daemon.model.errors import DataError
+from cdc_daemon.model.effects import Delete, Outcome, Patch, Upsert
 from cdc_daemon.sinks.postgres.arrays import array, arrays, no_text
 from cdc_daemon.sinks.postgres.shape import Shape
 from cdc_daemon.sinks.postgres.wire import Call, Param, affected
+from cdc_daemon.sinks.rejected import duplicate_entity_key
+from cdc_daemon.sinks.steps import last_of_each, present_in
 
 Answer = Callable[[PGresult], None]
 
 MOST = 12
 """Steps of at most this many rows go row by row (measured: arrays cost as much as 14 rows)."""
-
-
-def duplicate_entity_key(shape: Shape) -> DataError:
-    """The error of a row whose entity key another source row holds."""
-    entity = shape.layout.entity.name
-    return DataError(
-        f"Another source row holds this key of {entity} already", code="duplicate_entity_key"
-    )
-
-
-def last_of_each(shape: Shape, step: Upsert) -> tuple[list[Row], list[Key] | None]:
-    """Rows without repeated keys: the last one counts. With references a repetition is an error."""
-    if not step.fresh:
-        return step.rows, step.source_keys
-    key_of = shape.layout.key_of
-    last = {key_of(row): row for row in step.rows}
-    if len(last) == len(step.rows):
-        return step.rows, step.source_keys
-    if step.source_keys is not None:
-        raise duplicate_entity_key(shape)
-    return list(last.values()), None
 
 
 class Singles:
@@ -61,7 +41,7 @@ class Singles:
     def upsert(self, shape: Shape, step: Upsert) -> None:
         """Write whole rows, and their references."""
         layout = shape.layout
-        rows, source_keys = last_of_each(shape, step)
+        rows, source_keys = last_of_each(step)
         for i, row in enumerate(rows):
             source = source_keys[i] if source_keys is not None else ()
             self._add(shape, (shape.write, params((*row, *source))), self._written)
@@ -110,14 +90,9 @@ class Singles:
 
     def _written(self, shape: Shape, result: PGresult) -> None:
         if not result.ntuples:
-            raise duplicate_entity_key(shape)
+            raise duplicate_entity_key(shape.layout)
         kind = "insert" if result.get_value(0, 0) == b"t" else "update"
         self._outcome.count(shape.layout.mapping, kind, 1)
-
-
-def present_in(step: Patch) -> tuple[int, ...]:
-    """The positions that a patch writes or finds its row by."""
-    return tuple(i for i in range(len(step.layout.columns)) if i not in step.unchanged)
 
 
 def delete_call(shape: Shape, step: Delete) -> Call:

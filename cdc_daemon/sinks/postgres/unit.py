@@ -29,21 +29,23 @@ from cdc_daemon.model.errors import DataError, Retryable
 from cdc_daemon.model.failpoint import failpoint
 from cdc_daemon.model.ports import CopiedMapping, Repaired
 from cdc_daemon.model.position import SourceIdentity
+from cdc_daemon.sinks.caution import Caution
 from cdc_daemon.sinks.postgres import commands, copied, failures
 from cdc_daemon.sinks.postgres.arrays import arrays
 from cdc_daemon.sinks.postgres.checkpoint import CLOCK_BEHIND, FENCED, Lease
-from cdc_daemon.sinks.postgres.dangling import References, written_rows
+from cdc_daemon.sinks.postgres.dangling import References
 from cdc_daemon.sinks.postgres.diagnosis import located
 from cdc_daemon.sinks.postgres.errors import translate
 from cdc_daemon.sinks.postgres.faults import faults_of
 from cdc_daemon.sinks.postgres.moving import rename
 from cdc_daemon.sinks.postgres.session import Session
-from cdc_daemon.sinks.postgres.sets import Caution, Sets
+from cdc_daemon.sinks.postgres.sets import Sets
 from cdc_daemon.sinks.postgres.shape import Shape
 from cdc_daemon.sinks.postgres.singles import MOST, Singles
 from cdc_daemon.sinks.postgres.sweep import Sweep
 from cdc_daemon.sinks.postgres.transaction import Transaction
 from cdc_daemon.sinks.postgres.wire import Call, Statement
+from cdc_daemon.sinks.steps import number_of, written_rows
 
 _IMMEDIATE = Statement(b"cdc_immediate", b"SET CONSTRAINTS ALL IMMEDIATE")
 _FOREIGN_KEY = "sqlstate_23503"
@@ -119,7 +121,7 @@ class PostgresUnit:
     def apply(self, steps: Sequence[Step]) -> Outcome:
         """Apply steps in order. All or nothing: on DataError the unit is as before the call."""
         outcome = Outcome()
-        steps = [step for step in steps if _number(step) > 0]
+        steps = [step for step in steps if number_of(step) > 0]
         if not steps:
             return outcome
         known = frozenset(name for step in steps for name in step.layout.columns)
@@ -381,19 +383,4 @@ _CHUNK = """
 
 def _is_small(step: Step) -> bool:
     """Whether a step is cheaper row by row."""
-    return not isinstance(step, Rename | Truncate) and _number(step) <= MOST
-
-
-def _number(step: Step) -> int:
-    """How many rows a step names; a truncate counts as one."""
-    match step:
-        case Upsert() | Patch():
-            return len(step.rows)
-        case Delete():
-            return len(step.keys)
-        case Rename():
-            return len(step.pairs)
-        case Truncate():
-            return 1
-        case _:
-            assert_never(step)
+    return not isinstance(step, Rename | Truncate) and number_of(step) <= MOST

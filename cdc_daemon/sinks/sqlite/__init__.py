@@ -1,7 +1,8 @@
 """The embedded control database: one SQLite file, one pipeline."""
 
+from cdc_daemon.sinks.planned import Change, Plan
 from cdc_daemon.sinks.sqlite.control import SqliteControl
-from cdc_daemon.sinks.sqlite.plan import Change, Plan, apply_plan, plan
+from cdc_daemon.sinks.sqlite.plan import apply_plan, plan
 from cdc_daemon.sinks.sqlite.sink import SqliteSink
 
 __all__ = [

@@ -8,27 +8,17 @@ deferred reference is broken only at COMMIT, and not which; so what might be is 
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 
-from cdc_daemon.model.changes import Row
 from cdc_daemon.model.effects import Delete, Key, Layout, Patch, Rename, Step, Truncate, Upsert
 from cdc_daemon.model.entities import Entity
 from cdc_daemon.sinks.columns import DELETED_AT
+from cdc_daemon.sinks.forms import Stored, as_json, key_texts, stored
+from cdc_daemon.sinks.referrers import Referrer, referrers
 from cdc_daemon.sinks.sqlite.database import Connection
-from cdc_daemon.sinks.sqlite.forms import Stored, as_json, key_texts, stored
 from cdc_daemon.sinks.sqlite.names import printed, quote
 from cdc_daemon.sinks.sqlite.shape import Shape
-
-
-@dataclass(frozen=True, slots=True)
-class Referrer:
-    """An attribute of an entity that holds keys of another."""
-
-    entity: Entity
-    attribute: str
-
+from cdc_daemon.sinks.steps import keys_of, written_rows
 
 Suspects = dict[tuple[str, str], set[Stored]]
 """By (entity, attribute) that refers: values whose parent was not there."""
@@ -39,12 +29,7 @@ class References:
 
     def __init__(self, entities: Mapping[str, Entity]) -> None:
         self._entities = entities
-        self._referrers: dict[str, list[Referrer]] = defaultdict(list)
-        for entity in entities.values():
-            for attribute in entity.attributes:
-                if attribute.references in entities:
-                    found = self._referrers[str(attribute.references)]
-                    found.append(Referrer(entity, attribute.name))
+        self._referrers = referrers(entities)
 
     @property
     def tables(self) -> list[str]:
@@ -251,11 +236,10 @@ class References:
 
     def _loosening(self, parent: Entity, referrer: Referrer, *, keyed: bool = True) -> str:
         key, home = quote(parent.key[0]), quote(parent.name)
-        found = referrer.entity.attribute(referrer.attribute)
         attribute = quote(referrer.attribute)
         table = quote(referrer.entity.name)
         action = f"UPDATE {table} AS c SET {attribute} = NULL"
-        if found.required or referrer.attribute in referrer.entity.key:
+        if referrer.lasting:
             action = f"DELETE FROM {table} AS c"
         meant = "IN (SELECT k.value FROM json_each(?1) k)" if keyed else "IS NOT NULL"
         return (
@@ -266,16 +250,6 @@ class References:
     def _first_parts(self, entity: Entity, keys: Sequence[Key]) -> str:
         type_ = entity.attribute(entity.key[0]).type
         return key_texts([key[:1] for key in keys], [type_])
-
-
-def written_rows(step: Upsert | Patch | Rename) -> list[Row]:
-    """The rows that a step writes."""
-    return [row for _, row in step.pairs] if isinstance(step, Rename) else step.rows
-
-
-def keys_of(step: Rename) -> list[Key]:
-    """The keys that rows leave, pass through or come to."""
-    return [key for old, row in step.pairs for key in (old, step.layout.key_of(row))]
 
 
 def _no_parent(parent: Entity) -> str:

@@ -14,6 +14,7 @@ import sqlite3
 from collections.abc import Collection
 
 from cdc_daemon.model.errors import CdcError, DataError, Retryable, Stop, Unreachable
+from cdc_daemon.sinks.rejected import data_error
 
 _AGAIN = {
     "SQLITE_BUSY": "somebody else holds the database's write lock",
@@ -38,19 +39,6 @@ _STOP = {
     "SQLITE_FORMAT": "the control database is no SQLite database",
 }
 _STOP_HINT = "stop the daemon, keep the file, and restore a backup: docs/sqlite.md"
-_AT_FAULT = {
-    "22001": "a value is too long for its column",
-    "22003": "a number is out of its column's range",
-    "22007": "a value is no date or time",
-    "22008": "a date or time is out of range",
-    "22021": "a text holds a NUL or is not valid UTF-8",
-    "22P02": "a value is not of its column's type",
-    "23502": "a required value is NULL",
-    "23503": "a row refers to, or is referred to by, another that would not exist",
-    "23505": "another row has this value already",
-    "23514": "a check constraint rejects the row",
-    "54000": "a value is too large for a row",
-}
 _CONSTRAINTS = {
     "SQLITE_CONSTRAINT_NOTNULL": "23502",
     "SQLITE_CONSTRAINT_FOREIGNKEY": "23503",
@@ -116,24 +104,6 @@ def _name_of(error: sqlite3.Error) -> str:
     if code == _CONSTRAINT_DATATYPE:
         return "SQLITE_CONSTRAINT_DATATYPE"
     return name if name != "unknown" else _PRIMARY.get(code & 0xFF, f"SQLITE_{code}")
-
-
-def data_error(
-    code: str,
-    *,
-    table: str | None = None,
-    attribute: str | None = None,
-    constraint: str | None = None,
-) -> DataError:
-    """The error of a row that the database rejects with this SQLSTATE."""
-    words = _AT_FAULT.get(code, "the database rejects a value")
-    at_table = f" ({table})" if table else ""
-    place = f", attribute {attribute}" if attribute else ""
-    named = f", constraint {constraint}" if constraint else ""
-    message = f"{words}{at_table}{place}{named}"
-    return DataError(
-        message[0].upper() + message[1:], code=f"sqlstate_{code}", attribute=attribute or None
-    )
 
 
 def _data_error(name: str, text: str, known: Collection[str]) -> DataError:

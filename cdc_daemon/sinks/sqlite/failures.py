@@ -13,9 +13,9 @@ from collections.abc import Sequence
 from cdc_daemon.model.effects import Parked
 from cdc_daemon.model.failpoint import failpoint
 from cdc_daemon.model.ports import Failure
+from cdc_daemon.sinks.forms import as_json
 from cdc_daemon.sinks.sqlite.checkpoint import moment_in, moment_of
 from cdc_daemon.sinks.sqlite.database import Connection
-from cdc_daemon.sinks.sqlite.forms import as_json
 
 _PARK = """
     INSERT INTO cdc_failure (pipeline, mapping, entity, source_table, operation, position,

@@ -14,11 +14,11 @@ from collections.abc import Iterator, Sequence
 from cdc_daemon.model.changes import Row
 from cdc_daemon.model.effects import Key, Patch, Step, Upsert
 from cdc_daemon.model.errors import DataError
+from cdc_daemon.sinks.forms import Stored
 from cdc_daemon.sinks.sqlite.database import Connection
 from cdc_daemon.sinks.sqlite.errors import rolled_back, translate
-from cdc_daemon.sinks.sqlite.forms import Stored
 from cdc_daemon.sinks.sqlite.shape import Shape
-from cdc_daemon.sinks.sqlite.writing import present_in
+from cdc_daemon.sinks.steps import present_in
 
 Faults = dict[Key, DataError]
 

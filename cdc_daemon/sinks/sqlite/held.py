@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from cdc_daemon.sinks.columns import DELETED_AT, LAST_SYNC
-from cdc_daemon.sinks.sqlite.dangling import References, Referrer
+from cdc_daemon.sinks.forms import Stored, as_json
+from cdc_daemon.sinks.referrers import Referrer
+from cdc_daemon.sinks.sqlite.dangling import References
 from cdc_daemon.sinks.sqlite.database import Connection
-from cdc_daemon.sinks.sqlite.forms import Stored, as_json
 from cdc_daemon.sinks.sqlite.names import PREFIX, quote
 from cdc_daemon.sinks.sqlite.shape import Shape
 

@@ -11,12 +11,13 @@ from collections.abc import Sequence
 from cdc_daemon.model.changes import UNCHANGED, Row
 from cdc_daemon.model.effects import Key, Outcome, Rename
 from cdc_daemon.sinks.columns import key_attributes
+from cdc_daemon.sinks.forms import Stored
+from cdc_daemon.sinks.rejected import duplicate_entity_key
 from cdc_daemon.sinks.renaming import Move, follow, in_order
-from cdc_daemon.sinks.sqlite.dangling import keys_of
 from cdc_daemon.sinks.sqlite.database import Connection
-from cdc_daemon.sinks.sqlite.forms import Stored
 from cdc_daemon.sinks.sqlite.shape import Shape
-from cdc_daemon.sinks.sqlite.writing import duplicate_entity_key, states
+from cdc_daemon.sinks.sqlite.writing import states
+from cdc_daemon.sinks.steps import keys_of
 from cdc_daemon.sinks.unlikely import unlikely
 
 _TRIES = 8
@@ -37,7 +38,7 @@ class Renames:
         standing = states(self._connection, shape, keys)
         found = follow(step, {key: True for key, living in standing.items() if living})
         if found.clash:
-            raise duplicate_entity_key(shape)
+            raise duplicate_entity_key(shape.layout)
         outcome.missing += [(step.layout, row) for row in found.missing]
         tombs = [key for key, living in standing.items() if not living and key in found.taken]
         if tombs:
@@ -92,4 +93,4 @@ class Renames:
             for candidate in tried:
                 if candidate not in standing:
                     return candidate
-        raise duplicate_entity_key(self._shape)
+        raise duplicate_entity_key(self._shape.layout)

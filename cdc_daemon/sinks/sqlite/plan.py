@@ -10,13 +10,13 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
 
 from cdc_daemon.model.effects import Layout
 from cdc_daemon.model.entities import Entity
 from cdc_daemon.model.errors import ConfigurationError, Problem, Stop
 from cdc_daemon.sinks.columns import reference_columns
+from cdc_daemon.sinks.planned import Change, Plan
 from cdc_daemon.sinks.sqlite import ledger, migrations
 from cdc_daemon.sinks.sqlite.checkpoint import version_problem
 from cdc_daemon.sinks.sqlite.database import Connection, connect, missing, scalar, translated
@@ -37,22 +37,6 @@ from cdc_daemon.sinks.sqlite.tables import (
 from cdc_daemon.sinks.versions import LEDGER_VERSION, OLDEST_LEDGER
 
 APPLY = "run cdc-daemon apply"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Change:
-    """One step of a plan: what it does, in words and in SQL."""
-
-    description: str
-    sql: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
-    """Ordered changes, and what only a person can put right."""
-
-    changes: tuple[Change, ...]
-    refusals: tuple[Problem, ...]
 
 
 def plan(path: str, entities: Mapping[str, Entity], layouts: Sequence[Layout]) -> Plan:

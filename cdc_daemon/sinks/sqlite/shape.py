@@ -16,7 +16,7 @@ from cdc_daemon.model.changes import Row
 from cdc_daemon.model.effects import Key, Layout
 from cdc_daemon.model.entities import Attribute, EntityType, Kind
 from cdc_daemon.sinks.columns import DELETED_AT, LAST_SYNC, key_attributes, reference_columns
-from cdc_daemon.sinks.sqlite.forms import Stored, key_texts, stored, texts
+from cdc_daemon.sinks.forms import Stored, key_texts, stored, texts
 from cdc_daemon.sinks.sqlite.names import ledger, listed, marks, matched, parts, printed, quote
 
 Params = Sequence[Stored]

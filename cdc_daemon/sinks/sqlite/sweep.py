@@ -11,9 +11,9 @@ from collections.abc import Sequence
 
 from cdc_daemon.model.effects import Outcome
 from cdc_daemon.sinks.columns import DELETED_AT, LAST_SYNC
+from cdc_daemon.sinks.forms import Stored, as_json
 from cdc_daemon.sinks.sqlite.dangling import References, Suspects
 from cdc_daemon.sinks.sqlite.database import Connection
-from cdc_daemon.sinks.sqlite.forms import Stored, as_json
 from cdc_daemon.sinks.sqlite.held import Holding, left_behind
 from cdc_daemon.sinks.sqlite.names import quote
 from cdc_daemon.sinks.sqlite.shape import Shape

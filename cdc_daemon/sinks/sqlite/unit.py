@@ -27,17 +27,19 @@ from cdc_daemon.model.errors import DataError
 from cdc_daemon.model.failpoint import failpoint
 from cdc_daemon.model.ports import CopiedMapping, Repaired
 from cdc_daemon.model.position import SourceIdentity
+from cdc_daemon.sinks.forms import Stored
+from cdc_daemon.sinks.rejected import data_error
 from cdc_daemon.sinks.sqlite import copied, failures, verifications
 from cdc_daemon.sinks.sqlite.checkpoint import Lease
 from cdc_daemon.sinks.sqlite.dangling import References, Suspects
 from cdc_daemon.sinks.sqlite.database import Connection, translated
-from cdc_daemon.sinks.sqlite.errors import data_error, rolled_back, translate
+from cdc_daemon.sinks.sqlite.errors import rolled_back, translate
 from cdc_daemon.sinks.sqlite.faults import Search
-from cdc_daemon.sinks.sqlite.forms import Stored
 from cdc_daemon.sinks.sqlite.moving import Renames
 from cdc_daemon.sinks.sqlite.shape import Shape
 from cdc_daemon.sinks.sqlite.sweep import Sweep
 from cdc_daemon.sinks.sqlite.writing import Writing
+from cdc_daemon.sinks.steps import number_of
 
 _CHUNK = """
     INSERT INTO cdc_backfill_chunk (pipeline, generation, mapping, rows, finished_at)
@@ -119,7 +121,7 @@ class SqliteUnit:
     def apply(self, steps: Sequence[Step]) -> Outcome:
         """Apply steps in order. All or nothing: on DataError the unit is as before the call."""
         outcome = Outcome()
-        steps = [step for step in steps if _number(step) > 0]
+        steps = [step for step in steps if number_of(step) > 0]
         if not steps:
             return outcome
         connection = self._opened()
@@ -328,18 +330,3 @@ class SqliteUnit:
 
 class _TakeBack(Exception):
     """Leaves a savepoint whose work is not to stay."""
-
-
-def _number(step: Step) -> int:
-    """How many rows a step names; a truncate counts as one."""
-    match step:
-        case Upsert() | Patch():
-            return len(step.rows)
-        case Delete():
-            return len(step.keys)
-        case Rename():
-            return len(step.pairs)
-        case Truncate():
-            return 1
-        case _:
-            assert_never(step)

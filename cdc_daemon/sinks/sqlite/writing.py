@@ -12,26 +12,19 @@ from itertools import repeat
 
 from cdc_daemon.model.changes import Row
 from cdc_daemon.model.effects import Delete, Key, Outcome, Patch, Truncate, Upsert
-from cdc_daemon.model.errors import DataError
 from cdc_daemon.sinks.columns import DELETED_AT, LAST_SYNC
+from cdc_daemon.sinks.forms import Stored
+from cdc_daemon.sinks.rejected import duplicate_entity_key
 from cdc_daemon.sinks.sqlite.checkpoint import moment_of
 from cdc_daemon.sinks.sqlite.database import Connection
-from cdc_daemon.sinks.sqlite.forms import Stored
 from cdc_daemon.sinks.sqlite.names import quote
 from cdc_daemon.sinks.sqlite.shape import Shape
+from cdc_daemon.sinks.steps import last_of_each, present_in
 
 SLICE_ROWS = 2000
 
 Columns = list[Iterable[Stored]]
 """Of one length, or without end; the first one says how long."""
-
-
-def duplicate_entity_key(shape: Shape) -> DataError:
-    """The error of a row whose entity key another source row holds."""
-    entity = shape.layout.entity.name
-    return DataError(
-        f"Another source row holds this key of {entity} already", code="duplicate_entity_key"
-    )
 
 
 class Writing:
@@ -49,7 +42,7 @@ class Writing:
 
     def upsert(self, shape: Shape, step: Upsert) -> None:
         """Write whole rows, and their references. DataError ``duplicate_entity_key``."""
-        rows, sources = last_of_each(shape, step)
+        rows, sources = last_of_each(step)
         for start in range(0, len(rows), SLICE_ROWS):
             piece = rows[start : start + SLICE_ROWS]
             columns: Columns = [*shape.rows(piece), repeat(self.moment)]
@@ -141,7 +134,7 @@ class Writing:
         self.many(shape.refer, _tuples(references))
         inserted = self.many(shape.insert, _tuples(columns)) if updated < number else 0
         if updated + inserted < number:
-            raise duplicate_entity_key(shape)
+            raise duplicate_entity_key(shape.layout)
         self.count(shape, "update", updated)
         self.count(shape, "insert", inserted)
 
@@ -170,24 +163,6 @@ def states(connection: Connection, shape: Shape, keys: Sequence[Key]) -> dict[Ke
         return {}
     found = connection.execute(shape.states, (shape.key_json(keys),))
     return {keys[n]: bool(living) for n, living in found}
-
-
-def last_of_each(shape: Shape, step: Upsert) -> tuple[list[Row], list[Key] | None]:
-    """Rows without repeated keys: the last one counts. With references a repetition is an error."""
-    if not step.fresh:
-        return step.rows, step.source_keys
-    key_of = shape.layout.key_of
-    last = {key_of(row): row for row in step.rows}
-    if len(last) == len(step.rows):
-        return step.rows, step.source_keys
-    if step.source_keys is not None:
-        raise duplicate_entity_key(shape)
-    return list(last.values()), None
-
-
-def present_in(step: Patch) -> tuple[int, ...]:
-    """The positions that a patch writes or finds its row by."""
-    return tuple(i for i in range(len(step.layout.columns)) if i not in step.unchanged)
 
 
 def _tuples(columns: Columns) -> Iterator[tuple[Stored, ...]]:

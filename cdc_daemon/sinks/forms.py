@@ -36,7 +36,7 @@ from cdc_daemon.mapping.times import (
 )
 from cdc_daemon.model.entities import Attribute, EntityType, Kind
 from cdc_daemon.model.errors import DataError
-from cdc_daemon.sinks.sqlite.errors import data_error
+from cdc_daemon.sinks.rejected import data_error
 
 Stored = str | int | None
 Form = Callable[[bytes], Stored]
