@@ -1,1 +1,1 @@
-"""The source adapter for MySQL and MariaDB: binlog decoding, catalogue, preflight, snapshot."""
+"""MySQL and MariaDB as a source: what their binlogs say."""

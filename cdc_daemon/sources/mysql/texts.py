@@ -1,0 +1,180 @@
+"""Numbers, bits, bytes and addresses of a row image as text in PostgreSQL form.
+
+Decimals: ``decimal2bin`` in MySQL's ``strings/decimal.cc``: groups of nine digits in four
+big-endian bytes, shorter ones at both ends in fewer, the first bit inverted, all bits if negative.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import math
+import struct
+from binascii import hexlify
+from collections.abc import Callable
+from typing import Final
+
+_GROUP: Final = 9
+GROUP_BYTES: Final = (0, 1, 1, 2, 2, 3, 3, 4, 4, 4)
+"""Bytes of a group by its digits."""
+_FLOAT: Final = struct.Struct("<f")
+_FLOAT_DIGITS: Final = 9  # that tell any two of them apart
+_EXPONENT_FROM: Final = -4  # and below it PostgreSQL writes an exponent
+_DOUBLE_UP_TO, _FLOAT_UP_TO = 15, 6
+_SRID_FLAG: Final = 0x20000000
+
+ReadText = Callable[[bytes], bytes]
+
+
+def decimal_groups(precision: int, scale: int) -> tuple[list[int], list[int]]:
+    """Digits of each group before and after the point, in the order in which they stand."""
+    whole, first = divmod(precision - scale, _GROUP)
+    parts, last = divmod(scale, _GROUP)
+    before = ([first] if first else []) + [_GROUP] * whole
+    return before, [_GROUP] * parts + ([last] if last else [])
+
+
+def decimal_bytes(precision: int, scale: int) -> int:
+    """How many bytes a value takes."""
+    before, after = decimal_groups(precision, scale)
+    return sum(GROUP_BYTES[digits] for digits in before + after)
+
+
+def decimal_reader(precision: int, scale: int) -> ReadText:
+    """Text with the full scale, as SELECT prints it. Raises ValueError for what is no decimal."""
+    before, after = decimal_groups(precision, scale)
+    size = decimal_bytes(precision, scale)
+
+    def read(raw: bytes) -> bytes:
+        negative = raw[0] < 0x80
+        number = int.from_bytes(raw, "big") ^ (0x80 << size * 8 - 8)
+        if negative:
+            number ^= (1 << size * 8) - 1
+        digits = _digits(number.to_bytes(size, "big"), before + after)
+        whole = digits[: precision - scale].lstrip("0") or "0"
+        text = f"{whole}.{digits[precision - scale :]}" if scale else whole
+        return f"-{text}".encode() if negative else text.encode()
+
+    return read
+
+
+def _digits(raw: bytes, groups: list[int]) -> str:
+    found, offset = [], 0
+    for digits in groups:
+        end = offset + GROUP_BYTES[digits]
+        group = f"{int.from_bytes(raw[offset:end], 'big'):0{digits}}"
+        if len(group) > digits:
+            raise ValueError("a group of a decimal has too many digits")
+        found.append(group)
+        offset = end
+    return "".join(found)
+
+
+def double_text(value: float) -> bytes:
+    """The shortest text that is this number, as PostgreSQL prints double precision."""
+    if not math.isfinite(value):
+        return _not_finite(value)
+    return _shown(repr(value), _DOUBLE_UP_TO)
+
+
+def real_text(value: float) -> bytes:
+    """The shortest text that is this single precision number, as PostgreSQL prints real."""
+    if not math.isfinite(value):
+        return _not_finite(value)
+    raw = _FLOAT.pack(value)
+    texts = (f"{value:.{digits}e}" for digits in range(_FLOAT_DIGITS))
+    return _shown(next(text for text in texts if _packed(text) == raw), _FLOAT_UP_TO)
+
+
+def _packed(text: str) -> bytes:
+    try:
+        return _FLOAT.pack(float(text))
+    except OverflowError:
+        return b""
+
+
+def _not_finite(value: float) -> bytes:
+    if math.isnan(value):
+        return b"NaN"
+    return b"Infinity" if value > 0 else b"-Infinity"
+
+
+def _shown(text: str, up_to: int) -> bytes:
+    """Python's shortest digits with PostgreSQL's choice of exponent."""
+    sign, digits, exponent = digits_of(text)
+    if _EXPONENT_FROM <= exponent < up_to:
+        return (sign + fixed(digits, exponent)).encode()
+    return f"{sign}{scientific(digits)}e{exponent:+03}".encode()
+
+
+def digits_of(text: str) -> tuple[str, str, int]:
+    """Sign, digits without zeros at their ends, and the exponent of the first one."""
+    mantissa, _, power = text.partition("e")
+    sign = "-" if mantissa.startswith("-") else ""
+    whole, _, rest = mantissa.removeprefix("-").partition(".")
+    digits = (whole + rest).lstrip("0")
+    if not digits:
+        return sign, "0", 0
+    leading = len(whole + rest) - len(digits)
+    return sign, digits.rstrip("0"), len(whole) - 1 - leading + int(power or 0)
+
+
+def fixed(digits: str, exponent: int) -> str:
+    """Without an exponent, and without a point where there is nothing behind it."""
+    if exponent < 0:
+        return f"0.{'0' * (-exponent - 1)}{digits}"
+    whole, rest = digits[: exponent + 1].ljust(exponent + 1, "0"), digits[exponent + 1 :]
+    return f"{whole}.{rest}" if rest else whole
+
+
+def scientific(digits: str) -> str:
+    """What stands before an exponent."""
+    return f"{digits[0]}.{digits[1:]}" if digits[1:] else digits
+
+
+def bytes_text(raw: bytes) -> bytes:
+    r"""``\x`` and hexadecimal digits."""
+    return b"\\x" + hexlify(raw)
+
+
+def padded_reader(length: int, read: ReadText = bytes_text) -> ReadText:
+    """For values of a fixed length, whose trailing zero bytes the server leaves out of the log."""
+    return lambda raw: read(raw.ljust(length, b"\0"))
+
+
+def uuid_text(raw: bytes) -> bytes:
+    """Of 16 bytes in the order in which they are written, which is the log's."""
+    digits = hexlify(raw)
+    return b"-".join((digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:]))
+
+
+def inet4_text(raw: bytes) -> bytes:
+    """Four numbers and points."""
+    return b"%d.%d.%d.%d" % tuple(raw)
+
+
+def inet6_text(raw: bytes) -> bytes:
+    """As MariaDB prints it: shortened, the last four bytes of a mapped IPv4 address as such."""
+    if raw.startswith(bytes(12)) and raw[12:14] != b"\0\0":
+        return b"::" + inet4_text(raw[12:])
+    if raw.startswith(bytes(10) + b"\xff\xff"):
+        return b"::ffff:" + inet4_text(raw[12:])
+    return str(ipaddress.IPv6Address(raw)).encode()
+
+
+def vector_text(raw: bytes) -> bytes:
+    """``[1,2.5]``: single precision numbers. Raises ValueError when bytes are left over."""
+    if len(raw) % 4:
+        raise ValueError("a vector of broken numbers")
+    numbers = struct.unpack(f"<{len(raw) // 4}f", raw)
+    return b"[" + b",".join(map(real_text, numbers)) + b"]"
+
+
+def geometry_text(raw: bytes) -> bytes:
+    """WKB, or where the SRID is not 0 EWKB, of the server's SRID and WKB. Raises ValueError."""
+    srid, kind = raw[:4], raw[5:9]
+    if len(raw) < 9 or raw[4] != 1:
+        raise ValueError("a geometry that is not little-endian WKB")
+    if not any(srid):
+        return bytes_text(raw[4:])
+    flagged = (int.from_bytes(kind, "little") | _SRID_FLAG).to_bytes(4, "little")
+    return bytes_text(raw[4:5] + flagged + srid + raw[9:])
