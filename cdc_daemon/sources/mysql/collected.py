@@ -74,10 +74,11 @@ class Collected:
             self._commit_time = self._open[2]
         self._open = None
 
-    def take(self, position: str) -> Batch | None:
-        """What is complete, up to that position, or a piece of an open transaction."""
+    def take(self, position: object) -> Batch | None:
+        """What is complete, up to that position (its text is made here), or a piece of an open
+        transaction."""
         if self._begins:
-            return self._take_closed(position)
+            return self._take_closed(str(position))
         if self._open is not None and self.full:
             return self._take_piece(self._open)
         return None

@@ -11,6 +11,7 @@ from cdc_daemon.sources.mysql.position import FilePosition, FromFile, MysqlPosit
 from cdc_daemon.sources.mysql.xid import Xid
 
 MICROSECONDS = 1_000_000
+_NOWHERE = FromFile("", 0)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -32,7 +33,7 @@ class Group:
     written: int = 0
     kept: list[Run] | None = field(default_factory=list)
     kept_size: int = 0
-    from_: FromFile = FromFile("", 0)
+    from_: FromFile = _NOWHERE
 
 
 def advance(position: Position, group: Group, at: FromFile, last: int) -> None:

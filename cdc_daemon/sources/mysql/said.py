@@ -68,8 +68,8 @@ class Statements:
         if named and named <= SYSTEM_SCHEMAS:
             return
         raise Stop(
-            f"source {self._relations.source}: at {where} the log has a statement ({found.verb}) in "
-            "place of the rows that it changed",
+            f"source {self._relations.source}: at {where} the log has a statement ({found.verb}) "
+            "in place of the rows that it changed",
             hint="SET GLOBAL binlog_format = 'ROW', and no session may set it otherwise; "
             + NEW_COPY,
         )

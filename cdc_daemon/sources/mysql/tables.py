@@ -106,7 +106,9 @@ class Tables:
         try:
             return self._by_id[event[_ID]] is not None
         except KeyError:
-            raise DecodeError("rows of a table without a table map", kind="rows", offset=0) from None
+            raise DecodeError(
+                "rows of a table without a table map", kind="rows", offset=0
+            ) from None
 
     def rows(self, event: bytes, end: int) -> list[Run]:
         """The changes of a rows event that is wanted. Raises DecodeError, Stop."""
