@@ -1,0 +1,167 @@
+"""The failure queue: parked changes with the lanes they block, in the order they came.
+
+Rows are never deleted here: what was replayed or skipped keeps its payload, who did it and why.
+Payloads are JSON in ASCII, so whatever text was poison is kept as an escape.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from collections.abc import Callable, Sequence
+
+from cdc_daemon.model.effects import Parked
+from cdc_daemon.model.failpoint import failpoint
+from cdc_daemon.model.ports import Failure
+from cdc_daemon.sinks.mysql.checkpoint import moment_in, moment_of
+from cdc_daemon.sinks.mysql.session import Result, Session
+
+Run = Callable[..., Result]
+"""``Session.run``, or that of a transaction."""
+
+_PARK = """
+    INSERT INTO cdc_failure (pipeline, mapping, entity, source_table, operation, position,
+        sequence, commit_time, parked_at, error_code, error_message, payload, mapping_version,
+        lanes)
+    VALUES (%s, %s, %s, %s, %s, %s, %s, %s, UTC_TIMESTAMP(6), %s, %s, %s, %s, %s)"""
+_BLOCK = "INSERT IGNORE INTO cdc_failure_lane (pipeline, digest, failure) VALUES (%s, %s, %s)"
+_RESOLVE = """
+    UPDATE cdc_failure SET state = %s, resolved_at = UTC_TIMESTAMP(6), actor = %s, reason = %s,
+           attempts = attempts + %s
+     WHERE id = %s AND state = 'parked'"""
+_UNBLOCK = "DELETE FROM cdc_failure_lane WHERE failure = %s"
+_ATTEMPTED = """
+    UPDATE cdc_failure SET attempts = attempts + 1, error_code = %s, error_message = %s
+     WHERE id = %s AND state = 'parked'"""
+_SUPERSEDE = """
+    UPDATE cdc_failure SET state = 'skipped', resolved_at = UTC_TIMESTAMP(6),
+           actor = 'cdc-daemon', reason = CONCAT('superseded by ', %s)
+     WHERE pipeline = %s AND state = 'parked' AND (%s IS NULL OR mapping = %s)"""
+_OPEN = """
+    DELETE l FROM cdc_failure_lane l JOIN cdc_failure f ON f.id = l.failure
+     WHERE l.pipeline = %s AND f.state <> 'parked'"""
+_LANES = """
+    SELECT l.digest, MIN(f.mapping) FROM cdc_failure_lane l JOIN cdc_failure f ON f.id = l.failure
+     WHERE l.pipeline = %s GROUP BY l.digest"""
+_PARKED = """
+    SELECT mapping, COUNT(*) FROM cdc_failure WHERE pipeline = %s AND state = 'parked'
+     GROUP BY mapping"""
+_OLDEST = """
+    SELECT parked_at FROM cdc_failure WHERE pipeline = %s AND state = 'parked'
+     ORDER BY id LIMIT 1"""
+_COLUMNS = (
+    "id, pipeline, mapping, entity, source_table, operation, position, sequence, commit_time,"
+    " parked_at, error_code, error_message, attempts, state, payload, mapping_version, lanes"
+)
+
+
+def park(run: Run, changes: Sequence[Parked]) -> None:
+    """Add changes to the queue in this order, and block their lanes."""
+    for number, change in enumerate(changes):
+        if number:
+            failpoint("dlq_insert")
+        made = run(_PARK, *_values(change)).inserted
+        for lane in change.lanes:
+            run(_BLOCK, change.pipeline, lane, made)
+
+
+def resolve(run: Run, failure: int, *, state: str, actor: str, reason: str | None = None) -> None:
+    """Close a parked change as replayed or skipped, and open its lanes."""
+    if run(_RESOLVE, state, actor, reason, int(state == "replayed"), failure).affected:
+        run(_UNBLOCK, failure)
+
+
+def attempted(run: Run, failure: int, *, code: str, message: str) -> None:
+    """Note that a replay failed once more."""
+    run(_ATTEMPTED, code, message, failure)
+
+
+def supersede(run: Run, pipeline: str, by: str, *, mapping: str | None = None) -> int:
+    """Close what a new first copy, or a truncate of a mapping's table, makes void; how many."""
+    done = run(_SUPERSEDE, by, pipeline, mapping, mapping).affected
+    if done:
+        run(_OPEN, pipeline)
+    return done
+
+
+def lanes(session: Session, pipeline: str) -> dict[bytes, str]:
+    """The lanes of a pipeline that are blocked, and the mapping of each."""
+    rows = session.run(_LANES, pipeline).rows
+    return {digest or b"": (mapping or b"").decode() for digest, mapping in rows}
+
+
+def parked(session: Session, pipeline: str) -> dict[str, int]:
+    """How many changes are parked, by mapping."""
+    rows = session.run(_PARKED, pipeline).rows
+    return {(mapping or b"").decode(): int(number or b"0") for mapping, number in rows}
+
+
+def parked_since(session: Session, pipeline: str) -> dt.datetime | None:
+    """When the oldest parked change was parked."""
+    return moment_in(session.run(_OLDEST, pipeline).text())
+
+
+def select(
+    session: Session,
+    *,
+    pipeline: str | None = None,
+    entity: str | None = None,
+    error: str | None = None,
+    ids: Sequence[int] | None = None,
+    state: str | None = "parked",
+    limit: int | None = None,
+) -> list[Failure]:
+    """Failures that match, in the order they were parked."""
+    wanted = {"pipeline": pipeline, "entity": entity, "error_code": error, "state": state}
+    given = {column: value for column, value in wanted.items() if value is not None}
+    where = [f"{column} = %s" for column in given]
+    if ids is not None:
+        where.append(f"id IN ({', '.join(map(str, map(int, ids))) or 'NULL'})")
+    sql = f"SELECT {_COLUMNS} FROM cdc_failure WHERE {' AND '.join(where) or 'TRUE'} ORDER BY id"
+    if limit is not None:
+        sql += f" LIMIT {int(limit)}"
+    return [_failure(row) for row in session.run(sql, *given.values()).rows]
+
+
+def _failure(row: Sequence[bytes | None]) -> Failure:
+    texts = [None if value is None else value.decode() for value in row]
+    known = [text or "" for text in texts]
+    parked_at = moment_in(texts[9])
+    assert parked_at is not None
+    return Failure(
+        id=int(known[0]),
+        pipeline=known[1],
+        mapping=known[2],
+        entity=known[3],
+        table=known[4],
+        operation=known[5],
+        position=known[6],
+        sequence=int(known[7]),
+        commit_time=moment_in(texts[8]),
+        parked_at=parked_at,
+        error_code=known[10],
+        error_message=known[11],
+        attempts=int(known[12]),
+        state=known[13],
+        payload=json.loads(known[14]),
+        mapping_version=known[15],
+        lanes=tuple(bytes.fromhex(lane) for lane in json.loads(known[16])),
+    )
+
+
+def _values(change: Parked) -> tuple[object, ...]:
+    return (
+        change.pipeline,
+        change.mapping,
+        change.entity,
+        change.table,
+        change.operation.value,
+        change.position,
+        change.sequence,
+        moment_of(change.commit_time),
+        change.error_code,
+        change.error_message.replace("\0", "␀"),
+        json.dumps(change.payload),
+        change.mapping_version,
+        json.dumps([lane.hex() for lane in change.lanes]),
+    )
