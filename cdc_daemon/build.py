@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from cdc_daemon.config.configuration import Configuration
-from cdc_daemon.config.schema import MappingConfig
+from cdc_daemon.config.schema import MappingConfig, MysqlSourceConfig, PostgresSourceConfig
 from cdc_daemon.engine.applying import Applier
 from cdc_daemon.engine.lanes import Lanes
 from cdc_daemon.engine.mending import Mending, Reading
@@ -34,6 +34,8 @@ from cdc_daemon.sinks.postgres.control import PostgresControl
 from cdc_daemon.sinks.postgres.sink import PostgresSink
 from cdc_daemon.sinks.sqlite.control import SqliteControl
 from cdc_daemon.sinks.sqlite.sink import SqliteSink
+from cdc_daemon.sources.mysql.dump import server_id_of
+from cdc_daemon.sources.mysql.source import MysqlSource
 from cdc_daemon.sources.postgres.source import PostgresSource
 
 
@@ -62,17 +64,28 @@ class Parts:
 
 def make_source(
     configuration: Configuration, name: str, conninfo: Mapping[str, str] | None = None
-) -> PostgresSource:
+) -> Source:
     """The source of that name, not yet connected; ``conninfo``: not as configured."""
     source = configuration.sources[name]
-    return PostgresSource(
-        name=name,
-        conninfo=conninfo or source.conninfo,
-        slot=source.slot,
-        publication=source.publication,
-        tables=tables_of(configuration.mappings_of(name)),
-        max_value_bytes=source.max_value_bytes,
-    )
+    tables = tables_of(configuration.mappings_of(name))
+    match source:
+        case PostgresSourceConfig():
+            return PostgresSource(
+                name=name,
+                conninfo=conninfo or source.conninfo,
+                slot=source.slot,
+                publication=source.publication,
+                tables=tables,
+                max_value_bytes=source.max_value_bytes,
+            )
+        case MysqlSourceConfig():
+            return MysqlSource(
+                name,
+                conninfo or source.conninfo,
+                tables,
+                server_id=source.server_id or server_id_of(name, configuration.target.url),
+                max_value_bytes=source.max_value_bytes,
+            )
 
 
 def make_control(configuration: Configuration) -> Control:
@@ -171,9 +184,7 @@ def open_pipeline(configuration: Configuration, name: str, meter: Meter) -> Part
         raise
 
 
-def _assemble(
-    configuration: Configuration, name: str, source: PostgresSource, meter: Meter
-) -> Parts:
+def _assemble(configuration: Configuration, name: str, source: Source, meter: Meter) -> Parts:
     compile_relation = compiler(configuration, name)
     relations = source.relations()
     compiled = compile_all(configuration, relations, compile_relation)

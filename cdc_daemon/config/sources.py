@@ -138,6 +138,11 @@ class MysqlSourceConfig(SourceConfig):
             self._parsed |= {"host": self.host, "port": str(self.port)}
 
     @property
+    def slot(self) -> str:
+        """There is none: the server keeps nothing for its readers."""
+        return ""
+
+    @property
     def loopback(self) -> bool:
         """Whether the connection stays on this machine."""
         return is_local_mysql(self._parsed)

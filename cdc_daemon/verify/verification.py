@@ -8,7 +8,7 @@ from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 
 from cdc_daemon.config.configuration import Configuration
-from cdc_daemon.config.schema import MappingConfig
+from cdc_daemon.config.schema import MappingConfig, PostgresSourceConfig
 from cdc_daemon.mapping.compile import CompiledMapping, compile_mapping, tables_of
 from cdc_daemon.model.changes import Relation
 from cdc_daemon.model.errors import ConfigurationError, suggest
@@ -73,7 +73,7 @@ def _chosen(configuration: Configuration, names: Sequence[str] | None) -> Sequen
 def compile_source(configuration: Configuration, source: str) -> dict[str, CompiledMapping]:
     """Every mapping of a source against its tables as they are now, by name."""
     mappings = configuration.mappings_of(source)
-    config = configuration.sources[source]
+    config = postgres_source(configuration, source)
     tables = tables_of(mappings)
     with closing(
         PostgresSource(source, config.conninfo, config.slot, config.publication, tables)
@@ -88,6 +88,15 @@ def compile_source(configuration: Configuration, source: str) -> dict[str, Compi
         )
         for mapping in mappings
     }
+
+
+def postgres_source(configuration: Configuration, source: str) -> PostgresSourceConfig:
+    """A source of the only kind that can be verified. Raises ConfigurationError for another."""
+    config = configuration.sources[source]
+    if isinstance(config, PostgresSourceConfig):
+        return config
+    what = f"source {source}: rows of a {config.kind} source cannot be compared yet"
+    raise ConfigurationError(what)
 
 
 @contextmanager

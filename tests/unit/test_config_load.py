@@ -18,6 +18,7 @@ from cdc_daemon.config.mappings import FieldConfig
 from cdc_daemon.config.reference import markdown
 from cdc_daemon.config.scalars import Complaint, TableName, parse_entity_type, parse_table_name
 from cdc_daemon.config.schema import schema_json
+from cdc_daemon.config.sources import PostgresSourceConfig
 from cdc_daemon.model.entities import EntityType, Kind
 from cdc_daemon.model.errors import ConfigurationError
 from tests.unit.test_config_problems import GOOD, changed
@@ -37,6 +38,7 @@ def loaded(text: str, folder: Path) -> Configuration:
 def test_defaults_are_filled_in(tmp_path: Path) -> None:
     found = loaded(GOOD, tmp_path)
     source = found.sources["erp"]
+    assert isinstance(source, PostgresSourceConfig)
     assert (source.name, source.slot, source.publication) == ("erp", "cdc_erp", "cdc_erp")
     assert (found.target.kind, found.target.schema_) == ("postgresql", "public")
     assert found.target.url == "postgresql://cdc@127.0.0.1/control"

@@ -9,6 +9,7 @@ import pytest
 from cdc_daemon.config.configuration import Configuration
 from cdc_daemon.config.conninfo import is_loopback, parse_conninfo
 from cdc_daemon.config.load import load
+from cdc_daemon.config.sources import PostgresSourceConfig
 from cdc_daemon.model.errors import ConfigurationError
 from tests.unit.test_config_problems import changed, problems
 
@@ -54,6 +55,7 @@ def test_a_resolved_value_is_not_resolved_again(tmp_path: Path) -> None:
 def test_a_password_inside_an_address_moves_into_its_own_field(tmp_path: Path) -> None:
     text = changed(DSN, "dsn: 'postgresql://cdc:p%40ss@127.0.0.1:5433/erp?application_name=x'")
     source = loaded(text, tmp_path).sources["erp"]
+    assert isinstance(source, PostgresSourceConfig)
     assert source.dsn == "postgresql://cdc@127.0.0.1:5433/erp?application_name=x"
     assert source.conninfo == {
         "user": "cdc", "host": "127.0.0.1", "port": "5433", "dbname": "erp",

@@ -1,0 +1,268 @@
+"""The first consistent copy: one transaction's view of the tables, and the position it is true at.
+
+MariaDB tells of a transaction that begins WITH CONSISTENT SNAPSHOT at which place of the log it
+began; nothing is locked. MySQL does not, so the mapped tables, and no others, are locked against
+writes while the transaction begins and the executed GTIDs are read: whoever changed them has
+committed by then, and who comes after is in neither. The copy itself holds no lock.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, suppress
+from typing import Any, Final
+
+import pymysql
+from pymysql.cursors import SSCursor
+
+from cdc_daemon.model.changes import Batch, Operation, Relation, Run
+from cdc_daemon.model.errors import Stop, Unreachable
+from cdc_daemon.model.ports import Table
+from cdc_daemon.sources.mysql.asked import spelled
+from cdc_daemon.sources.mysql.catalog import TableFacts
+from cdc_daemon.sources.mysql.connection import Connection, Server
+from cdc_daemon.sources.mysql.gtid import parse_domains, parse_set
+from cdc_daemon.sources.mysql.position import (
+    FilePosition,
+    FromFile,
+    MariadbPosition,
+    MysqlPosition,
+    Position,
+)
+from cdc_daemon.sources.mysql.printed import connect_for_rows
+from cdc_daemon.sources.mysql.selected import expression, read_rows, reader
+
+LOCK_TIMEOUT: Final = 60.0  # seconds that the copy may wait for transactions to end
+_AT_ONCE: Final = 250  # rows that are fetched before their size is looked at
+_PATIENCE: Final = 5  # seconds that one attempt to lock waits: others wait behind it
+_PAUSE: Final = 0.5
+_LOCK_WAIT: Final = 1205
+_BEGIN: Final = "START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY"
+
+Key = tuple[str, str]
+
+
+class MysqlSnapshot:
+    """A transaction that sees the tables as they were at ``position``."""
+
+    def __init__(
+        self,
+        server: Server,
+        connection: Connection,
+        *,
+        position: Position,
+        relations: Mapping[Key, Relation],
+        facts: Mapping[Key, TableFacts],
+        piece_rows: int,
+        piece_bytes: int,
+        max_value_bytes: int,
+    ) -> None:
+        self._server = server
+        self._connection = connection
+        self._position = str(position)
+        self._relations = relations
+        self._facts = facts
+        self._piece_rows = piece_rows
+        self._piece_bytes = piece_bytes
+        self._max_value_bytes = max_value_bytes
+        self._sequence = 0
+        self._begun = time.time_ns() // 1000
+
+    @property
+    def position(self) -> str:
+        """Where the log goes on after the copy."""
+        return self._position
+
+    def read(self, tables: Sequence[Table]) -> Iterator[Batch]:
+        """All rows of these tables, table by table, as INSERT runs."""
+        for table in tables:
+            key = (table.schema, table.name)
+            relation, facts = self._relations[key], self._facts[key]
+            readers = [reader(column) for column in columns_of(relation, facts)]
+            with self._server.errors(f"copying {table.schema}.{table.name}"):
+                for rows, size in self._pieces(select(relation, facts), relation):
+                    yield self._batch(relation, rows, readers, size)
+
+    def _batch(
+        self,
+        relation: Relation,
+        rows: list[tuple[bytes | None, ...]],
+        readers: Sequence[Any],
+        size: int,
+    ) -> Batch:
+        found, odd = read_rows(rows, readers)
+        run = Run(
+            relation=relation,
+            operation=Operation.INSERT,
+            new_rows=found,
+            partial=odd,
+            sequence=self._sequence,
+        )
+        self._sequence += len(found)
+        begin = (0, 0, self._begun)  # the copy is one transaction
+        return Batch(runs=[run], begins=[begin], changes=len(found), size=size)
+
+    def _pieces(
+        self, statement: str, relation: Relation
+    ) -> Iterator[tuple[list[tuple[bytes | None, ...]], int]]:
+        """The rows of one SELECT and their bytes, up to a piece's limits at a time."""
+        cursor = self._connection.cursor(SSCursor)
+        cursor.execute(statement)
+        rows: list[tuple[bytes | None, ...]] = []
+        size, ended = 0, False
+        try:
+            while not ended:
+                some = cursor.fetchmany(_AT_ONCE)
+                ended = not some
+                rows += some
+                size += self._size(some, relation)
+                full = len(rows) >= self._piece_rows or size >= self._piece_bytes
+                if rows and (full or ended):
+                    yield rows, size
+                    rows, size = [], 0
+        finally:
+            if not ended:
+                self._give_up()
+            with suppress(pymysql.err.Error):
+                cursor.close()
+
+    def _give_up(self) -> None:
+        """End a SELECT that nobody reads to its end, and keep the snapshot."""
+        with suppress(pymysql.err.Error, Unreachable), closing(self._server.connect()) as other:
+            other.cursor().execute(f"KILL QUERY {self._connection.thread_id()}")
+
+    def _size(self, rows: Sequence[Sequence[bytes | None]], relation: Relation) -> int:
+        """Bytes of the rows. Raises Stop for a value that is too large."""
+        size = sum([len(value) for row in rows for value in row if value is not None])
+        if size > self._max_value_bytes:
+            for row in rows:
+                _check_sizes(row, relation, self._max_value_bytes)
+        return size
+
+
+def _check_sizes(row: Sequence[bytes | None], relation: Relation, limit: int) -> None:
+    for value, column in zip(row, relation.columns, strict=True):
+        if value is not None and len(value) > limit:
+            key = ", ".join(relation.columns[i].name for i in relation.identity)
+            raise Stop(
+                f"{relation.name}: a value of {len(value)} bytes (column {column.name}, row "
+                f"identified by {key}) is longer than max_value_bytes ({limit})",
+                hint="raise max_value_bytes or leave the column out of the mapping",
+            )
+
+
+def columns_of(relation: Relation, facts: TableFacts) -> list[Any]:
+    """The catalogue's facts of the relation's columns."""
+    by_name = {column.name: column for column in facts.columns}
+    return [by_name[column.name] for column in relation.columns]
+
+
+def select(relation: Relation, facts: TableFacts) -> str:
+    """SELECT of the relation's columns in their order."""
+    columns = ", ".join(map(expression, columns_of(relation, facts)))
+    return f"SELECT {columns} FROM {spelled(relation.schema, relation.table)}"
+
+
+# --- the place in the log -----------------------------------------------------------------------
+
+
+@contextmanager
+def consistent_snapshot(
+    server: Server, tables: Sequence[Table], *, mariadb: bool, timeout: float = LOCK_TIMEOUT
+) -> Iterator[tuple[Connection, Position]]:
+    """A connection whose transaction sees the tables, and the position at which they are so.
+
+    Raises Unreachable when transactions that are in the way do not end in time.
+    """
+    with closing(connect_for_rows(server)) as connection:
+        begin = _begin_on_mariadb if mariadb else _begin_on_mysql
+        with server.errors("beginning the copy"):
+            position = begin(server, connection, tables, timeout)
+        yield connection, position
+
+
+def _begin_on_mariadb(
+    server: Server, connection: Connection, _tables: Sequence[Table], timeout: float
+) -> Position:
+    """Begin where no XA transaction is prepared: its rows would be in neither copy nor log."""
+    deadline = time.monotonic() + timeout
+    while True:
+        connection.cursor().execute(_BEGIN)
+        file, offset = _place_on_mariadb(connection)
+        prepared = _ask(connection, "XA RECOVER")
+        if not prepared:
+            break
+        connection.rollback()
+        if time.monotonic() > deadline:
+            message = f"{server.where}: the copy waits for {len(prepared)} prepared XA transactions"
+            raise Unreachable(message, hint="see XA RECOVER; commit them or roll them back")
+        time.sleep(_PAUSE)
+    ((text,),) = _ask(connection, f"SELECT BINLOG_GTID_POS('{file}', {int(offset)})")
+    return MariadbPosition(domains=parse_domains(text))
+
+
+def _place_on_mariadb(connection: Connection) -> tuple[str, str]:
+    status = dict(_ask(connection, "SHOW STATUS LIKE 'binlog_snapshot_%'"))
+    found = {name.lower(): value for name, value in status.items()}
+    return found["binlog_snapshot_file"], found["binlog_snapshot_position"]
+
+
+def _begin_on_mysql(
+    server: Server, connection: Connection, tables: Sequence[Table], timeout: float
+) -> Position:
+    with closing(server.connect()) as lock:
+        _lock(server, lock, tables, timeout)
+        connection.cursor().execute(_BEGIN)
+        return position_of(lock)
+
+
+def _lock(server: Server, lock: Connection, tables: Sequence[Table], timeout: float) -> None:
+    """Lock the tables against writes, in short attempts: who wants to write waits behind one."""
+    names = ", ".join(f"{spelled(table.schema, table.name)} READ" for table in tables)
+    lock.cursor().execute(f"SET SESSION lock_wait_timeout = {_PATIENCE}")
+    deadline = time.monotonic() + timeout
+    while True:
+        try:
+            lock.cursor().execute(f"LOCK TABLES {names}")
+        except pymysql.err.OperationalError as exc:
+            if exc.args[0] != _LOCK_WAIT:
+                raise
+        else:
+            return
+        if time.monotonic() > deadline:
+            message = f"{server.where}: the copy waits for transactions that change mapped tables"
+            hint = "end these transactions, prepared XA transactions too; it is tried again"
+            raise Unreachable(message, hint=hint)
+        time.sleep(_PAUSE)
+
+
+def position_of(connection: Connection) -> Position:
+    """Where the log of a MySQL server is now."""
+    statement = "SELECT @@GLOBAL.gtid_mode, @@GLOBAL.gtid_executed, @@GLOBAL.server_uuid"
+    ((mode, executed, uuid),) = _ask(connection, statement)
+    if str(mode).upper() == "ON":
+        return MysqlPosition(executed=parse_set(executed))
+    file, offset = end_of_log(connection)
+    return FilePosition(server=uuid, at=FromFile(file, offset))
+
+
+def end_of_log(connection: Connection) -> tuple[str, int]:
+    """File and offset of the log's end."""
+    try:
+        rows = _ask(connection, "SHOW BINARY LOG STATUS")
+    except pymysql.err.Error:  # before MySQL 8.2, and MariaDB
+        rows = _ask(connection, "SHOW MASTER STATUS")
+    file, offset = rows[0][:2]
+    return _word(file), int(offset)
+
+
+def _ask(connection: Connection, statement: str) -> list[tuple[Any, ...]]:
+    """The rows of a statement as words, whatever kind of connection it is."""
+    cursor = connection.cursor()
+    cursor.execute(statement)
+    return [tuple(map(_word, row)) for row in cursor.fetchall()]
+
+
+def _word(value: Any) -> Any:
+    return value.decode() if isinstance(value, bytes) else value

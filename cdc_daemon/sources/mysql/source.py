@@ -1,0 +1,272 @@
+"""One MySQL or MariaDB server as a source: the ``Source`` protocol of ``model/ports.py``.
+
+There is no slot: what has been read is only noted in the checkpoint, and the server keeps its log
+for as long as it was told to. Not in here: how the log is decoded (``decoder.py``), the open stream
+(``stream.py``), the first copy (``snapshot.py``), what is looked at before (``checks``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+
+from cdc_daemon.model.changes import Relation, Row
+from cdc_daemon.model.effects import Key
+from cdc_daemon.model.errors import ConfigurationError, Problem
+from cdc_daemon.model.findings import Finding
+from cdc_daemon.model.ports import SlotState, Table
+from cdc_daemon.model.position import Checkpoint, SourceIdentity
+from cdc_daemon.sources.mysql import charsets, checks
+from cdc_daemon.sources.mysql.asked import Answer, Asked
+from cdc_daemon.sources.mysql.catalog import Name, TableFacts, read_tables
+from cdc_daemon.sources.mysql.connection import Connection, Edition, Server
+from cdc_daemon.sources.mysql.decoder import Decoder
+from cdc_daemon.sources.mysql.dump import open_dump, resume
+from cdc_daemon.sources.mysql.events import Framing
+from cdc_daemon.sources.mysql.gtid import parse_domains
+from cdc_daemon.sources.mysql.position import (
+    FilePosition,
+    FromFile,
+    MariadbPosition,
+    MysqlPosition,
+    Start,
+    parse_position,
+)
+from cdc_daemon.sources.mysql.printed import connect_for_rows
+from cdc_daemon.sources.mysql.relations import NEW_COPY, Described, Relations
+from cdc_daemon.sources.mysql.requirements import missing
+from cdc_daemon.sources.mysql.reread import reread
+from cdc_daemon.sources.mysql.said import Statements
+from cdc_daemon.sources.mysql.snapshot import MysqlSnapshot, consistent_snapshot, position_of
+from cdc_daemon.sources.mysql.stream import MysqlStream
+from cdc_daemon.sources.mysql.tables import Tables
+from cdc_daemon.sources.mysql.types import catalogue_word, column_type_of
+
+_SILENT = 60.0  # seconds that the log may take to go on when it is read again
+_FAMILY = {True: "mariadb", False: "mysql"}
+
+
+class MysqlSource:
+    """A source server, and the tables that are mapped."""
+
+    def __init__(
+        self,
+        name: str,
+        settings: Mapping[str, str],
+        tables: Sequence[Table],
+        *,
+        server_id: int,
+        piece_rows: int = 2000,
+        piece_bytes: int = 1 << 20,
+        max_value_bytes: int = 64 << 20,
+        lock_timeout: float = 60.0,
+    ) -> None:
+        self.name = name
+        self.tables = tuple(tables)
+        self._server = Server(name, settings)
+        self._server_id = server_id
+        self._piece_rows = piece_rows
+        self._piece_bytes = piece_bytes
+        self._max_value_bytes = max_value_bytes
+        self._lock_timeout = lock_timeout
+        self._relations = Relations(name, self.tables)
+        self._facts: dict[Name, TableFacts] = {}
+        self._connection: Connection | None = None
+        self._rows: Connection | None = None  # the one that rows are read again on
+        self._edition: Edition | None = None
+
+    # --- what it is ---------------------------------------------------------------------------
+
+    def examine(
+        self, checkpoint: Checkpoint | None, *, held: bool = False, sample_seconds: float = 0.0
+    ) -> list[Finding]:
+        return checks.examine(self._examined(checkpoint, held=held, sample_seconds=sample_seconds))
+
+    def watch(self, checkpoint: Checkpoint, rate: float | None) -> list[Finding]:
+        return checks.watch(self._examined(checkpoint, held=True, rate=rate))
+
+    def _examined(self, checkpoint: Checkpoint | None, **how: float | None) -> checks.Examined:
+        self._sql()
+        return checks.Examined(
+            self._server.where,
+            self._ask,
+            self._server.errors,
+            Asked(tables=self.tables, server_id=self._server_id, charsets=charsets.known()),
+            checkpoint,
+            loopback=self._server.loopback,
+            verified=self._server.verified,
+            **how,  # type: ignore[arg-type]
+        )
+
+    def identify(self) -> SourceIdentity:
+        """The family of the server: which server it is, positions and their witness tell."""
+        edition = self._edition_of(self._sql())
+        return SourceIdentity(
+            system=_FAMILY[edition.mariadb], timeline=0, database="", publication="binlog"
+        )
+
+    def compare(self, then: SourceIdentity, now: SourceIdentity) -> list[Problem]:
+        if then.system == now.system:
+            return []
+        what = f"the checkpoint is of a {then.system} server, and a {now.system} server answers"
+        return [
+            Problem(what=what, where=self._server.where, cure=f"correct the address, or {NEW_COPY}")
+        ]
+
+    def remember(self, identity: SourceIdentity) -> SourceIdentity:
+        return identity
+
+    def relations(self) -> list[Relation]:
+        """The mapped tables as they are now; ConfigurationError for what is not there."""
+        self._learn()
+        return [self._describe(table) for table in self.tables]
+
+    def _learn(self) -> None:
+        """Read the mapped tables' catalogue rows."""
+        connection = self._sql()
+        self._relations.fold = self._edition_of(connection).lower_case != 0
+        with self._server.errors("reading the catalogue"):
+            names = [(table.schema, table.name) for table in self.tables]
+            self._facts = read_tables(self._ask, names)
+            problems = missing(self._server.where, self._ask, self.tables, self._facts)
+        if problems:
+            raise ConfigurationError(problems)
+        self._relations.learn(
+            {
+                (table.schema, table.name): self._facts[table.schema, table.name].primary_key
+                or table.identity
+                for table in self.tables
+            }
+        )
+
+    def _describe(self, table: Table) -> Relation:
+        facts = self._facts[table.schema, table.name]
+        described = Described(
+            schema=facts.schema,
+            table=facts.name,
+            names=tuple([column.name for column in facts.columns]),
+            types=tuple([column_type_of(c.data_type, c.native) for c in facts.columns]),
+            primary_key=facts.primary_key,
+        )
+        return self._relations.describe(described, table)[0]
+
+    # --- reading ------------------------------------------------------------------------------
+
+    def make_room(self, slot: str, checkpoint: Checkpoint) -> None:
+        """A server keeps nothing for its readers."""
+
+    @contextmanager
+    def snapshot(self, slot: str) -> Iterator[MysqlSnapshot]:
+        self._learn()
+        mariadb = self._edition_of(self._sql()).mariadb
+        with consistent_snapshot(
+            self._server, self.tables, mariadb=mariadb, timeout=self._lock_timeout
+        ) as (connection, position):
+            yield MysqlSnapshot(
+                self._server,
+                connection,
+                position=position,
+                relations={
+                    (table.schema, table.name): self._describe(table) for table in self.tables
+                },
+                facts=self._facts,
+                piece_rows=self._piece_rows,
+                piece_bytes=self._piece_bytes,
+                max_value_bytes=self._max_value_bytes,
+            )
+
+    def stream(self, after: str) -> MysqlStream:
+        position = parse_position(after)
+        self.relations()
+        dump, witness = resume(self._server, position, server_id=self._server_id)
+        mariadb = dump.edition.mariadb
+        tables = Tables(
+            self._relations,
+            mariadb=mariadb,
+            natives=self._natives() if mariadb else {},
+            max_value_bytes=self._max_value_bytes,
+        )
+        decoder = Decoder(
+            tables,
+            Statements(self._relations, dump.edition.dialect),
+            position,
+            Framing(checksum=dump.checksum),
+            fetch=self._read_again,
+            witness=witness,
+            piece_rows=self._piece_rows,
+            piece_bytes=self._piece_bytes,
+        )
+        return MysqlStream(dump, decoder)
+
+    def _read_again(self, start: Start) -> Iterator[bytes]:
+        """What the log holds from there on, in a reading of its own."""
+        dump = open_dump(self._server, start, server_id=self._server_id ^ 1, until_end=True)
+        try:
+            while events := dump.read(_SILENT):
+                yield from events
+        finally:
+            dump.close()
+
+    def _natives(self) -> dict[Name, dict[str, str]]:
+        """The types that MariaDB's log does not tell, by table and column."""
+        return {
+            name: {column.name: catalogue_word(column.native) for column in facts.columns}
+            for name, facts in self._facts.items()
+        }
+
+    def slot_state(self, position: str) -> SlotState | None:
+        """There is none."""
+        return None
+
+    def reread(self, relation: Relation, keys: Sequence[Key]) -> dict[Key, Row]:
+        facts = self._facts[relation.schema, relation.table]
+        if self._rows is None or not self._rows.open:
+            self._rows = connect_for_rows(self._server)
+        with self._server.errors(f"reading rows of {relation.name} again"):
+            return reread(self._rows, relation, facts, keys)
+
+    def mark(self) -> str:
+        """Where the log ends now."""
+        connection = self._sql()
+        with self._server.errors("looking at the log"):
+            if self._edition_of(connection).mariadb:
+                ((text,),) = self._ask("SELECT @@GLOBAL.gtid_binlog_pos")
+                return str(MariadbPosition(domains=parse_domains(str(text))))
+            return str(position_of(connection))
+
+    def passed(self, position: str, mark: str) -> bool:
+        match parse_position(position), parse_position(mark):
+            case MysqlPosition() as here, MysqlPosition(executed=there):
+                return here.covers(there)
+            case MariadbPosition() as here, MariadbPosition(domains=there):
+                return here.covers(there)
+            case FilePosition() as here, FilePosition(at=there):
+                return here.covers(FromFile(there.file, there.offset))
+            case _:
+                return False
+
+    # --- connections --------------------------------------------------------------------------
+
+    def _sql(self) -> Connection:
+        """The SQL connection, opened anew when it was lost."""
+        if self._connection is None or not self._connection.open:
+            self._connection = self._server.connect()
+        return self._connection
+
+    def _ask(self, statement: str, params: Sequence[object] = ()) -> Sequence[Answer]:
+        with self._sql().cursor() as cursor:
+            cursor.execute(statement, params or None)
+            return cursor.fetchall()
+
+    def _edition_of(self, connection: Connection) -> Edition:
+        if self._edition is None:
+            self._edition = self._server.edition(connection)
+        return self._edition
+
+    def close(self) -> None:
+        connections = (self._connection, self._rows)
+        self._connection = self._rows = self._edition = None
+        for connection in connections:
+            if connection is not None:
+                with suppress(Exception):
+                    connection.close()
