@@ -1,1 +1,1 @@
-"""The binlog of MySQL and MariaDB as a source."""
+"""MySQL and MariaDB as a source: what their binlogs say."""
