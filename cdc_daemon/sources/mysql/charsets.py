@@ -269,8 +269,19 @@ def _private(character: bytes) -> str | None:
     return chr(0xE000 + behind * 940 + (row - 0xF5) * 94 + cell - 0xA1)
 
 
-def _private_or_nec(character: bytes) -> str | None:
-    """The same, and NEC's row 13, which is that of cp932."""
+_IBM: Final = (
+    "ⅰⅱⅲⅳⅴⅵⅶⅷⅸⅹⅠⅡⅢⅣⅤⅥⅦⅧⅨⅩ＇＂㈱№℡炻仼僴凬匇匤﨎咊坙﨏塚增寬峵嵓"
+    "﨑德悅愠敎昻晥晴朗栁﨓﨔橫櫢淸淲瀨凞猪甁皂皞益礰礼神祥福竧靖精綠緖羽荢﨟薰蘒﨡蠇"
+    "諸譿賴赶﨣﨤逸郞都鄕﨧﨨閒隆﨩霻靍靑飯飼館馞髙魲鶴黑"
+)
+"""IBM's characters behind 8F, from F3F3 on."""
+
+
+def _private_or_vendor(character: bytes) -> str | None:
+    """The same, NEC's row 13, which is that of cp932, and IBM's characters."""
+    if len(character) == 3 and character >= b"\x8f\xf3\xf3" and character[1] < 0xF5:
+        row, cell = character[1] - 0xF3, character[2] - 0xF3
+        return _IBM[row * 94 + cell] if character[2] in _CELLS else None
     if len(character) == 2 and character[0] == 0xAD and character[1] in _CELLS:
         cell = character[1] - 0xA1
         shifted = bytes([0x87, 0x40 + cell + (cell >= 63)])
@@ -290,7 +301,7 @@ _WIDE: Final = {
     "eucjpms": _Wide(codec="euc_jp", length=_euc, others={
         b"\xa1\xc1": "～", b"\xa1\xc2": "∥", b"\xa1\xdd": "－", b"\xa1\xf1": "￠",
         b"\xa1\xf2": "￡", b"\xa2\xcc": "￢", b"\x8f\xa2\xb7": "～", b"\x8f\xa2\xc3": "￤",
-    }, more=_private_or_nec),
+    }, more=_private_or_vendor),
     "euckr": _Wide(codec="cp949", length=_two),
     "gb18030": _Wide(codec="gb18030", length=_four, others={
         b"\xa8\xbc": "ḿ", b"\x81\x35\xf4\x37": "\ue7c7",

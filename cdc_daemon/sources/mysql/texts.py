@@ -6,7 +6,6 @@ big-endian bytes, shorter ones at both ends in fewer, the first bit inverted, al
 
 from __future__ import annotations
 
-import ipaddress
 import math
 import struct
 from binascii import hexlify
@@ -153,12 +152,28 @@ def inet4_text(raw: bytes) -> bytes:
 
 
 def inet6_text(raw: bytes) -> bytes:
-    """As MariaDB prints it: shortened, the last four bytes of a mapped IPv4 address as such."""
-    if raw.startswith(bytes(12)) and raw[12:14] != b"\0\0":
-        return b"::" + inet4_text(raw[12:])
-    if raw.startswith(bytes(10) + b"\xff\xff"):
-        return b"::ffff:" + inet4_text(raw[12:])
-    return str(ipaddress.IPv6Address(raw)).encode()
+    """As MariaDB prints it: the first longest row of zeros, even a single one, as ``::``, and the
+    last four bytes of an address that stands for one of IPv4 as such."""
+    groups = struct.unpack(">8H", raw)
+    start, length = _zeros(groups)
+    if start == 0 and (length == 6 or (length == 5 and groups[5] == 0xFFFF)):
+        return b"::" + (b"ffff:" if length == 5 else b"") + inet4_text(raw[12:])
+    words = [b"%x" % group for group in groups]
+    if not length:
+        return b":".join(words)
+    return b":".join(words[:start]) + b"::" + b":".join(words[start + length :])
+
+
+def _zeros(groups: tuple[int, ...]) -> tuple[int, int]:
+    """Where the first longest row of zeros begins, and how long it is."""
+    found = (0, 0)
+    for start in range(len(groups)):
+        length = 0
+        while start + length < len(groups) and not groups[start + length]:
+            length += 1
+        if length > found[1]:
+            found = start, length
+    return found
 
 
 def vector_text(raw: bytes) -> bytes:
