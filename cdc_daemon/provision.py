@@ -11,18 +11,20 @@ from typing import Protocol
 
 from cdc_daemon.build import compile_all, compiler, make_control, make_sink, make_source
 from cdc_daemon.config.configuration import Configuration
+from cdc_daemon.config.schema import MysqlSourceConfig, PostgresSourceConfig
 from cdc_daemon.mapping.compile import tables_of
 from cdc_daemon.model.effects import Layout
 from cdc_daemon.model.errors import ConfigurationError, Problem
 from cdc_daemon.model.findings import Finding
-from cdc_daemon.model.ports import CopiedMapping
+from cdc_daemon.model.ports import CopiedMapping, Table
 from cdc_daemon.model.position import Checkpoint, Phase
 from cdc_daemon.sinks import sqlite
 from cdc_daemon.sinks.planned import Plan as TargetPlan
 from cdc_daemon.sinks.postgres.plan import apply_plan as apply_target
 from cdc_daemon.sinks.postgres.plan import plan as plan_target
 from cdc_daemon.sinks.postgres.plan import role_statements as target_role
-from cdc_daemon.sources.postgres import setup as source_setup
+from cdc_daemon.sources.mysql import setup as mysql_setup
+from cdc_daemon.sources.postgres import setup as postgres_setup
 
 
 class PlannedChange(Protocol):
@@ -57,8 +59,7 @@ def plan_all(configuration: Configuration, admins: Admins) -> list[ServerPlan]:
     """What has to be created: sources first, then the target. Raises Unreachable, and
     ConfigurationError where it cannot even be planned."""
     plans = [
-        _set_up_source(configuration, name, admins, source_setup.plan)
-        for name in configuration.sources
+        _set_up_source(configuration, name, admins, apply=False) for name in configuration.sources
     ]
     try:
         return [*plans, _set_up_target(configuration, admins, apply=False)]
@@ -70,31 +71,53 @@ def plan_all(configuration: Configuration, admins: Admins) -> list[ServerPlan]:
 def apply_all(configuration: Configuration, admins: Admins) -> list[ServerPlan]:
     """Create it; what was done. Raises ConfigurationError for what is refused."""
     plans = [
-        _set_up_source(configuration, name, admins, source_setup.apply_plan)
-        for name in configuration.sources
+        _set_up_source(configuration, name, admins, apply=True) for name in configuration.sources
     ]
     return [*plans, _set_up_target(configuration, admins, apply=True)]
 
 
 def _set_up_source(
-    configuration: Configuration,
-    name: str,
-    admins: Admins,
-    make: Callable[..., source_setup.Plan],
+    configuration: Configuration, name: str, admins: Admins, *, apply: bool
 ) -> ServerPlan:
     source = configuration.sources[name]
+    tables = tables_of(configuration.mappings_of(name))
+    match source:
+        case PostgresSourceConfig():
+            return _set_up_postgres(source, admins[name], tables, apply=apply)
+        case MysqlSourceConfig():
+            return _set_up_mysql(source, admins[name], tables, apply=apply)
+
+
+def _set_up_postgres(
+    source: PostgresSourceConfig,
+    admin: Mapping[str, str],
+    tables: Sequence[Table],
+    *,
+    apply: bool,
+) -> ServerPlan:
     worker = source.conninfo.get("user")
-    made = make(
-        name,
-        admins[name],
-        publication=source.publication,
-        tables=tables_of(configuration.mappings_of(name)),
-        worker=worker,
-    )
+    make = postgres_setup.apply_plan if apply else postgres_setup.plan
+    made = make(source.name, admin, publication=source.publication, tables=tables, worker=worker)
     database = source.conninfo.get("dbname", "…")
-    role = source_setup.role_statements(worker, database) if worker else ()
+    role = postgres_setup.role_statements(worker, database) if worker else ()
     return ServerPlan(
-        server=f"source {name}", changes=made.changes, refusals=made.refusals, role=tuple(role)
+        server=f"source {source.name}",
+        changes=made.changes,
+        refusals=made.refusals,
+        role=tuple(role),
+    )
+
+
+def _set_up_mysql(
+    source: MysqlSourceConfig, admin: Mapping[str, str], tables: Sequence[Table], *, apply: bool
+) -> ServerPlan:
+    make = mysql_setup.apply_plan if apply else mysql_setup.plan
+    made = make(source.name, admin, tables=tables, worker=source.user)
+    return ServerPlan(
+        server=f"source {source.name}",
+        changes=made.changes,
+        refusals=made.refusals,
+        role=tuple(mysql_setup.role_statements(source.user)),
     )
 
 

@@ -22,7 +22,7 @@ _TIME_ZERO: Final = 1 << 23  # of the three bytes of a time
 _DAY_SECONDS: Final = 86_400
 _EPOCH: Final = dt.date(1970, 1, 1).toordinal()
 _NO_DATE: Final = "no date of the calendar"
-_ZERO_TIMESTAMP: Final = "0000-00-00 00:00:00"
+ZERO_TIMESTAMP: Final = b"0000-00-00 00:00:00"
 
 HOURS: Final = {hour: b" %02d:" % hour for hour in range(24)}
 MINUTES: Final = {
@@ -64,7 +64,11 @@ def date(raw: bytes) -> Text:
 
 
 def _date(year: int, month: int, day: int, rest: str) -> Text:
-    text = f"{year:04}-{month:02}-{day:02}{rest}".encode()
+    return checked(year, month, day, f"{year:04}-{month:02}-{day:02}{rest}".encode())
+
+
+def checked(year: int, month: int, day: int, text: bytes) -> Text:
+    """The text where there is such a day, else Invalid."""
     return text if _exists(year, month, day) else Invalid(text, _NO_DATE)
 
 
@@ -96,7 +100,7 @@ def timestamp_reader(digits: int) -> Read:
         seconds = int.from_bytes(raw[:4], "big")
         fraction = int.from_bytes(raw[4:], "big")
         if not seconds and not fraction:
-            return Invalid(_ZERO_TIMESTAMP.encode(), _NO_DATE)
+            return Invalid(ZERO_TIMESTAMP, _NO_DATE)
         days, rest = divmod(seconds, _DAY_SECONDS)
         return unix_day(days) + clock(rest) + fraction_text(fraction, size) + b"+00"
 

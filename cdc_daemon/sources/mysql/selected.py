@@ -96,7 +96,7 @@ def _year(printed: bytes) -> bytes:
 def _day(printed: bytes) -> Text:
     """``YYYY-MM-DD`` where there is such a day."""
     year, month, day = printed[:4], printed[5:7], printed[8:10]
-    return moments.checked_date(int(year), int(month), int(day), printed)
+    return moments.checked(int(year), int(month), int(day), printed)
 
 
 _days = _Remembered(_day)

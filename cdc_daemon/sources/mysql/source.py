@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 
+from cdc_daemon.config.mysql_address import is_local_mysql
 from cdc_daemon.model.changes import Relation, Row
 from cdc_daemon.model.effects import Key
 from cdc_daemon.model.errors import ConfigurationError, Problem
@@ -33,17 +34,18 @@ from cdc_daemon.sources.mysql.position import (
     parse_position,
 )
 from cdc_daemon.sources.mysql.printed import connect_for_rows
-from cdc_daemon.sources.mysql.relations import NEW_COPY, Described, Relations
-from cdc_daemon.sources.mysql.requirements import missing
+from cdc_daemon.sources.mysql.relations import Described, Relations
+from cdc_daemon.sources.mysql.requirements import identity_problems, table_problems
 from cdc_daemon.sources.mysql.reread import reread
 from cdc_daemon.sources.mysql.said import Statements
 from cdc_daemon.sources.mysql.snapshot import MysqlSnapshot, consistent_snapshot, position_of
 from cdc_daemon.sources.mysql.stream import MysqlStream
+from cdc_daemon.sources.mysql.system import read_system
 from cdc_daemon.sources.mysql.tables import Tables
+from cdc_daemon.sources.mysql.tls import mode_of
 from cdc_daemon.sources.mysql.types import catalogue_word, column_type_of
 
 _SILENT = 60.0  # seconds that the log may take to go on when it is read again
-_FAMILY = {True: "mariadb", False: "mysql"}
 
 
 class MysqlSource:
@@ -93,25 +95,20 @@ class MysqlSource:
             self._server.errors,
             Asked(tables=self.tables, server_id=self._server_id, charsets=charsets.known()),
             checkpoint,
-            loopback=self._server.loopback,
-            verified=self._server.verified,
+            loopback=is_local_mysql(self._server.address),
+            verified=mode_of(self._server.address) == "verify-full",
             **how,  # type: ignore[arg-type]
         )
 
     def identify(self) -> SourceIdentity:
-        """The family of the server: which server it is, positions and their witness tell."""
-        edition = self._edition_of(self._sql())
-        return SourceIdentity(
-            system=_FAMILY[edition.mariadb], timeline=0, database="", publication="binlog"
-        )
+        """Which server answers; whether its log is the one that was read, positions tell."""
+        with self._server.errors("identifying the source"):
+            system = read_system(self._ask).identity
+        return SourceIdentity(system=system, timeline=0, database="", publication="binlog")
 
     def compare(self, then: SourceIdentity, now: SourceIdentity) -> list[Problem]:
-        if then.system == now.system:
-            return []
-        what = f"the checkpoint is of a {then.system} server, and a {now.system} server answers"
-        return [
-            Problem(what=what, where=self._server.where, cure=f"correct the address, or {NEW_COPY}")
-        ]
+        """Nothing: another server goes on where this one was, or its position says why not."""
+        return []
 
     def remember(self, identity: SourceIdentity) -> SourceIdentity:
         return identity
@@ -128,7 +125,7 @@ class MysqlSource:
         with self._server.errors("reading the catalogue"):
             names = [(table.schema, table.name) for table in self.tables]
             self._facts = read_tables(self._ask, names)
-            problems = missing(self._server.where, self._ask, self.tables, self._facts)
+        problems = [problem for table in self.tables for problem in self._problems(table)]
         if problems:
             raise ConfigurationError(problems)
         self._relations.learn(
@@ -138,6 +135,20 @@ class MysqlSource:
                 for table in self.tables
             }
         )
+
+    def _problems(self, table: Table) -> Iterator[Problem]:
+        """What is wrong with a table, so that no mapping of it can be compiled."""
+        where = f"{self._server.where}, table {table.schema}.{table.name}"
+        facts = self._facts.get((table.schema, table.name))
+        if facts is None:
+            what = "the table does not exist, or the account may not see it"
+            yield Problem(what=what, where=where, cure="correct the mapping, or grant SELECT on it")
+            return
+        account = self._server.user
+        for what, cure in table_problems(table, facts, charsets.known(), account):
+            yield Problem(what=what, where=where, cure=cure)
+        for what, cure in identity_problems(table, facts):
+            yield Problem(what=what, where=where, cure=cure)
 
     def _describe(self, table: Table) -> Relation:
         facts = self._facts[table.schema, table.name]
@@ -253,7 +264,7 @@ class MysqlSource:
             self._connection = self._server.connect()
         return self._connection
 
-    def _ask(self, statement: str, params: Sequence[object] = ()) -> Sequence[Answer]:
+    def _ask(self, statement: str, *params: object) -> Sequence[Answer]:
         with self._sql().cursor() as cursor:
             cursor.execute(statement, params or None)
             return cursor.fetchall()
