@@ -20,8 +20,10 @@ $(STAMP): .ci/requirements.lock .ci/make-venv pyproject.toml
 demo: venv ## private servers, the real daemon, a workload, and the proof (DEMO_ARGS="--seconds 30")
 	@$(BIN)/cdc-daemon demo $(DEMO_ARGS)
 
-servers: ## what tests need of Debian's: PostgreSQL 15, systemd's programs, Prometheus
+servers: ## what tests need of Debian's: PostgreSQL 15, MariaDB, MySQL 9, systemd's programs, Prometheus
 	@.ci/install-postgresql
+	@.ci/install-mariadb
+	@.ci/install-mysql
 	@.ci/install-systemd
 	@.ci/install-prometheus
 

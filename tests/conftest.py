@@ -1,7 +1,7 @@
 """Private servers and databases for all tests.
 
-`postgres18` and `postgres15` live as long as the session (of one xdist worker); a test that stops
-or kills a server takes one of its own from `postgres_factory`.
+`postgres18`, `postgres15`, `mariadb` and `mysql9` live as long as the session (of one xdist
+worker); a test that stops or kills a server takes one of its own, such as from `postgres_factory`.
 """
 
 import itertools
@@ -9,14 +9,16 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Protocol
+from typing import NoReturn, Protocol
 
 import pytest
 
+from cdc_daemon.demo.mariadb import PrivateMariaDB, find_mariadb
 from cdc_daemon.demo.server import Auth, PrivatePostgres, find_postgres
 from tests.support.catalogue import SQLITE
 from tests.support.databases import Database
 from tests.support.erp import Erp
+from tests.support.mysql_server import PrivateMySQL, find_mysql
 from tests.support.sqlite_database import SqliteDatabase
 from tests.support.versions import ALWAYS
 
@@ -52,9 +54,12 @@ class DatabaseFactory(Protocol):
 
 def _require(version: int) -> None:
     """Skip where a server is not installed; in CI that is a failure."""
-    if find_postgres(version) is not None:
-        return
-    reason = f"PostgreSQL {version} is not installed"
+    if find_postgres(version) is None:
+        _missing(f"PostgreSQL {version}")
+
+
+def _missing(what: str) -> NoReturn:
+    reason = f"{what} is not installed"
     if os.environ.get("CI"):
         pytest.fail(reason)
     pytest.skip(reason)
@@ -92,6 +97,24 @@ def postgres_of(request: pytest.FixtureRequest) -> Iterator[PostgresOf]:
             return others[version]
 
         yield find
+
+
+@pytest.fixture(scope="session")
+def mariadb() -> Iterator[PrivateMariaDB]:
+    """Debian's MariaDB, shared by the tests of one worker; each makes a database of its own."""
+    if find_mariadb() is None:
+        _missing("MariaDB")
+    with PrivateMariaDB() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def mysql9() -> Iterator[PrivateMySQL]:
+    """MySQL 9, shared by the tests of one worker; each makes a database of its own."""
+    if find_mysql() is None:
+        _missing("MySQL 9")
+    with PrivateMySQL() as server:
+        yield server
 
 
 @pytest.fixture

@@ -120,7 +120,7 @@ def server_account() -> Account:
         with suppress(KeyError):
             entry = pwd.getpwnam(name)
             return Account(uid=entry.pw_uid, gid=entry.pw_gid, groups=())
-    raise ServerError("PostgreSQL refuses to run as root, and there is no user postgres or nobody.")
+    raise ServerError("Servers do not run as root, and there is no user postgres or nobody.")
 
 
 def usable(installation: Installation) -> Installation:

@@ -1,14 +1,58 @@
-"""What /proc and prctl(2) tell and do about processes (Linux)."""
+"""What /proc and prctl(2) tell and do about processes (Linux), and servers that die with ours.
+
+Linux ties the death signal of a child to the *thread* that forked it (prctl(2), PR_SET_PDEATHSIG):
+all servers are forked by one thread of this module that lives as long as the process, so that a
+server may be started from a thread that ends soon. A fork of this process cannot start servers.
+"""
 
 import ctypes
 import os
 import signal
-from collections.abc import Callable
+import subprocess
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
 
+from cdc_daemon.demo.installation import Account
+
 _PR_SET_PDEATHSIG: Final = 1
 _libc = ctypes.CDLL(None)
+_spawner = ThreadPoolExecutor(max_workers=1, thread_name_prefix="server-spawner")
+
+
+def spawn(
+    command: Sequence[str],
+    *,
+    log: Path,
+    account: Account,
+    environment: Mapping[str, str],
+    death: signal.Signals,
+) -> subprocess.Popen[bytes]:
+    """Start a server in the folder of its `log`, which takes what it prints.
+
+    It gets a session of its own, out of reach of the terminal's Ctrl-C, and the signal `death` when
+    this process dies.
+    """
+    parent = os.getpid()
+
+    def fork() -> subprocess.Popen[bytes]:
+        with log.open("ab") as output:
+            return subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                cwd=log.parent,
+                env=environment,
+                start_new_session=True,
+                preexec_fn=die_with(parent, death),  # noqa: PLW1509 (one libc call, see there)
+                user=account.uid,
+                group=account.gid,
+                extra_groups=account.groups,
+            )
+
+    return _spawner.submit(fork).result()
 
 
 def die_with(parent: int, number: signal.Signals = signal.SIGQUIT) -> Callable[[], None]:

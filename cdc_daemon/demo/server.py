@@ -5,10 +5,7 @@ own. It can be stopped in every mode, killed, and started again on the same port
 leaving the context removes everything. Which programs it runs, and where, is `installation.py`.
 
 No server outlives this process: the kernel sends SIGQUIT (immediate shutdown, which never waits for
-a client) to the postmaster when its parent dies. Linux ties that signal to the *thread* that forked
-(prctl(2), PR_SET_PDEATHSIG), so all postmasters are forked by one thread of this module that lives
-as long as the process, and a server may be started from a thread that ends soon. A fork of this
-process cannot start servers.
+a client) to the postmaster when its parent dies; see `processes.py`.
 
 Every server runs its own `initdb` (0.8 s). A copied template would save half a second, but all
 copies would carry one system identifier, by which a daemon recognises its source.
@@ -24,7 +21,6 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -44,7 +40,7 @@ from cdc_daemon.demo.installation import (
     usable,
     workshop,
 )
-from cdc_daemon.demo.processes import children, die_with, lives
+from cdc_daemon.demo.processes import children, lives, spawn
 
 __all__ = ["Auth", "PrivatePostgres", "ServerError", "StopMode", "find_postgres", "free_port"]
 
@@ -71,7 +67,6 @@ _SIGNALS: Final[Mapping[StopMode, signal.Signals]] = {
     "fast": signal.SIGINT,
     "immediate": signal.SIGQUIT,
 }
-_spawner = ThreadPoolExecutor(max_workers=1, thread_name_prefix="postgres-spawner")
 
 
 class PrivatePostgres:
@@ -308,26 +303,14 @@ class PrivatePostgres:
         )
 
     def _launch(self) -> None:
-        """Start the postmaster, forked by the thread that lives as long as this process."""
-        _spawner.submit(self._spawn).result()
-
-    def _spawn(self) -> None:
-        """Fork the postmaster into a session of its own, out of reach of the terminal's Ctrl-C."""
         postgres = self._installation.program("postgres")
-        with self.log_path.open("ab") as log:
-            self._process = subprocess.Popen(
-                [postgres, "-D", str(self.data_dir), "-p", str(self._port)],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                cwd=self._folder,
-                env=_environment(),
-                start_new_session=True,
-                preexec_fn=die_with(os.getpid()),  # noqa: PLW1509 (one libc call, see there)
-                user=self._account.uid,
-                group=self._account.gid,
-                extra_groups=self._account.groups,
-            )
+        self._process = spawn(
+            [postgres, "-D", str(self.data_dir), "-p", str(self._port)],
+            log=self.log_path,
+            account=self._account,
+            environment=_environment(),
+            death=signal.SIGQUIT,
+        )
 
     def _wait_ready(self, timeout: float) -> bool:
         """Whether the server came to accept connections, before it ended or the time was over."""

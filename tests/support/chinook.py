@@ -22,6 +22,7 @@ import pytest
 from cdc_daemon import provision
 from cdc_daemon.config.configuration import Configuration
 from cdc_daemon.config.load import load
+from cdc_daemon.demo.mysql_family import FamilyServer
 from cdc_daemon.demo.processes import children
 from tests.support.cli import COMMAND
 from tests.support.databases import Database
@@ -31,6 +32,8 @@ SCRIPT = "Chinook_PostgreSql.sql"
 ROOT = Path(__file__).parents[2]
 CONFIG = ROOT / "tests" / "data" / "chinook" / "cdc.yaml"
 RECONNECT = "\\c chinook;"
+MYSQL_SCRIPT = "Chinook_MySql.sql"
+MYSQL_RECONNECT = "USE `Chinook`;"
 
 Row = tuple[Any, ...]
 Rows = dict[tuple[Any, ...], Row]
@@ -103,21 +106,32 @@ EXPECTED = {
 }
 
 
-def script() -> Path:
+def script(name: str = SCRIPT) -> Path:
     """The data, or the test is skipped."""
     named = os.environ.get("CDC_CHINOOK")
     place = Path(named) if named else ROOT.parent / "shared" / "data" / "chinook"
-    found = place / SCRIPT if place.is_dir() else place
+    found = place / name if place.is_dir() else place.with_name(name)
     if not found.is_file():
         pytest.skip(f"no Chinook data: {found} is not there, CDC_CHINOOK may name it")
     return found
 
 
+def _statements(name: str, reconnect: str) -> str:
+    """What a script does after it has reconnected to a database of its own."""
+    _, found, statements = script(name).read_text("utf-8").partition(reconnect)
+    assert found, f"{name} has no line {reconnect}"
+    return statements
+
+
+def load_mysql_shop(server: FamilyServer, database: str) -> None:
+    """Fill an empty database of MariaDB or MySQL with the same rows, by names as `AlbumId`."""
+    statements = _statements(MYSQL_SCRIPT, MYSQL_RECONNECT)
+    server.execute(statements, database=database)
+
+
 def load_shop(database: Database) -> None:
     """Fill an empty database: what the script does after it has reconnected to its own."""
-    _, reconnect, statements = script().read_text("utf-8").partition(RECONNECT)
-    assert reconnect, f"{SCRIPT} has no line {RECONNECT}"
-    database.execute(statements)
+    database.execute(_statements(SCRIPT, RECONNECT))
     database.execute(WIDE_TEXT)
     database.execute(PUBLICATION)
 
