@@ -21,6 +21,7 @@ from cdc_daemon.demo.server import PrivatePostgres, free_port
 from cdc_daemon.model.findings import Check
 from cdc_daemon.sinks.postgres import checks as target_checks
 from cdc_daemon.sinks.sqlite import checks as embedded_checks
+from cdc_daemon.sources.mysql import checks as mysql_checks
 from cdc_daemon.sources.postgres import checks as source_checks
 from tests.conftest import DatabaseFactory, PostgresFactory
 from tests.support.cli import invoke, write_configuration
@@ -628,6 +629,7 @@ mappings:
 ALL: tuple[Check[Any], ...] = (
     SOURCE_REACH,
     *source_checks.CHECKS,
+    *mysql_checks.CHECKS,
     MAPPING,
     COPIED,
     TARGET_REACH,
