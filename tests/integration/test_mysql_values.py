@@ -9,10 +9,8 @@ from typing import Final
 import pytest
 
 from cdc_daemon.demo.mariadb import PrivateMariaDB
-from cdc_daemon.model.changes import Invalid
-from cdc_daemon.sources.mysql import charsets
-from cdc_daemon.sources.mysql.types import catalogue_word, column_type, column_type_of
-from tests.support.binlog_file import inserted, is_mariadb, new_file, table_map
+from cdc_daemon.sources.mysql.types import catalogue_word
+from tests.support.binlog_file import inserted, is_mariadb, new_file
 from tests.support.mysql_server import PrivateMySQL
 from tests.support.mysql_values import Case, agrees, cases
 
