@@ -7,12 +7,17 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
+from benchmarks import decoding, mysql_workload
 from benchmarks.course import Course, Lap, Servers, Side
 from benchmarks.cpu import Cpu, cpu_seconds, family
 from benchmarks.daemon import Daemon
 from benchmarks.native import Native
 from benchmarks.probe import BenchmarkError
 from benchmarks.workload import TABLES, Backlog, many_tables
+from cdc_daemon.demo.installation import ServerError
+from cdc_daemon.demo.mariadb import PrivateMariaDB
+from cdc_daemon.demo.mysql_family import FamilyServer
+from tests.support.mysql_server import PrivateMySQL
 
 LATENCY_RATE = 200.0
 _REPEATS = (1, 2, 4, 8)
@@ -30,6 +35,11 @@ class Size:
     idle_seconds: float = 60.0
     tables: int = 500
     start_tables: int = 5000
+
+    @property
+    def decoded_rows(self) -> int:
+        """Enough of them for some seconds of the baseline."""
+        return max(self.rows // 5, 50_000)
 
     @property
     def one_row_transactions(self) -> int:
@@ -173,6 +183,33 @@ def tables_5000_start(course: Course, size: Size, _: Mapping[str, Sample]) -> Sa
     }
 
 
+def mariadb_decode(_: Course, size: Size, __: Mapping[str, Sample]) -> Samples:
+    """Make rows of a binlog, beside mysql-replication; a server and processes of its own."""
+    with _found(PrivateMariaDB) as server:
+        return {"mariadb.decode": _decoded(server, size)}
+
+
+def mysql_decode(_: Course, size: Size, __: Mapping[str, Sample]) -> Samples:
+    """The same with MySQL 9."""
+    with _found(PrivateMySQL) as server:
+        return {"mysql.decode": _decoded(server, size)}
+
+
+def _found(kind: Callable[..., FamilyServer]) -> FamilyServer:
+    try:
+        return kind(settings=mysql_workload.SETTINGS)
+    except ServerError as exc:
+        raise BenchmarkError(str(exc)) from exc
+
+
+def _decoded(server: FamilyServer, size: Size) -> Sample:
+    log = mysql_workload.fill(server, size.decoded_rows)
+    decoding.rate(decoding.DAEMON, server, log)  # the file comes from memory then
+    baseline, baseline_cpu = decoding.rate(decoding.BASELINE, server, log)
+    daemon, cpu = decoding.rate(decoding.DAEMON, server, log)
+    return Sample(daemon=daemon, baseline=baseline, cpu=cpu, baseline_cpu=baseline_cpu)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Figure:
     """What is reported; `at_least` binds the ratio, `at_most` the daemon's own value."""
@@ -202,6 +239,8 @@ FIGURES = (
     Figure(name="tables.500", unit="rows/s", step=tables_500, at_least=0.95),
     Figure(name="tables.5000_start_s", unit="s", step=tables_5000_start, at_most=30, once=True),
     Figure(name="tables.5000_first_start_s", unit="s", step=tables_5000_start, once=True),
+    Figure(name="mariadb.decode", unit="rows/s", step=mariadb_decode, at_least=5),
+    Figure(name="mysql.decode", unit="rows/s", step=mysql_decode, at_least=5),
 )
 """All figures, in the order in which they are taken on a course."""
 

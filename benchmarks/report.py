@@ -52,6 +52,7 @@ def circumstances(server_version: str, command: str) -> Result:
             "python": platform.python_version(),
             "psycopg": psycopg.__version__,
             "PostgreSQL": server_version,
+            "mysql-replication": importlib.metadata.version("mysql-replication"),
             "cdc_daemon": _own_version(),
         },
         "machine": {
@@ -82,7 +83,7 @@ def line(figure: Figure, sample: Sample) -> str:
 
 def show(samples: dict[str, list[Sample]]) -> None:
     """The table: ratio first, then what it is made of, however narrow the terminal."""
-    table = Table(title="cdc-daemon and native logical replication")
+    table = Table(title="cdc-daemon and what it is measured beside")
     table.add_column("figure", no_wrap=True)
     for heading in ("ratio", "spread", "daemon", "baseline"):
         table.add_column(heading, justify="right", no_wrap=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -91,8 +91,9 @@ def _times() -> list[Case]:
                      "'9999-12-31 23:59:59'", "'0001-01-01 00:00:00'"]  # fmt: skip
         timestamps = [*moments, "'0000-00-00 00:00:00'", "'1970-01-01 00:00:01'",
                       "'2038-01-19 03:14:07'", "'2024-02-29 23:59:59.999'"]  # fmt: skip
-        times = ["'00:00:00'", "'838:59:59'", "'-838:59:59'", "'-00:00:01.10'", "'-00:00:00.000001'",
-                 "'00:00:00.5'", "'-12:34:56.123456'", "'23:59:59.999999'", "'100:00:00.01'",
+        times = ["'00:00:00'", "'838:59:59'", "'-838:59:59'", "'-00:00:01.10'",
+                 "'-00:00:00.000001'", "'00:00:00.5'", "'-12:34:56.123456'", "'23:59:59.999999'",
+                 "'100:00:00.01'",
                  "'-00:00:01'"]  # fmt: skip
         found += [
             Case(sql_type=f"datetime{precision}", values=datetimes, kind="moment"),
@@ -104,14 +105,16 @@ def _times() -> list[Case]:
 
 SAMPLES: Final = {
     "armscii8": "Բարև", "ascii": "plain", "big5": "簡體，功許蓋", "cp1250": "Žluťoučký €",
-    "cp1251": "Привет №", "cp1256": "مرحبا", "cp1257": "Ąžuolas", "cp850": "Çüé½", "cp852": "Čeština",
-    "cp866": "Привет", "cp932": "日本語①㈱～ｱ", "dec8": "Œuvre", "eucjpms": "日本語①㈱～ｱ髙",
-    "euckr": "한국어 뷁", "gb18030": "简体繁體㎡€😀", "gb2312": "简体中文", "gbk": "简体繁體㎡€", "geostd8": "გამარჯობა",
-    "greek": "Γειά σου", "hebrew": "שלום", "hp8": "Äé£", "keybcs2": "Žluťoučký", "koi8r": "Привет",
+    "cp1251": "Привет №", "cp1256": "مرحبا", "cp1257": "Ąžuolas", "cp850": "Çüé½",
+    "cp852": "Čeština", "cp866": "Привет", "cp932": "日本語①㈱～ｱ", "dec8": "Œuvre",
+    "eucjpms": "日本語①㈱～ｱ髙", "euckr": "한국어 뷁", "gb18030": "简体繁體㎡€😀",
+    "gb2312": "简体中文", "gbk": "简体繁體㎡€", "geostd8": "გამარჯობა", "greek": "Γειά σου",
+    "hebrew": "שלום", "hp8": "Äé£", "keybcs2": "Žluťoučký", "koi8r": "Привет",
     "koi8u": "Привіт Їжак", "latin1": "café € \u0081", "latin2": "Łódź", "latin5": "İstanbul",
-    "latin7": "Žąsis", "macce": "Čeština", "macroman": "Café", "sjis": "日本語ｱ\\", "swe7": "ÅÄÖ åäö",
-    "tis620": "สวัสดี", "ucs2": "häß日本", "ujis": "日本語", "utf16": "a日😀", "utf16le": "a日😀",
-    "utf32": "a日😀", "utf8mb3": "ä日", "utf8mb4": "ä日😀",
+    "latin7": "Žąsis", "macce": "Čeština", "macroman": "Café", "sjis": "日本語ｱ\\",
+    "swe7": "ÅÄÖ åäö", "tis620": "สวัสดี", "ucs2": "häß日本", "ujis": "日本語",
+    "utf16": "a日😀", "utf16le": "a日😀", "utf32": "a日😀", "utf8mb3": "ä日",
+    "utf8mb4": "ä日😀",
 }  # fmt: skip
 """A text of every character set."""
 
@@ -298,7 +301,7 @@ def _same_float(decoded: bytes, shown: str) -> bool:
     return struct.pack("f", value) == struct.pack("f", seen) or f"{value:.6g}" == f"{seen:.6g}"
 
 
-_COMPARISONS: Final = {
+_COMPARISONS: Final[dict[str, Callable[[bytes, str], bool]]] = {
     "text": lambda decoded, shown: decoded == shown.encode(),
     "moment": lambda decoded, shown: decoded == _cut(shown),
     "zoned": lambda decoded, shown: decoded == _cut(shown) + b"+00",
