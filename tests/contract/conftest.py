@@ -8,7 +8,9 @@ from contextlib import ExitStack, closing
 
 import pytest
 
+from cdc_daemon.demo.mysql_family import FamilyServer
 from cdc_daemon.model.ports import Sink
+from tests.contract.mysql_target import MysqlTarget
 from tests.contract.postgres_target import PostgresTarget
 from tests.contract.shapes import ENTITIES, LAYOUTS
 from tests.contract.sqlite_target import SqliteTarget
@@ -16,7 +18,7 @@ from tests.contract.targets import Target
 from tests.support.databases import Database
 
 
-@pytest.fixture(scope="session", params=["postgres18", "postgres15", "sqlite"])
+@pytest.fixture(scope="session", params=["postgres18", "postgres15", "sqlite", "mariadb", "mysql9"])
 def kept_target(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Target]:
@@ -27,13 +29,16 @@ def kept_target(
             yield embedded
         return
     server = request.getfixturevalue(request.param)
-    database = Database(server=server, name=f"contract_{os.getpid()}")
+    name = f"contract_{os.getpid()}"
     with ExitStack() as stack:
-        server.create_database(database.name)
-        stack.callback(server.drop_database, database.name)
-        target = PostgresTarget(database, ENTITIES, LAYOUTS)
-        stack.callback(target.close)
-        yield target
+        server.create_database(name)
+        stack.callback(server.drop_database, name)
+        if isinstance(server, FamilyServer):
+            kept: Target = MysqlTarget(server, name, ENTITIES, LAYOUTS)
+        else:
+            kept = PostgresTarget(Database(server=server, name=name), ENTITIES, LAYOUTS)
+        stack.callback(kept.close)
+        yield kept
 
 
 @pytest.fixture

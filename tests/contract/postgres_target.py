@@ -77,6 +77,13 @@ class PostgresTarget:
     def embedded(self) -> bool:
         return False
 
+    @property
+    def earliest(self) -> bytes:
+        return b"0044-03-15 00:00:00 BC"
+
+    def knows(self, change: Alteration) -> bool:
+        return change.postgres != ""
+
     def alter(self, layout: Layout, change: Alteration | str, *, back: bool = False) -> None:
         if isinstance(change, Alteration):
             change = change.back if back else change.postgres

@@ -90,6 +90,13 @@ class SqliteTarget:
     def embedded(self) -> bool:
         return True
 
+    @property
+    def earliest(self) -> bytes:
+        return b"0044-03-15 00:00:00 BC"
+
+    def knows(self, change: Alteration) -> bool:
+        return change.sqlite is not None
+
     def alter(self, layout: Layout, change: Alteration, *, back: bool = False) -> None:
         """SQLite cannot alter constraints: the table, which is empty, is made anew."""
         (self._altered.remove if back else self._altered.append)(change)

@@ -16,12 +16,13 @@ class Alteration:
     """What an administrator may do to an entity's table: ALTER TABLE, and the way back.
 
     ``sqlite``: the column's addition, or the table's constraint, with which SQLite's table is made
-    anew; None where SQLite has no such thing.
+    anew; ``mysql``: the same as on PostgreSQL. None where a database has no such thing.
     """
 
     postgres: str
     back: str
     sqlite: tuple[str, str] | str | None
+    mysql: tuple[str, str] | None
 
 
 class Target(Protocol):
@@ -48,6 +49,13 @@ class Target(Protocol):
     @property
     def embedded(self) -> bool:
         """Whether one writer at a time has the whole database, until its unit ends."""
+
+    @property
+    def earliest(self) -> bytes:
+        """A timestamp of the first year that it can hold, as the log has it."""
+
+    def knows(self, change: Alteration) -> bool:
+        """Whether there is such a thing here."""
 
     def alter(self, layout: Layout, change: Alteration, *, back: bool = False) -> None:
         """Alter the entity's table, which is empty, or undo that."""

@@ -21,28 +21,40 @@ Told = tuple[str, str, str | None]
 def checked(name: str, condition: str, *, only_postgres: bool = False) -> Alteration:
     """A CHECK constraint."""
     constraint = f"CONSTRAINT {name} CHECK ({condition})"
+    ticked = constraint.replace('"', "`").replace("length(", "char_length(")
     return Alteration(
         postgres=f"ADD {constraint}",
         back=f"DROP CONSTRAINT {name}",
         sqlite=None if only_postgres else constraint,
+        mysql=None
+        if only_postgres
+        else (f"ADD {ticked}", f"DROP CONSTRAINT {name}".replace('"', "`")),
     )
 
 
 def narrowed(kind: str) -> Alteration:
     """A name of six characters; SQLite knows lengths only as constraints."""
     limit = """CONSTRAINT "name: string(6)" CHECK (length(rtrim(name, ' ')) <= 6)"""
-    return Alteration(postgres=f"ALTER name TYPE {kind}", back="ALTER name TYPE text", sqlite=limit)
+    return Alteration(
+        postgres=f"ALTER name TYPE {kind}",
+        back="ALTER name TYPE text",
+        sqlite=limit,
+        mysql=(f"MODIFY name {kind}", "MODIFY name longtext"),
+    )
 
 
 NOT_NULL = Alteration(
-    postgres="ALTER note SET NOT NULL", back="ALTER note DROP NOT NULL", sqlite=("note", "NOT NULL")
+    postgres="ALTER note SET NOT NULL",
+    back="ALTER note DROP NOT NULL",
+    sqlite=("note", "NOT NULL"),
+    mysql=("MODIFY note longtext NOT NULL", "MODIFY note longtext"),
 )
 NARROW = narrowed("varchar(6)")
 PADDED = narrowed("char(6)")
 SHORT = checked("short", "length(note) < 8")
 TWO = checked('"a b"', "name <= note")
-DIVIDES = checked("div", "1 / length(note) >= 0")
-WHOLE = checked("whole", "material IS NOT NULL", only_postgres=True)  # SQLite has no row values
+DIVIDES = checked("divides", "1 / length(note) >= 0")
+WHOLE = checked("whole", "material IS NOT NULL", only_postgres=True)  # no others have row values
 OTHER = checked("other", "deleted_at > '2000-01-01'")
 
 
@@ -51,8 +63,8 @@ def altered(target: Target, *changes: Alteration) -> Iterator[None]:
     """The materials' table altered for a while; it must be empty at the end."""
     with ExitStack() as stack:
         for change in changes:
-            if target.embedded and change.sqlite is None:
-                pytest.skip("SQLite has no such constraint")
+            if not target.knows(change):
+                pytest.skip("the database has no such constraint")
             target.alter(MATERIALS, change)
             stack.callback(target.alter, MATERIALS, change, back=True)
         stack.callback(target.clear)
@@ -187,8 +199,10 @@ def test_a_check_that_cannot_be_told_leaves_the_others(
     """One that fails over some row, or looks at more than the row carries."""
     values: list[tuple[bytes | None, bytes | None]] = [(b"seven77", b"x"), (b"x", b"")]
     with altered(target, NARROW, change), sink.begin() as unit:
-        found = asked(unit, Upsert(layout=MATERIALS, rows=materials(*values)))
-        assert set(found) == {(b"bad0",)}
+        rows = materials(*values)
+        found = asked(unit, Upsert(layout=MATERIALS, rows=rows))
+        assert (b"bad0",) in found
+        assert found.items() <= singly(unit, rows).items()
 
 
 def test_a_patch_is_told_by_the_columns_it_carries(target: Target, sink: Sink) -> None:

@@ -17,7 +17,7 @@ from cdc_daemon.model.entities import Entity
 from cdc_daemon.model.errors import ConfigurationError, Problem, Stop
 from cdc_daemon.sinks.columns import reference_columns
 from cdc_daemon.sinks.mysql import ledger
-from cdc_daemon.sinks.mysql.checkpoint import version_problem
+from cdc_daemon.sinks.mysql.checkpoint import lock_name, version_problem
 from cdc_daemon.sinks.mysql.errors import number_of, translate
 from cdc_daemon.sinks.mysql.limits import problems_of
 from cdc_daemon.sinks.mysql.live import LiveTable, live_tables
@@ -36,7 +36,7 @@ from cdc_daemon.sinks.mysql.tables import (
 )
 from cdc_daemon.sinks.planned import Change, Plan
 
-_LOCK = "SELECT GET_LOCK(CONCAT('cdc_daemon_apply_', SHA1(DATABASE())), 600)"
+_PATIENCE = 600  # seconds, for somebody else's apply
 
 
 def plan(
@@ -63,7 +63,7 @@ def apply_plan(
 ) -> Plan:
     """Plan anew and carry it out; what was done. Refusals raise, before anything is done."""
     with _administrator(conninfo) as session:
-        session.run(_LOCK)
+        session.run("SELECT GET_LOCK(%s, %s)", lock_name(session.database, "", 0), _PATIENCE)
         made = _plan(session, entities, layouts, worker)
         if made.refusals:
             raise ConfigurationError(made.refusals)

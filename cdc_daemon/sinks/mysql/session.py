@@ -34,6 +34,7 @@ _SETTINGS = {
     "sql_mode": f"'{SQL_MODE}'",
     "time_zone": "'+00:00'",
     "autocommit": "1",
+    "completion_type": "0",
     "foreign_key_checks": "1",
     "unique_checks": "1",
     "sql_safe_updates": "0",
@@ -45,12 +46,11 @@ _SETTINGS = {
     "net_read_timeout": "60",
     "net_write_timeout": "60",
 }
-_SOME_HAVE = {  # one engine's, or a version's
-    "max_execution_time": "0",
+_OF_MYSQL = {"max_execution_time": "0"}
+_OF_MARIADB = {
     "max_statement_time": "0",
     "idle_transaction_timeout": "0",
     "idle_write_transaction_timeout": "0",
-    "completion_type": "0",
 }
 _FACTS = "SELECT VERSION(), @@max_allowed_packet, CONNECTION_ID(), DATABASE()"
 _CONNECT_SECONDS = 10
@@ -189,7 +189,8 @@ def _keywords(conninfo: Mapping[str, str], application: str) -> dict[str, Any]:
 
 
 def _settle(session: Session, settings: Mapping[str, str]) -> None:
-    assigned = ", ".join(f"SESSION {name} = {value}" for name, value in settings.items())
+    settled = {**settings, **(_OF_MARIADB if session.mariadb else _OF_MYSQL)}
+    assigned = ", ".join(f"SESSION {name} = {value}" for name, value in settled.items())
     session.script(
         [
             f"SET NAMES utf8mb4 COLLATE {session.collation}",
@@ -197,9 +198,6 @@ def _settle(session: Session, settings: Mapping[str, str]) -> None:
             "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED, READ WRITE",
         ]
     )
-    for name, value in _SOME_HAVE.items():
-        with suppress(pymysql.OperationalError, pymysql.ProgrammingError, pymysql.InternalError):
-            session.run(f"SET SESSION {name} = {value}")
 
 
 def _keep_alive(connection: pymysql.Connection[Any]) -> None:
