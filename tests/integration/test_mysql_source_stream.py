@@ -1,4 +1,4 @@
-"""The binlog as changes, on real servers: transactions, definitions, XA, other formats, histories."""
+"""The binlog as changes, on real servers: transactions, definitions, XA, formats, histories."""
 
 from __future__ import annotations
 
@@ -116,9 +116,7 @@ def test_what_a_transaction_takes_back_is_not_there(schema: Schema, source: Mysq
     assert [row[0] for _, row, _ in plain(read_from(source, position)) if row] == [b"1", b"3"]
 
 
-def test_tables_without_transactions_and_ctas_are_read(
-    schema: Schema, source: MysqlSource
-) -> None:
+def test_tables_without_transactions_and_ctas_are_read(schema: Schema, source: MysqlSource) -> None:
     """M19: their transactions end in a COMMIT statement; rows follow a CREATE TABLE."""
     schema.execute("CREATE TABLE plain (id int PRIMARY KEY) ENGINE = MyISAM")
     both = schema.source(schema.table("t", "id"), schema.table("plain", "id"))
@@ -131,9 +129,7 @@ def test_tables_without_transactions_and_ctas_are_read(
     assert rows == [(b"1",), (b"2",), (b"5",)]
 
 
-def test_images_that_lack_columns_leave_them_unchanged(
-    schema: Schema, source: MysqlSource
-) -> None:
+def test_images_that_lack_columns_leave_them_unchanged(schema: Schema, source: MysqlSource) -> None:
     """A session may log less than whole rows, whatever the server is set to."""
     schema.execute("INSERT INTO t VALUES (1, 'Ann', 1)")
     position, _ = copy(source)
@@ -207,7 +203,9 @@ def test_another_table_under_a_mapped_name_is_refused(
 def test_another_primary_key_is_refused(schema: Schema, source: MysqlSource) -> None:
     position, _ = copy(source)
     schema.execute("INSERT INTO t VALUES (1, 'a', 0)")
-    schema.execute("UPDATE t SET name = 'a'; ALTER TABLE t DROP PRIMARY KEY, ADD PRIMARY KEY (name)")
+    schema.execute(
+        "UPDATE t SET name = 'a'; ALTER TABLE t DROP PRIMARY KEY, ADD PRIMARY KEY (name)"
+    )
     schema.execute("INSERT INTO t VALUES (2, 'b', 0)")
     with pytest.raises(PreflightRefusal, match="primary key is another one"):
         read_from(source, position)

@@ -25,12 +25,18 @@ from cdc_daemon.sources.mysql.groups import (
 )
 from cdc_daemon.sources.mysql.marks import Marks
 from cdc_daemon.sources.mysql.payload import nested_events
-from cdc_daemon.sources.mysql.position import FilePosition, FromFile, Position, true_offset
+from cdc_daemon.sources.mysql.position import (
+    FilePosition,
+    FromFile,
+    Position,
+    Witness,
+    true_offset,
+)
 from cdc_daemon.sources.mysql.prepared import Fetch, Located, Prepared
 from cdc_daemon.sources.mysql.relations import NEW_COPY
 from cdc_daemon.sources.mysql.said import Statements
 from cdc_daemon.sources.mysql.tables import ROWS, Tables
-from cdc_daemon.sources.mysql.witness import Witness
+from cdc_daemon.sources.mysql.witness import Expectation
 
 _ARTIFICIAL: Final = 0x20
 _TIME: Final = slice(0, 4)
@@ -40,8 +46,7 @@ _END: Final = slice(13, 17)
 class Decoder:
     """What has been read of a log since it was opened, and not yet taken away as a batch.
 
-    ``position``: where the reading began; it moves along. ``witness``: whether the log begins with
-    the newest transaction that the position has.
+    ``position``: where the reading began; it moves along. ``witness``: what comes once more.
     """
 
     def __init__(
@@ -52,7 +57,7 @@ class Decoder:
         framing: Framing,
         *,
         fetch: Fetch,
-        witness: bool = True,
+        witness: Witness | None = None,
         piece_rows: int = 2000,
         piece_bytes: int = 1 << 20,
     ) -> None:
@@ -61,7 +66,7 @@ class Decoder:
         self._framing = framing
         self._collected = Collected(piece_rows=piece_rows, piece_bytes=piece_bytes)
         self._prepared = Prepared(position, fetch, checksum=framing.checksum)
-        self._witness = Witness(position, expected=witness)
+        self._expected = Expectation(witness)
         self._queue: deque[bytes] = deque()
         self._inner: list[tuple[Iterator[Located], Callable[[], None]]] = []
         self._group: Group | None = None
@@ -152,7 +157,7 @@ class Decoder:
         else:
             self._locate(event)
             end = self._framing.end(event)
-            if not self._witness.is_event(event, self._offset):
+            if not self._expected.is_event(event, FromFile(self._framing.file, self._offset)):
                 self._handle(event, end)
 
     def _handle(self, event: bytes, end: int) -> None:
@@ -204,7 +209,7 @@ class Decoder:
             raise self._framing.broken(event, "a transaction begins inside another")
         if group.gtid is None and not isinstance(self.position, FilePosition):
             raise self._framing.broken(event, "a transaction has no GTID: GTIDs were switched off")
-        group.witness = self._witness.is_group(group)
+        group.witness = self._expected.is_group(group)
         group.from_ = FromFile(self._framing.file, self._begins_at)
         self._group = group
 
@@ -220,7 +225,7 @@ class Decoder:
         """The group's end: what was collected of it took effect."""
         group, self._group = self._opened(event), None
         if group.witness:
-            self._witness.compare(group)
+            self._expected.compare(group)
             return
         self._collected.close()
         at = FromFile(self._framing.file, self._offset)

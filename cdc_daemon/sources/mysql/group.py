@@ -71,13 +71,3 @@ def wanted_again(position: Position, xid: Xid) -> Gtid | Triple | None:
             return None
         case _:
             return position.prepared[xid][0]
-
-
-def is_witness(position: Position, gtid: Gtid | Triple | None) -> bool:
-    """Whether a group is the newest one that the position has."""
-    return not isinstance(position, FilePosition) and position.last == gtid is not None
-
-
-def witnessed_time(position: Position, group: Group) -> int:
-    """The group's time in the unit that the position has its witness' in."""
-    return group.time if isinstance(position, MysqlPosition) else group.written

@@ -53,7 +53,7 @@ class Prepared:
 
     def forget(self, xid: Xid) -> None:
         """The transaction is over."""
-        self._position.prepared.pop(xid, None)  # type: ignore[arg-type]
+        self._position.prepared.pop(xid, None)
         _, size = self._kept.pop(xid, ((), 0))
         self._size -= size
 

@@ -17,10 +17,9 @@ from cdc_daemon.sources.mysql.statement_kinds import (
     Effect,
     RowStatement,
     Statement,
-    TableName,
 )
 from cdc_daemon.sources.mysql.statements import statement
-from cdc_daemon.sources.mysql.tokens import Dialect
+from cdc_daemon.sources.mysql.tokens import Dialect, TableName
 
 SYSTEM_SCHEMAS: Final = frozenset({"mysql", "sys", "performance_schema", "information_schema"})
 """Their tables have no triggers, so a statement that names only them changes nothing else."""

@@ -66,6 +66,7 @@ class MysqlSnapshot:
         self._piece_rows = piece_rows
         self._piece_bytes = piece_bytes
         self._max_value_bytes = max_value_bytes
+        self._thread = int(connection.thread_id())  # type: ignore[no-untyped-call]
         self._sequence = 0
         self._begun = time.time_ns() // 1000
 
@@ -130,7 +131,7 @@ class MysqlSnapshot:
     def _give_up(self) -> None:
         """End a SELECT that nobody reads to its end, and keep the snapshot."""
         with suppress(pymysql.err.Error, Unreachable), closing(self._server.connect()) as other:
-            other.cursor().execute(f"KILL QUERY {self._connection.thread_id()}")
+            other.cursor().execute(f"KILL QUERY {self._thread}")
 
     def _size(self, rows: Sequence[Sequence[bytes | None]], relation: Relation) -> int:
         """Bytes of the rows. Raises Stop for a value that is too large."""
