@@ -12,6 +12,8 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import Final
 
+import pymysql
+
 from cdc_daemon.model.errors import ConfigurationError, Problem
 from cdc_daemon.model.ports import Table
 from cdc_daemon.sources.mysql.asked import Answer, Ask, quoted, spelled
@@ -28,6 +30,7 @@ _SETTINGS: Final = {
     "binlog_row_metadata": "FULL",
 }
 _READ_SECONDS: Final = 60.0
+_NO_SUCH_GRANT: Final = 1141
 _ON_TABLE: Final = re.compile(
     r"^GRANT (?P<what>.+?) ON (?P<table>`(?:[^`]|``)*`\.`(?:[^`]|``)*`) TO "
 )
@@ -163,7 +166,9 @@ class _Planning:
         ]
 
     def _grants(self, system: System, account: str) -> Iterator[Change]:
-        lines = [str(row[0]) for row in self._ask(f"SHOW GRANTS FOR {account}")]
+        lines = self._shown(account)
+        if lines is None:
+            return
         given, on_tables = parse_grants(lines), _on_tables(lines)
         monitor = "BINLOG MONITOR" if system.mariadb else "REPLICATION CLIENT"
         rights = {"REPLICATION SLAVE": "REPLICATION SLAVE", "REPLICATION CLIENT": monitor}
@@ -178,6 +183,15 @@ class _Planning:
                 yield Change(description=f"let {account} read {name}", sql=sql)
         if not system.mariadb:
             yield from self._locks(given, account)
+
+    def _shown(self, account: str) -> list[str] | None:
+        """What SHOW GRANTS says; None: with skip_name_resolve nobody can be that account."""
+        try:
+            return [str(row[0]) for row in self._ask(f"SHOW GRANTS FOR {account}")]
+        except pymysql.err.Error as exc:
+            if exc.args[:1] == (_NO_SUCH_GRANT,):
+                return None
+            raise
 
     def _locks(self, given: Grants, account: str) -> Iterator[Change]:
         """MySQL's copies begin under a lock of the mapped tables."""
