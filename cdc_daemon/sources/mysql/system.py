@@ -25,6 +25,7 @@ VARIABLES: Final = (
     "enforce_gtid_consistency",
     "expire_logs_days",
     "gtid_mode",
+    "gtid_slave_pos",
     "gtid_strict_mode",
     "innodb_flush_log_at_trx_commit",
     "innodb_native_foreign_keys",
