@@ -94,9 +94,15 @@ class Examined:
         user, _, host = str(found).rpartition("@")
         return f"'{user}'@'{host}'"
 
+    @property
+    def sees_replication(self) -> bool:
+        """Whether the account is told that a server is a replica."""
+        wanted = "REPLICA MONITOR" if self.system.mariadb else "REPLICATION CLIENT"
+        return self.grants.may(wanted) or self.grants.everything
+
     @cached_property
     def replicates(self) -> bool:
-        """Whether the server is a replica."""
+        """Whether the server is a replica; to be asked by who sees it."""
         return replicates(self.ask, self.system)
 
     @cached_property
@@ -172,6 +178,12 @@ class Examined:
     def foreign_keys(self) -> list[ForeignKey]:
         """The foreign keys of mapped tables, and those by which their parents change."""
         return read_foreign_keys(self.ask, self.facts)
+
+    @property
+    def logs_cascades(self) -> bool:
+        """Whether rows that foreign keys change are in the log: not surely on a replica, where
+        changes from an older primary are carried out as they were there."""
+        return self.system.logs_cascades and not (self.sees_replication and self.replicates)
 
     @cached_property
     def known(self) -> list[str]:

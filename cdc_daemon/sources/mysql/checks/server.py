@@ -43,7 +43,7 @@ def _replica(at: Examined) -> Iterator[Note]:
     if system.on("log_replica_updates", "log_slave_updates"):
         state = "it is read-only, and" if system.on("read_only", "super_read_only") else "it"
         yield ok(f"{state} logs what it replicates")
-    elif _may_ask(at):
+    elif at.sees_replication:
         yield from _unlogged(at, replicates=at.replicates)
     elif system.on("read_only", "super_read_only") or system.value("gtid_slave_pos"):
         what = "cannot look: whether the server is a replica is hidden from the daemon's account"
@@ -51,11 +51,6 @@ def _replica(at: Examined) -> Iterator[Note]:
         yield Note(verdict=Verdict.UNKNOWN, what=what, cure=cure)
     else:
         yield ok("it takes writes, and has replicated from nobody")
-
-
-def _may_ask(at: Examined) -> bool:
-    wanted = "REPLICA MONITOR" if at.system.mariadb else "REPLICATION CLIENT"
-    return at.grants.may(wanted) or at.grants.everything
 
 
 def _unlogged(at: Examined, *, replicates: bool) -> Iterator[Note]:
