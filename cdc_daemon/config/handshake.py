@@ -99,7 +99,12 @@ def tls_problem(said: str, conninfo: Mapping[str, str]) -> tuple[str, str] | Non
     if "certificate verify failed" not in said:
         return None
     code = _verification_code(conninfo)
-    return None if code is None else _BY_CODE.get(code, _FOREIGN)
+    return None if code is None else certificate_problem(code)
+
+
+def certificate_problem(code: int) -> tuple[str, str]:
+    """What is wrong with a certificate by OpenSSL's number for it, and the cure."""
+    return _BY_CODE.get(code, _FOREIGN)
 
 
 def _verification_code(conninfo: Mapping[str, str]) -> int | None:

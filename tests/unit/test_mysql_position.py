@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cdc_daemon.model.errors import Stop
+from cdc_daemon.model.errors import PreflightRefusal, Stop
 from cdc_daemon.sources.mysql.gtid import Gtid, Triple, parse_domains, parse_set
 from cdc_daemon.sources.mysql.position import (
     FilePosition,
@@ -138,3 +138,53 @@ def test_m26_an_offset_beyond_four_gibibytes_is_not_cut() -> None:
     assert true_offset(100, 200) == 200
     assert true_offset((1 << 32) - 100, 400) == (1 << 32) + 400
     assert true_offset((1 << 32) + 400, 500) == (1 << 32) + 500
+
+
+def test_the_witness_may_come_behind_others_in_another_domain_or_set() -> None:
+    """A replica may have written them in another order."""
+    assert MysqlPosition().witness is None
+    mysql = MysqlPosition()
+    mysql.advance(Gtid(A, 5), US)
+    witness = mysql.witness
+    assert witness is not None
+    assert not witness.meets(Gtid(A, 7))
+    assert witness.meets(Gtid(A, 5))
+    mariadb = MariadbPosition()
+    mariadb.advance(Triple(0, 1, 17), 1_795_805_298)
+    assert mariadb.witness is not None
+    assert not mariadb.witness.meets(Triple(7, 1, 1))
+    assert mariadb.witness.meets(Triple(0, 1, 17))
+    mariadb.witness.confirm(1_795_805_298)
+
+
+def test_another_transaction_in_the_witness_place_is_another_history() -> None:
+    mariadb = MariadbPosition()
+    mariadb.advance(Triple(0, 1, 17), 1_795_805_298)
+    assert mariadb.witness is not None
+    with pytest.raises(PreflightRefusal, match=r"up to 0-1-17, and the server has 0-2-17 there"):
+        mariadb.witness.meets(Triple(0, 2, 17))
+    file = FilePosition(server=A, at=FromFile("bin.000003", 900), last=869, time=9)
+    assert file.witness is not None
+    assert file.witness.meets(FromFile("bin.000003", 900))
+    with pytest.raises(PreflightRefusal, match="snapshot start"):
+        file.witness.meets(FromFile("bin.000003", 901))
+
+
+def test_the_same_number_at_another_time_is_another_history() -> None:
+    mysql = MysqlPosition()
+    mysql.advance(Gtid(A, 5), US)
+    assert mysql.witness is not None
+    mysql.witness.confirm(US)
+    mysql.witness.confirm(0)  # a server that does not tell it
+    with pytest.raises(PreflightRefusal, match="another time"):
+        mysql.witness.confirm(US + 1)
+
+
+def test_numbers_that_go_back_are_another_history() -> None:
+    """A server that is reset while its log is read begins anew in the open stream."""
+    mysql = MysqlPosition(executed=parse_set(f"{A}:1-5"))
+    with pytest.raises(PreflightRefusal, match="again"):
+        mysql.advance(Gtid(A, 5), US)
+    mariadb = MariadbPosition(domains=parse_domains("0-1-17"))
+    with pytest.raises(PreflightRefusal, match="0-1-1"):
+        mariadb.advance(Triple(0, 1, 1), 9)

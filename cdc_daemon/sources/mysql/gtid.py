@@ -148,6 +148,9 @@ class GtidSet:
 
     # --- text and bytes -------------------------------------------------------------------------
 
+    def __repr__(self) -> str:
+        return f"<GtidSet {self}>"
+
     def __str__(self) -> str:
         """As MySQL writes it, in one line without blanks."""
         pieces: list[str] = []

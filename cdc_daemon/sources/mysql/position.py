@@ -10,7 +10,7 @@ One line of ``name=value`` behind the kind and version of the text:
     MySQL without GTIDs: the end of a transaction in a file of that server.
 
 ``last`` is the **witness**: the newest transaction and its time. A reader begins one transaction
-earlier, and the first that the server sends must be this one, at this time; else the server has
+earlier, so that the server sends this one again, which must be of this time; else the server has
 another history under equal numbers (it was reset, or made from a dump). The time is one that a
 replica's log repeats: MySQL's original commit timestamp; in MariaDB and in files, the header time
 of the transaction's last rows, or of its statement (a GTID event's own time changes on a replica).
@@ -27,7 +27,7 @@ from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import quote, unquote
 
-from cdc_daemon.model.errors import Stop
+from cdc_daemon.model.errors import PreflightRefusal, Problem, Stop
 from cdc_daemon.sources.mysql.gtid import (
     Gtid,
     GtidSet,
@@ -83,6 +83,45 @@ class FromFile:
 Start = FromSet | FromDomains | FromFile
 
 
+@dataclass(frozen=True, slots=True)
+class Witness:
+    """The transaction that must come once more: a GTID, or where it ends in a file; its time.
+
+    Other transactions may come before it, for replicas may write in another order; in a domain of
+    MariaDB and in a file they may not.
+    """
+
+    place: Gtid | Triple | FromFile
+    time: int
+
+    def meets(self, place: Gtid | Triple | FromFile) -> bool:
+        """Whether a transaction is the witness, and so was read already. Raises PreflightRefusal
+        where it stands in the witness's place."""
+        if place == self.place:
+            return True
+        match self.place:
+            case Gtid():
+                return False
+            case Triple(domain=domain) if isinstance(place, Triple) and place.domain != domain:
+                return False
+        raise other_history(self.place, f"has {place} there")
+
+    def confirm(self, time: int) -> None:
+        """The witness was read again to its end. Raises PreflightRefusal if it is another one."""
+        if time != self.time and time and self.time:
+            raise other_history(self.place, "has it with another time")
+
+
+def other_history(read: object, found: str) -> PreflightRefusal:
+    """The server's log is not the one that was read up to there."""
+    problem = Problem(
+        what=f"the log was read up to {read}, and the server {found}: it was reset or restored,"
+        " lost transactions in a fail-over, or is another one",
+        cure="if this is the right server, take a new copy: cdc-daemon snapshot start",
+    )
+    return PreflightRefusal([problem])
+
+
 @dataclass(slots=True, kw_only=True)
 class MysqlPosition:
     """Everything that was read of a MySQL server with GTIDs. ``time``: of ``last``, in µs."""
@@ -93,9 +132,16 @@ class MysqlPosition:
     prepared: dict[Xid, Gtid] = field(default_factory=dict)
 
     def advance(self, gtid: Gtid, time: int) -> None:
-        """A transaction was read to its end."""
+        """A transaction was read to its end. Raises PreflightRefusal if it was before."""
+        if gtid in self.executed:
+            raise other_history(self.last or "its snapshot", f"sends {gtid} again")
         self.executed.add(gtid.origin, gtid.number)
         self.last, self.time = gtid, time
+
+    @property
+    def witness(self) -> Witness | None:
+        """What must come once more."""
+        return None if self.last is None else Witness(self.last, self.time)
 
     def start(self, *, witness: bool = True) -> FromSet:
         """From where to read on; with the witness first, if there is one."""
@@ -145,10 +191,17 @@ class MariadbPosition:
     prepared: dict[Xid, tuple[Triple, Triple | None]] = field(default_factory=dict)
 
     def advance(self, gtid: Triple, time: int) -> None:
-        """A transaction was read to its end."""
+        """A transaction was read to its end. Raises PreflightRefusal if its number goes back."""
         self.before = self.domains.get(gtid.domain)
+        if self.before is not None and gtid.sequence <= self.before.sequence:
+            raise other_history(self.before, f"sends {gtid}")
         self.domains[gtid.domain] = self.last = gtid
         self.time = time
+
+    @property
+    def witness(self) -> Witness | None:
+        """What must come once more."""
+        return None if self.last is None else Witness(self.last, self.time)
 
     def start(self, *, witness: bool = True) -> FromDomains:
         """From where to read on; with the witness first, if there is one."""
@@ -220,6 +273,11 @@ class FilePosition:
     def rotate(self, file: str) -> None:
         """The file has ended, outside of a transaction, and the next one begins."""
         self.at, self.last = FromFile(file, FIRST_OFFSET), None
+
+    @property
+    def witness(self) -> Witness | None:
+        """What must come once more: only its last event, which ends there."""
+        return None if self.last is None else Witness(self.at, self.time)
 
     def start(self, *, witness: bool = True) -> FromFile:
         """From where to read on; with the last event of the witness first, if there is one."""
