@@ -25,11 +25,12 @@ from cdc_daemon.sources.mysql.binlogs import (
     replicates,
 )
 from cdc_daemon.sources.mysql.catalog import Name, TableFacts, known_names, read_tables
+from cdc_daemon.sources.mysql.connection import SESSION
 from cdc_daemon.sources.mysql.foreign_keys import ForeignKey, read_foreign_keys
 from cdc_daemon.sources.mysql.grants import Grants, read_grants
 from cdc_daemon.sources.mysql.gtid import GtidSet, Triple
 from cdc_daemon.sources.mysql.position import Position, parse_position
-from cdc_daemon.sources.mysql.system import System, read_system
+from cdc_daemon.sources.mysql.system import System, read_system, read_variables
 
 RESNAPSHOT: Final = "take a new snapshot: cdc-daemon snapshot start"
 _ENCRYPTED: Final = "SHOW SESSION STATUS LIKE 'Ssl_cipher'"
@@ -81,6 +82,11 @@ class Examined:
     def system(self) -> System:
         """Version and settings."""
         return read_system(self.ask)
+
+    @cached_property
+    def session(self) -> dict[str, str]:
+        """Variables of our session, those that the daemon sets."""
+        return read_variables(self.ask, SESSION, "SESSION")
 
     @cached_property
     def grants(self) -> Grants:
