@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import nullcontext
+from functools import partial
+from typing import Any
 
-import pymysql
 import pytest
-from pymysql.cursors import Cursor
 
 from cdc_daemon.demo.mariadb import PrivateMariaDB
 from cdc_daemon.model.findings import Finding, Verdict
 from cdc_daemon.model.ports import Table
 from cdc_daemon.model.position import Checkpoint, Phase, SourceIdentity
 from cdc_daemon.sources.mysql import checks
-from cdc_daemon.sources.mysql.asked import Answer, Ask, Asked
+from cdc_daemon.sources.mysql.asked import Ask, Asked
 from cdc_daemon.sources.mysql.catalog import read_tables
+from cdc_daemon.sources.mysql.connection import Server as Reached
+from cdc_daemon.sources.mysql.connection import query
 from cdc_daemon.sources.mysql.foreign_keys import acting, read_foreign_keys
 from cdc_daemon.sources.mysql.system import read_system
 from tests.support.mysql_server import PrivateMySQL
@@ -53,18 +55,18 @@ def server(request: pytest.FixtureRequest) -> Iterator[Server]:
     found.drop_database(SHOP)
 
 
-class Session:
-    """The daemon's account on a server."""
+def session(server: Server, *grants: str) -> Ask:
+    """The daemon's own connection, as an account with these rights."""
+    spelled = SHOP.replace("`", "``")
+    address = server.create_account("cdc", "pw", *(grant.format(shop=spelled) for grant in grants))
+    encrypted = isinstance(server, PrivateMySQL)  # which takes a password only so
+    return asking({**address, "sslmode": "require" if encrypted else "disable"})
 
-    def __init__(self, server: Server, *grants: str) -> None:
-        quoted = SHOP.replace("`", "``")
-        address = server.create_account("cdc", "pw", *(g.format(shop=quoted) for g in grants))
-        self._connection: pymysql.Connection[Cursor] = server.connect(**address)
 
-    def __call__(self, statement: str, /, *params: object) -> Sequence[Answer]:
-        with self._connection.cursor() as cursor:
-            cursor.execute(statement, params or None)
-            return list(cursor.fetchall())
+def asking(address: dict[str, Any]) -> Ask:
+    """A connection as the daemon opens it."""
+    reached = Reached("shop", {name: str(value) for name, value in address.items()})
+    return partial(query, reached, reached.connect())
 
 
 READS = ("SELECT ON `{shop}`.*",)
@@ -72,7 +74,7 @@ WHOLE = (*READS, "LOCK TABLES ON `{shop}`.*", "REPLICATION SLAVE, REPLICATION CL
 
 
 def test_tables_are_told_as_they_are(server: Server) -> None:
-    ask = Session(server, *READS)
+    ask = session(server, *READS)
     names = [(SHOP, name) for name in ("head", "body", "Mixed", "mixed", "seen", "nowhere")]
     found = read_tables(ask, names)
     assert sorted(name for _, name in found) == ["Mixed", "body", "head", "seen"]
@@ -94,7 +96,7 @@ def test_tables_are_told_as_they_are(server: Server) -> None:
 
 def test_cascades_are_seen_by_who_may_only_read(server: Server) -> None:
     """MariaDB hides their rules from such an account; and a parent's own keys count."""
-    keys = read_foreign_keys(Session(server, *READS), [(SHOP, "tail")])
+    keys = read_foreign_keys(session(server, *READS), [(SHOP, "tail")])
     assert [str(key) for key in acting(keys)] == [
         f"{SHOP}.body (head) follows {SHOP}.head: ON DELETE CASCADE ON UPDATE SET NULL",
         f"{SHOP}.tail (body) follows {SHOP}.body: ON UPDATE CASCADE",
@@ -103,7 +105,7 @@ def test_cascades_are_seen_by_who_may_only_read(server: Server) -> None:
 
 
 def test_only_some_columns_may_be_read(server: Server) -> None:
-    ask = Session(server, "SELECT (id) ON `{shop}`.head")
+    ask = session(server, "SELECT (id) ON `{shop}`.head")
     (found,) = read_tables(ask, [(SHOP, "head")]).values()
     code = found.column("code")
     assert code is None or not code.readable
@@ -131,14 +133,14 @@ def examined(server: Server, ask: Ask, *tables: str, position: str | None = None
 
 
 def test_an_account_with_the_rights_that_are_needed_passes_every_check(server: Server) -> None:
-    found = examined(server, Session(server, *WHOLE), "head", "body")
+    found = examined(server, session(server, *WHOLE), "head", "body")
     wrong = [f for f in found if f.verdict is not Verdict.OK]
     assert [(f.check.name, f.verdict) for f in wrong] == [("table.keys", Verdict.WARNING)]
     assert {f.check for f in found} == set(checks.CHECKS)
 
 
 def test_what_is_missing_is_told_with_its_cure(server: Server) -> None:
-    ask = Session(server, *READS, "REPLICATION CLIENT ON *.*")
+    ask = session(server, *READS, "REPLICATION CLIENT ON *.*")
     found = examined(server, ask, "head", "Head")
     assert {f.check.name for f in found if f.verdict is Verdict.PROBLEM} == {
         "source.replication",
@@ -151,7 +153,7 @@ def test_what_is_missing_is_told_with_its_cure(server: Server) -> None:
 
 def test_log_that_was_removed_and_a_place_ahead_are_found(server: Server) -> None:
     """Against the server's own words for what it has and had."""
-    ask = Session(server, *WHOLE)
+    ask = session(server, *WHOLE)
     server.execute("INSERT INTO head VALUES (1, 'a')", database=SHOP)
     old = place_of(server)
     server.execute("INSERT INTO head VALUES (2, 'b'); FLUSH BINARY LOGS", database=SHOP)
@@ -187,8 +189,8 @@ def test_settings_are_read_from_a_real_server(mariadb: PrivateMariaDB) -> None:
         database=SHOP,
     )
     try:
-        found = examined(mariadb, root(mariadb), "packed", "old", "steps", "crash")
-        packed = read_tables(root(mariadb), [(SHOP, "packed")])[SHOP, "packed"]
+        found = examined(mariadb, asking(mariadb.address), "packed", "old", "steps", "crash")
+        packed = read_tables(asking(mariadb.address), [(SHOP, "packed")])[SHOP, "packed"]
     finally:
         mariadb.execute("SET GLOBAL binlog_row_image = FULL, GLOBAL sync_binlog = 1")
         mariadb.drop_database(SHOP)
@@ -197,10 +199,3 @@ def test_settings_are_read_from_a_real_server(mariadb: PrivateMariaDB) -> None:
     assert len([f for f in found if f.check.name == "table.columns"]) == 3
     warned = {f.check.name for f in found if f.verdict is Verdict.WARNING}
     assert warned == {"source.durability", "source.role", "table.engine"}
-
-
-def root(server: Server) -> Ask:
-    def ask(statement: str, /, *params: object) -> Sequence[Answer]:
-        return server.query(statement, *params)
-
-    return ask

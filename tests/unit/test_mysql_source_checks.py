@@ -19,6 +19,7 @@ from cdc_daemon.sources.mysql.asked import Asked
 from cdc_daemon.sources.mysql.binlogs import LogEnd
 from cdc_daemon.sources.mysql.catalog import ColumnFacts, TableFacts
 from cdc_daemon.sources.mysql.checks.examined import Examined
+from cdc_daemon.sources.mysql.connection import SESSION
 from cdc_daemon.sources.mysql.foreign_keys import ForeignKey, rules_in
 from cdc_daemon.sources.mysql.grants import Grants, matches, parse_grants
 from cdc_daemon.sources.mysql.gtid import parse_domains, parse_set
@@ -40,6 +41,11 @@ WELL = {
 }
 MYSQL = {**WELL, "server_uuid": UUID, "gtid_mode": "ON", "log_replica_updates": "ON"}
 MARIADB = {**WELL, "gtid_strict_mode": "ON", "log_slave_updates": "ON"}
+SHOWN = {
+    **{name: wanted.strip("'") for name, wanted in SESSION.items()},
+    "sql_auto_is_null": "OFF",
+    "sql_select_limit": "18446744073709551615",
+}
 ID = ColumnFacts(name="id", native="int", data_type="int", nullable=False)
 CODE = ColumnFacts(
     name="code",
@@ -94,6 +100,7 @@ def well(system: System, position: str | None = None, **facts: Any) -> Examined:
         "account": "'cdc'@'%'",
         "replicates": False,
         "readers": [],
+        "session": SHOWN,
         "encrypted": True,
         "loopback": True,
         "clock": (1.0, 1.0, 1.0),
@@ -193,6 +200,11 @@ def test_without_gtids_it_goes_by_file_and_says_so() -> None:
 def test_versions(variables: dict[str, str], version: tuple[int, int, int], verdict: str) -> None:
     system = System(mariadb=variables is MARIADB, version=version, shown="", variables=variables)
     assert only(well(system), "source.version")[0] == verdict
+
+
+def test_a_session_that_somebody_shares() -> None:
+    at = well(server(MYSQL), session={**SHOWN, "time_zone": "SYSTEM"})
+    assert "time_zone = 'SYSTEM' although" in only(at, "source.session")[1]
 
 
 def test_a_filter_that_hides_a_mapped_schema() -> None:
@@ -300,8 +312,14 @@ KEY = ForeignKey(
 
 
 def test_cascades_that_the_log_lacks_are_read_again_or_refused() -> None:
-    for system in (server(MARIADB), server(MYSQL, innodb_native_foreign_keys="ON")):
-        at = well(system, foreign_keys=[KEY])
+    newer = server(MYSQL, innodb_native_foreign_keys="OFF")
+    for system, replicates in (
+        (server(MARIADB), False),
+        (server(MYSQL), False),
+        (server(MYSQL, innodb_native_foreign_keys="ON"), False),
+        (newer, True),  # its primary may be an older one
+    ):
+        at = well(system, foreign_keys=[KEY], replicates=replicates)
         assert list(said(at)) == ["table.keys"]
         at.asked = Asked(
             tables=(ITEM,), server_id=7, charsets=at.asked.charsets, rereads_cascades=False
@@ -309,8 +327,11 @@ def test_cascades_that_the_log_lacks_are_read_again_or_refused() -> None:
         [(verdict, what)] = said(at)["table.cascades"]
         assert verdict == "problem"
         assert what.endswith("shop.item (code) follows shop.kind: ON DELETE CASCADE")
-    logged = well(server(MYSQL, innodb_native_foreign_keys="OFF"), foreign_keys=[KEY])
-    assert "table.cascades" not in said(logged)
+    at = well(newer, foreign_keys=[KEY])
+    at.asked = Asked(
+        tables=(ITEM,), server_id=7, charsets=at.asked.charsets, rereads_cascades=False
+    )
+    assert "table.cascades" not in said(at)
 
 
 def test_a_reference_by_text_may_be_spelled_otherwise() -> None:
@@ -360,7 +381,8 @@ BINLOG = f"binlog/1 server={UUID} at="
     ],
 )
 def test_a_place_that_mysql_cannot_go_on_from(position: str, check: str, words: str) -> None:
-    found = said(well(server(MYSQL), position))[check]
+    system = server(MYSQL, gtid_mode="OFF" if position.startswith("binlog/") else "ON")
+    found = said(well(system, position))[check]
     assert [verdict for verdict, _ in found] == ["problem"]
     assert words in found[0][1]
 
@@ -385,12 +407,15 @@ def test_a_place_that_mariadb_cannot_go_on_from(position: str, check: str, words
 def test_gtids_go_on_at_another_server_and_files_do_not() -> None:
     elsewhere = server(MYSQL, server_uuid=OTHER)
     assert only(well(elsewhere, f"mysql/1 set={UUID}:1-20"), "source.identity")[0] == "warning"
-    found = said(well(elsewhere, f"{BINLOG}binlog.000002:200"))["source.identity"]
+    without = server(MYSQL, server_uuid=OTHER, gtid_mode="OFF")
+    found = said(well(without, f"{BINLOG}binlog.000002:200"))["source.identity"]
     assert [verdict for verdict, _ in found] == ["problem"]
     switched = well(server(MYSQL, gtid_mode="OFF"), f"mysql/1 set={UUID}:1-20")
     [(verdict, what)] = said(switched)["log.position"]
     assert verdict == "problem"
     assert "gtid_mode is not ON any more" in what
+    [(_, what)] = said(well(server(MYSQL), f"{BINLOG}binlog.000002:200"))["log.position"]
+    assert "has GTIDs now" in what
     assert refusals(checks.examine(switched))
 
 

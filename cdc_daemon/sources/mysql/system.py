@@ -10,7 +10,7 @@ from typing import Final
 from cdc_daemon.sources.mysql.asked import Ask
 
 _VERSION: Final = re.compile(r"(\d+)\.(\d+)\.(\d+)")
-_VARIABLES: Final = "SHOW GLOBAL VARIABLES WHERE variable_name IN ({})"
+_VARIABLES: Final = "SHOW {} VARIABLES WHERE variable_name IN ({})"
 
 VARIABLES: Final = (
     "binlog_alter_two_phase",
@@ -25,6 +25,7 @@ VARIABLES: Final = (
     "enforce_gtid_consistency",
     "expire_logs_days",
     "gtid_mode",
+    "gtid_slave_pos",
     "gtid_strict_mode",
     "innodb_flush_log_at_trx_commit",
     "innodb_native_foreign_keys",
@@ -101,7 +102,7 @@ def read_system(ask: Ask) -> System:
     )
 
 
-def read_variables(ask: Ask, names: Iterable[str]) -> dict[str, str]:
-    """Global variables by name, those that there are."""
+def read_variables(ask: Ask, names: Iterable[str], scope: str = "GLOBAL") -> dict[str, str]:
+    """Variables by name, those that there are."""
     listed = ", ".join(f"'{name}'" for name in names)
-    return {name.lower(): value for name, value in ask(_VARIABLES.format(listed))}
+    return {name.lower(): value for name, value in ask(_VARIABLES.format(scope, listed))}

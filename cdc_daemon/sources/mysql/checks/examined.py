@@ -25,11 +25,12 @@ from cdc_daemon.sources.mysql.binlogs import (
     replicates,
 )
 from cdc_daemon.sources.mysql.catalog import Name, TableFacts, known_names, read_tables
+from cdc_daemon.sources.mysql.connection import SESSION
 from cdc_daemon.sources.mysql.foreign_keys import ForeignKey, read_foreign_keys
 from cdc_daemon.sources.mysql.grants import Grants, read_grants
 from cdc_daemon.sources.mysql.gtid import GtidSet, Triple
 from cdc_daemon.sources.mysql.position import Position, parse_position
-from cdc_daemon.sources.mysql.system import System, read_system
+from cdc_daemon.sources.mysql.system import System, read_system, read_variables
 
 RESNAPSHOT: Final = "take a new snapshot: cdc-daemon snapshot start"
 _ENCRYPTED: Final = "SHOW SESSION STATUS LIKE 'Ssl_cipher'"
@@ -83,6 +84,11 @@ class Examined:
         return read_system(self.ask)
 
     @cached_property
+    def session(self) -> dict[str, str]:
+        """Variables of our session, those that the daemon sets."""
+        return read_variables(self.ask, SESSION, "SESSION")
+
+    @cached_property
     def grants(self) -> Grants:
         """What the session may do."""
         return read_grants(self.ask)
@@ -94,9 +100,15 @@ class Examined:
         user, _, host = str(found).rpartition("@")
         return f"'{user}'@'{host}'"
 
+    @property
+    def sees_replication(self) -> bool:
+        """Whether the account is told that a server is a replica."""
+        wanted = "REPLICA MONITOR" if self.system.mariadb else "REPLICATION CLIENT"
+        return self.grants.may(wanted) or self.grants.everything
+
     @cached_property
     def replicates(self) -> bool:
-        """Whether the server is a replica."""
+        """Whether the server is a replica; to be asked by who sees it."""
         return replicates(self.ask, self.system)
 
     @cached_property
@@ -172,6 +184,12 @@ class Examined:
     def foreign_keys(self) -> list[ForeignKey]:
         """The foreign keys of mapped tables, and those by which their parents change."""
         return read_foreign_keys(self.ask, self.facts)
+
+    @property
+    def logs_cascades(self) -> bool:
+        """Whether rows that foreign keys change are in the log: not surely on a replica, where
+        changes from an older primary are carried out as they were there."""
+        return self.system.logs_cascades and not (self.sees_replication and self.replicates)
 
     @cached_property
     def known(self) -> list[str]:

@@ -78,10 +78,11 @@ def _kind(at: Examined, position: Position) -> Note | None:
             kind = "a file and an offset, which the daemon does not use on MariaDB"
         case MysqlPosition() if not system.gtids:
             kind = "a set of GTIDs, and gtid_mode is not ON any more"
+        case FilePosition() if system.gtids:
+            kind = "a file and an offset, and the server has GTIDs now"
         case _:
             return None
-    cure = _CORRECT if "server" in kind else f"SET GLOBAL gtid_mode = ON again, or {RESNAPSHOT}"
-    return problem(f"the checkpoint's position is {kind}", cure)
+    return problem(f"the checkpoint's position is {kind}", _CORRECT)
 
 
 def _position(at: Examined) -> Iterator[Note]:

@@ -8,6 +8,7 @@ from typing import Final
 from cdc_daemon.model.findings import Check, Note, Verdict, clock_note, ok, problem, warning
 from cdc_daemon.sources.mysql.asked import quoted
 from cdc_daemon.sources.mysql.checks.examined import Examined
+from cdc_daemon.sources.mysql.connection import SESSION
 
 _OLDEST: Final = {False: (8, 0), True: (10, 6)}
 _NEWEST: Final = {False: (9, 99), True: (11, 99)}
@@ -43,7 +44,7 @@ def _replica(at: Examined) -> Iterator[Note]:
     if system.on("log_replica_updates", "log_slave_updates"):
         state = "it is read-only, and" if system.on("read_only", "super_read_only") else "it"
         yield ok(f"{state} logs what it replicates")
-    elif _may_ask(at):
+    elif at.sees_replication:
         yield from _unlogged(at, replicates=at.replicates)
     elif system.on("read_only", "super_read_only") or system.value("gtid_slave_pos"):
         what = "cannot look: whether the server is a replica is hidden from the daemon's account"
@@ -51,11 +52,6 @@ def _replica(at: Examined) -> Iterator[Note]:
         yield Note(verdict=Verdict.UNKNOWN, what=what, cure=cure)
     else:
         yield ok("it takes writes, and has replicated from nobody")
-
-
-def _may_ask(at: Examined) -> bool:
-    wanted = "REPLICA MONITOR" if at.system.mariadb else "REPLICATION CLIENT"
-    return at.grants.may(wanted) or at.grants.everything
 
 
 def _unlogged(at: Examined, *, replicates: bool) -> Iterator[Note]:
@@ -84,6 +80,20 @@ def _durability(at: Examined) -> Iterator[Note]:
         yield warning(what, f"SET GLOBAL {name} = 1, and in the server's option file")
     if not lax:
         yield ok("log and tables are synchronised at each commit")
+
+
+def _session(at: Examined) -> Iterator[Note]:
+    for name, wanted in SESSION.items():
+        found = at.session.get(name, "")
+        if wanted != "DEFAULT" and not _in_force(wanted.strip("'"), found):
+            yield problem(
+                f"the session has {name} = {found!r} although the daemon asks for {wanted}",
+                "let no proxy stand in between that keeps or shares sessions",
+            )
+
+
+def _in_force(wanted: str, found: str) -> bool:
+    return found.upper() in (wanted.upper(), {"0": "OFF", "1": "ON"}.get(wanted))
 
 
 def _role(at: Examined) -> Iterator[Note]:
@@ -160,6 +170,12 @@ CHECKS = (
         why="the target would hold what the source has lost, or lack what it has kept",
         look=_durability,
         refuses=False,
+    ),
+    Check(
+        name="source.session",
+        title="The daemon's session settings are in force",
+        why="they decide how values look in stream and copy, and that a long copy is not cut",
+        look=_session,
     ),
     Check(
         name="source.role",

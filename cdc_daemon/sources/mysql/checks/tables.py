@@ -72,7 +72,7 @@ def _cascades(at: Examined) -> Iterator[Note]:
     keys = acting(at.foreign_keys)
     if not keys:
         yield ok("no foreign key changes rows of a mapped table")
-    elif at.system.logs_cascades:
+    elif at.logs_cascades:
         yield ok(f"the log holds what foreign keys change ({_listed(keys)})")
     elif at.asked.rereads_cascades:
         yield ok(f"read again after their parent's change, as the log lacks it: {_listed(keys)}")
