@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import re
 import socket
+import struct
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
@@ -177,7 +178,7 @@ class Server:
             connection.connect(connected)
         except (err.Error, RuntimeError) as exc:
             raise self.startup_error(exc) from exc
-        except (ValueError, IndexError, AssertionError) as exc:
+        except (ValueError, IndexError, AssertionError, struct.error) as exc:
             what = f"{self.where}: what answers does not speak MySQL's protocol"
             raise Unreachable(what) from exc
 
