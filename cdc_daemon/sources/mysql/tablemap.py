@@ -229,7 +229,8 @@ def _described(
     names = [name.decode("utf-8", "backslashreplace") for name in _texts(told.get(_NAMES, b""))]
     columns = _spread(columns, _ALL, "name", names)
     columns = _spread(columns, NUMERIC, "unsigned", list(_signs(told.get(_SIGNS, b""))))
-    character = CHARACTER | {GEOMETRY} if mariadb else CHARACTER
+    # of what is stored like a BLOB, MariaDB counts geometries among them, MySQL vectors
+    character = CHARACTER | {GEOMETRY if mariadb else VECTOR}
     columns = _with_charsets(columns, character, told, (_CHARSET, _CHARSETS))
     columns = _with_charsets(columns, _LABELLED, told, (_LABELS_CHARSET, _LABELS_CHARSETS))
     columns = _spread(columns, frozenset({SET}), "labels", _word_lists(told.get(_SETS, b"")))

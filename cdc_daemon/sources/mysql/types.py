@@ -48,7 +48,9 @@ _LOG_WORDS: Final = {
 }  # fmt: skip
 _SIZES: Final = ("", "tiny", "", "medium", "long")  # of TEXT and BLOB, by bytes of the length
 _COLUMN_TYPE: Final = re.compile(r"(\w+)(?:\((.*)\))?([^()]*)", re.DOTALL)
-_LABEL: Final = re.compile(r"'((?:[^']|'')*)'")
+_LABEL: Final = re.compile(r"'((?:[^'\\]|''|\\.)*)'", re.DOTALL)
+_ESCAPED: Final = re.compile(r"''|\\(.)", re.DOTALL)
+_ESCAPES: Final = {"0": "\0", "n": "\n", "r": "\r", None: "'"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -174,10 +176,14 @@ def _from_catalogue(data_type: str, column_type: str) -> Words:
     first, inside, rest = found.groups() if found else (data_type, None, "")
     word = _SAME.get(first.lower(), first.lower())
     if word in {"enum", "set"}:
-        labels = tuple(one.replace("''", "'") for one in _LABEL.findall(inside or ""))
+        labels = tuple(_ESCAPED.sub(_plain, one) for one in _LABEL.findall(inside or ""))
         return Words(word=word, labels=labels)
     unsigned = "unsigned" in rest.split()
     return Words(word=word, numbers=_told(word, inside or ""), unsigned=unsigned)
+
+
+def _plain(escape: re.Match[str]) -> str:
+    return _ESCAPES.get(escape[1]) or escape[1]
 
 
 def _told(word: str, inside: str) -> tuple[int, ...]:
