@@ -30,6 +30,8 @@ from cdc_daemon.model.effects import Layout
 from cdc_daemon.model.entities import reference_order
 from cdc_daemon.model.errors import ConfigurationError, Problem
 from cdc_daemon.model.ports import Control, CopiedMapping, Sink, Source, Table
+from cdc_daemon.sinks.mysql.control import MysqlControl
+from cdc_daemon.sinks.mysql.sink import MysqlSink
 from cdc_daemon.sinks.postgres.control import PostgresControl
 from cdc_daemon.sinks.postgres.sink import PostgresSink
 from cdc_daemon.sinks.sqlite.control import SqliteControl
@@ -91,17 +93,25 @@ def make_source(
 def make_control(configuration: Configuration) -> Control:
     """The control database as command line and pages see it."""
     target = configuration.target
-    if target.kind == "sqlite":
-        return SqliteControl(target.path)
-    return PostgresControl(target.conninfo, target.schema_)
+    match target.kind:
+        case "sqlite":
+            return SqliteControl(target.path)
+        case "mysql":
+            return MysqlControl(target.conninfo)
+        case "postgresql":
+            return PostgresControl(target.conninfo, target.schema_)
 
 
 def make_sink(configuration: Configuration, pipeline: str, layouts: Sequence[Layout]) -> Sink:
     """The control database as a worker holds it, not yet connected."""
     target, entities = configuration.target, configuration.entities
-    if target.kind == "sqlite":
-        return SqliteSink(target.path, pipeline, entities, layouts)
-    return PostgresSink(target.conninfo, pipeline, entities, layouts, schema=target.schema_)
+    match target.kind:
+        case "sqlite":
+            return SqliteSink(target.path, pipeline, entities, layouts)
+        case "mysql":
+            return MysqlSink(target.conninfo, pipeline, entities, layouts)
+        case "postgresql":
+            return PostgresSink(target.conninfo, pipeline, entities, layouts, schema=target.schema_)
 
 
 class Compiler:

@@ -18,7 +18,7 @@ from cdc_daemon.model.errors import ConfigurationError, Problem
 from cdc_daemon.model.findings import Finding
 from cdc_daemon.model.ports import CopiedMapping, Table
 from cdc_daemon.model.position import Checkpoint, Phase
-from cdc_daemon.sinks import sqlite
+from cdc_daemon.sinks import mysql, sqlite
 from cdc_daemon.sinks.planned import Plan as TargetPlan
 from cdc_daemon.sinks.postgres.plan import apply_plan as apply_target
 from cdc_daemon.sinks.postgres.plan import plan as plan_target
@@ -122,9 +122,15 @@ def _set_up_mysql(
 
 
 def _set_up_target(configuration: Configuration, admins: Admins, *, apply: bool) -> ServerPlan:
-    if configuration.target.kind == "sqlite":
-        return _set_up_file(configuration, admins, sqlite.apply_plan if apply else sqlite.plan)
-    return _set_up_server(configuration, admins, apply_target if apply else plan_target)
+    match configuration.target.kind:
+        case "sqlite":
+            return _set_up_file(configuration, admins, sqlite.apply_plan if apply else sqlite.plan)
+        case "mysql":
+            return _set_up_mysql_target(
+                configuration, admins, mysql.apply_plan if apply else mysql.plan
+            )
+        case "postgresql":
+            return _set_up_server(configuration, admins, apply_target if apply else plan_target)
 
 
 def _set_up_file(
@@ -133,6 +139,22 @@ def _set_up_file(
     layouts = layouts_of(configuration, admins)
     made = make(configuration.target.path, configuration.entities, layouts)
     return ServerPlan(server="target", changes=made.changes, refusals=made.refusals)
+
+
+def _set_up_mysql_target(
+    configuration: Configuration, admins: Admins, make: Callable[..., TargetPlan]
+) -> ServerPlan:
+    worker = configuration.target.conninfo.get("user")
+    made = make(
+        admins["target"],
+        configuration.entities,
+        layouts_of(configuration, admins),
+        worker=worker,
+    )
+    role = mysql.role_statements(worker) if worker else ()
+    return ServerPlan(
+        server="target", changes=made.changes, refusals=made.refusals, role=tuple(role)
+    )
 
 
 def _set_up_server(

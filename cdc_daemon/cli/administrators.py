@@ -67,11 +67,13 @@ def _divided(configuration: Configuration, given: str) -> tuple[str, str]:
 
 def _conninfo(configuration: Configuration, name: str, dsn: str) -> Mapping[str, str]:
     from cdc_daemon.config.conninfo import VERIFIED, parse_conninfo, secured
+    from cdc_daemon.config.mysql_address import parse_mysql, secured_mysql
     from cdc_daemon.config.scalars import Complaint
 
     configured = configuration.target if name == TARGET else configuration.sources[name]
+    mysql = name == TARGET and configuration.target.kind == "mysql"
     try:
-        found = parse_conninfo(dsn)
+        found = parse_mysql(dsn) if mysql else parse_conninfo(dsn)
     except Complaint as complaint:
         cure = f" ({complaint.cure})" if complaint.cure else ""
         raise click.UsageError(f"--admin-dsn for {name}: {complaint.what}{cure}") from None
@@ -80,7 +82,7 @@ def _conninfo(configuration: Configuration, name: str, dsn: str) -> Mapping[str,
         raise click.UsageError(
             f"--admin-dsn for {name} names database {found['dbname']!r}, not {wanted!r}"
         )
-    found = secured(found)
+    found = secured_mysql(found) if mysql else secured(found)
     authority = configured.tls.ca if configured.tls is not None else None
     if authority is not None and found.get("sslmode") in VERIFIED:
         found.setdefault("sslrootcert", authority)

@@ -11,11 +11,19 @@ from typing import Any, Literal
 from pydantic import Field, PrivateAttr, SecretStr, field_validator, model_validator
 
 from cdc_daemon.config.conninfo import is_loopback, parse_conninfo, render_uri, secured
+from cdc_daemon.config.mysql_address import (
+    is_local_mysql,
+    is_mysql,
+    parse_mysql,
+    render_mysql,
+    secured_mysql,
+)
 from cdc_daemon.config.references import Rereading
 from cdc_daemon.config.scalars import Complaint, Name
 from cdc_daemon.config.sqlite_url import is_sqlite, parse_sqlite, render_sqlite
 from cdc_daemon.config.strict import Model
 
+TargetKind = Literal["postgresql", "mysql", "sqlite"]
 SslMode = Literal["disable", "allow", "prefer", "require", "verify-ca", "verify-full"]
 
 
@@ -51,6 +59,7 @@ class Connection(Model):
     tls: TlsConfig | None = Field(default=None, description="Certificates for the connection.")
 
     _parsed: dict[str, str] = PrivateAttr(default_factory=dict)
+    _mysql: bool = PrivateAttr(False)
     _reference: str = PrivateAttr("")
 
     def read_anew(self, reference: str) -> None:
@@ -59,7 +68,7 @@ class Connection(Model):
 
     @property
     def conninfo(self) -> Mapping[str, str]:
-        """Keywords for libpq with the password: for connecting, never for showing.
+        """Keywords for the driver with the password: for connecting, never for showing.
 
         A password from a file or credential is read anew whenever it is looked at.
         """
@@ -71,17 +80,18 @@ class Connection(Model):
         if self.tls is not None:
             given = {"sslrootcert": self.tls.ca, "sslcert": self.tls.cert, "sslkey": self.tls.key}
             found |= {keyword: path for keyword, path in given.items() if path is not None}
-        found = self._secured(found)
+        found = secured_mysql(found) if self._mysql else secured(found)
         return Rereading(found, self._reference) if self._reference else found
 
     @property
     def loopback(self) -> bool:
         """Whether the connection stays on this machine."""
-        return is_loopback(self._parsed)
+        return is_local_mysql(self._parsed) if self._mysql else is_loopback(self._parsed)
 
-    def _secured(self, found: dict[str, str]) -> dict[str, str]:
-        """The keywords with what holds beyond this machine unless they say otherwise."""
-        return secured(found)
+    def _keep(self, address: str) -> None:
+        """Keep a server's address parsed."""
+        self._mysql = is_mysql(address)
+        self._parsed = parse_mysql(address) if self._mysql else parse_conninfo(address)
 
 
 def take_password(data: Any, address: str) -> Any:
@@ -90,8 +100,9 @@ def take_password(data: Any, address: str) -> Any:
         return data
     if address == "url" and is_sqlite(data[address]):
         return data
+    mysql = is_mysql(data[address])
     try:
-        found = parse_conninfo(data[address])
+        found = parse_mysql(data[address]) if mysql else parse_conninfo(data[address])
     except Complaint:
         return data  # the field's own validator says what is wrong
     password = found.pop("password", None)
@@ -101,7 +112,8 @@ def take_password(data: Any, address: str) -> Any:
         raise Complaint(
             f"the password stands both in {address!r} and in 'password'", "leave one of them"
         )
-    return data | {address: render_uri(found), "password": password}
+    shown = render_mysql(found) if mysql else render_uri(found)
+    return data | {address: shown, "password": password}
 
 
 def postgres_address(text: str) -> str:
@@ -110,6 +122,8 @@ def postgres_address(text: str) -> str:
 
 
 def _target_address(text: str) -> str:
+    if is_mysql(text):
+        return render_mysql(parse_mysql(text))
     return render_sqlite(parse_sqlite(text)) if is_sqlite(text) else postgres_address(text)
 
 
@@ -122,15 +136,20 @@ class TargetConfig(Connection):
     """The control database that the entities are written to."""
 
     url: str = Field(
-        description="Where the control database is: a libpq URI, or an SQLite file "
+        description="Where the control database is: a libpq URI, the address of a MySQL or "
+        "MariaDB database (`mysql://user@host:port/database`), or an SQLite file "
         "(`sqlite:///control.db` relative to the working directory, `sqlite:////absolute/path`), "
         "which takes one source. `target: <url>` alone will do.",
-        examples=["postgresql://cdc@control-db:5432/group_control", "sqlite:///control.db"],
+        examples=[
+            "postgresql://cdc@control-db:5432/group_control",
+            "mysql://cdc@control-db:3306/group_control",
+            "sqlite:///control.db",
+        ],
     )
     schema_: Name = Field(
         default="public",
         alias="schema",
-        description="Schema of the entity tables; the ledger is in `cdc`. Not for SQLite.",
+        description="Schema of the entity tables; the ledger is in `cdc`. PostgreSQL only.",
     )
 
     _path: str | None = PrivateAttr(None)
@@ -149,12 +168,14 @@ class TargetConfig(Connection):
         if is_sqlite(self.url):
             self._path = parse_sqlite(self.url)
         else:
-            self._parsed = parse_conninfo(self.url)
+            self._keep(self.url)
 
     @property
-    def kind(self) -> Literal["postgresql", "sqlite"]:
-        """Which kind of database the target is."""
-        return "postgresql" if self._path is None else "sqlite"
+    def kind(self) -> TargetKind:
+        """Which kind of database the target is; MariaDB counts as MySQL."""
+        if self._path is not None:
+            return "sqlite"
+        return "mysql" if self._mysql else "postgresql"
 
     @property
     def path(self) -> str:
@@ -164,7 +185,7 @@ class TargetConfig(Connection):
 
     @property
     def conninfo(self) -> Mapping[str, str]:
-        """Keywords for libpq with the password; none for SQLite."""
+        """Keywords for the driver with the password; none for SQLite."""
         return {} if self._path is not None else super().conninfo
 
     @property

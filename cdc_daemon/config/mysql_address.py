@@ -14,7 +14,7 @@ from urllib.parse import quote, unquote, urlsplit
 
 from cdc_daemon.config.conninfo import SSL_MODES, VERIFIED, is_local_host
 from cdc_daemon.config.scalars import Complaint
-from cdc_daemon.model.errors import ConfigurationError, Problem, suggest
+from cdc_daemon.model.errors import NotAdmitted, Problem, suggest
 
 SCHEMES = ("mysql", "mariadb")
 DEFAULT_PORT = 3306
@@ -116,7 +116,9 @@ def tls_keywords(conninfo: Mapping[str, str]) -> dict[str, Any]:
 
     Its own keywords are not used: with ``ssl_ca`` alone it would check nothing.
     """
-    mode = conninfo.get("sslmode", "prefer")
+    if "socket" in conninfo:
+        return {"ssl_disabled": True}  # a file's rights protect it
+    mode = secured_mysql(conninfo)["sslmode"]
     context = tls_context(
         mode,
         conninfo.get("sslrootcert"),
@@ -136,7 +138,7 @@ def tls_context(
 
     ``ca``: a file, or ``system``, which None stands for. As with libpq, ``require`` checks the
     certificate only where an authority is given. ``host``: told in errors.
-    Raises ConfigurationError for files that cannot be read.
+    Raises NotAdmitted for files that cannot be read.
     """
     if sslmode not in VERIFIED and sslmode != "require":
         return None
@@ -148,10 +150,10 @@ def tls_context(
         context.check_hostname = sslmode == "verify-full"
         context.verify_mode = ssl.CERT_REQUIRED if checked else ssl.CERT_NONE
         if cert is not None:
-            context.load_cert_chain(cert, keyfile=key)
+            context.load_cert_chain(cert, keyfile=key, password="")  # nobody is asked for one
     except (OSError, ValueError) as exc:  # ssl.SSLError is an OSError
         files = ", ".join(path for path in (ca, cert, key) if path is not None)
         what = f"a certificate or key for {host or 'localhost'} cannot be read ({files})"
         cure = "correct tls.ca, tls.cert and tls.key"
-        raise ConfigurationError([Problem(what=what, where="tls", cure=cure)]) from exc
+        raise NotAdmitted([Problem(what=what, where="tls", cure=cure)]) from exc
     return context

@@ -10,7 +10,7 @@ from pydantic import Field, PrivateAttr, ValidationInfo, field_validator, model_
 
 from cdc_daemon.config.connections import Connection, postgres_address, secret, take_password
 from cdc_daemon.config.conninfo import parse_conninfo
-from cdc_daemon.config.mysql_address import DEFAULT_PORT, is_local_mysql, secured_mysql
+from cdc_daemon.config.mysql_address import DEFAULT_PORT
 from cdc_daemon.config.scalars import AsTuple, SlotName, ValueText
 from cdc_daemon.config.strict import Model
 
@@ -131,6 +131,7 @@ class MysqlSourceConfig(SourceConfig):
     def model_post_init(self, context: Any, /) -> None:
         """Keep the address as keywords."""
         super().model_post_init(context)
+        self._mysql = True
         self._parsed = {"user": self.user}
         if self.socket is not None:
             self._parsed["socket"] = self.socket
@@ -141,14 +142,6 @@ class MysqlSourceConfig(SourceConfig):
     def slot(self) -> str:
         """There is none: the server keeps nothing for its readers."""
         return ""
-
-    @property
-    def loopback(self) -> bool:
-        """Whether the connection stays on this machine."""
-        return is_local_mysql(self._parsed)
-
-    def _secured(self, found: dict[str, str]) -> dict[str, str]:
-        return secured_mysql(found)
 
 
 AnySource = PostgresSourceConfig | MysqlSourceConfig

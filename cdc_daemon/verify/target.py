@@ -14,6 +14,7 @@ from cdc_daemon.config.schema import TargetConfig
 from cdc_daemon.model.effects import Key, Layout
 from cdc_daemon.model.entities import Attribute, Entity
 from cdc_daemon.verify.reading import Texts
+from cdc_daemon.verify.target_mysql import MysqlReader
 from cdc_daemon.verify.target_postgres import PostgresReader
 from cdc_daemon.verify.target_sqlite import SqliteReader
 
@@ -58,6 +59,10 @@ class TargetReader(Protocol):
 
 def open_target(target: TargetConfig) -> TargetReader:
     """The configured control database. Raises Unreachable, ConfigurationError."""
-    if target.kind == "sqlite":
-        return SqliteReader(target.path)
-    return PostgresReader(target.conninfo, target.schema_)
+    match target.kind:
+        case "sqlite":
+            return SqliteReader(target.path)
+        case "mysql":
+            return MysqlReader(target.conninfo)
+        case "postgresql":
+            return PostgresReader(target.conninfo, target.schema_)

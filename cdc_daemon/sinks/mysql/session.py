@@ -17,6 +17,7 @@ from typing import Any
 
 import pymysql
 from pymysql.constants import CLIENT, SERVER_STATUS
+from pymysql.cursors import SSCursor
 
 from cdc_daemon.config.mysql_address import DEFAULT_PORT, tls_keywords
 from cdc_daemon.model.errors import ConfigurationError, Problem, Unreachable
@@ -54,6 +55,7 @@ _OF_MARIADB = {
 }
 _FACTS = "SELECT VERSION(), @@max_allowed_packet, CONNECTION_ID(), DATABASE()"
 _CONNECT_SECONDS = 10
+_FETCH_ROWS = 4000
 _KEEPALIVE = (("TCP_KEEPIDLE", 10), ("TCP_KEEPINTVL", 5), ("TCP_KEEPCNT", 3))
 _LOST_AFTER_MS = 30_000
 
@@ -120,6 +122,13 @@ class Session:
         while len(found) < number:
             found.append(self._result(connection.next_result()))
         return found
+
+    def stream(self, sql: str) -> Iterator[tuple[Value, ...]]:
+        """The rows of a query as they come, so that few are held; nothing else runs meanwhile."""
+        with self._connection.cursor(SSCursor) as cursor:
+            cursor.execute(sql)
+            while rows := cursor.fetchmany(_FETCH_ROWS):
+                yield from rows
 
     @contextmanager
     def transaction(self) -> Iterator[None]:

@@ -142,13 +142,13 @@ class Shape:
     def delete(self, *, owned: bool = False) -> str:
         """Delete by key; ``owned``: then source keys, whose reference has to name the row."""
         own = f" WHERE {self._named}" if owned else ""
-        return f"DELETE t FROM {self._keyed(owned=owned)}{own}"
+        return f"DELETE t FROM {self.keyed(owned=owned)}{own}"
 
     def bury(self, moment: str, *, owned: bool = False) -> str:
         """Set ``deleted_at``: keys, moments; ``owned``: then source keys."""
         own = f" AND {self._named}" if owned else ""
         return (
-            f"UPDATE {self._keyed(times=True, owned=owned)} SET t.{quote(DELETED_AT)} = s.x,"
+            f"UPDATE {self.keyed(times=True, owned=owned)} SET t.{quote(DELETED_AT)} = s.x,"
             f" {_synced('t.', moment)} WHERE t.{quote(DELETED_AT)} IS NULL{own}"
         )
 
@@ -173,12 +173,12 @@ class Shape:
     def states(self) -> str:
         """(ordinal from 1, living) of keys that exist."""
         living = f"t.{quote(DELETED_AT)} IS NULL" if self.soft_table else "1"
-        return f"SELECT s.n, {living} FROM {self._keyed(ordinal=True)}"
+        return f"SELECT s.n, {living} FROM {self.keyed(ordinal=True)}"
 
     def holding(self, attribute: str, values: str) -> str:
         """Ordinals of keys whose rows hold one of these values, a list of literals."""
         return (
-            f"SELECT s.n FROM {self._keyed(ordinal=True)} WHERE t.{quote(attribute)} IN ({values})"
+            f"SELECT s.n FROM {self.keyed(ordinal=True)} WHERE t.{quote(attribute)} IN ({values})"
         )
 
     # --- parts ----------------------------------------------------------------------------------
@@ -187,12 +187,18 @@ class Shape:
     def _whole_rows(self) -> str:
         return self._table([*self._declared(self.columns), *self._source_parts])
 
-    def _keyed(self, *, ordinal: bool = False, times: bool = False, owned: bool = False) -> str:
+    def keyed(self, *, ordinal: bool = False, times: bool = False, owned: bool = False) -> str:
+        """The rows ``t`` that keys in a JSON text name; moments and source keys come after them."""
         parts = self._declared(self.keys)
         parts += [("x", _MOMENT)] if times else []
         parts += self._source_parts if owned else []
         made = self._table(parts, ordinal=ordinal)
         return f"{made} STRAIGHT_JOIN {self.table} t ON {self._same_key}"
+
+    def keys_only(self) -> str:
+        """Keys in a JSON text as a table with the key's own columns, without an alias."""
+        values = ", ".join(f"{self._value(key)} AS {quote(key)}" for key in self.keys)
+        return f"(SELECT {values} FROM {self._table(self._declared(self.keys))})"
 
     def _table(self, parts: Sequence[tuple[str, str]], *, ordinal: bool = False) -> str:
         return unfolding(parts, ordinal=ordinal)

@@ -5,9 +5,9 @@ may have changed, so all of them are forced at connect. Every PyMySQL error leav
 one of ours. A server's message is repeated only where it names objects and settings; those that
 quote values of rows are told by number.
 
-Keywords: host, port, socket, user, password, database, sslmode, ca, cert, key. The socket is opened
-here, so that a half-open one is noticed. PyMySQL's parts that its class does not show
-(``_sock``, ``_read_timeout``) are touched in this file only.
+Keywords are those of ``config/mysql_address.py``. The socket is opened here, so that a half-open
+one is noticed. PyMySQL's parts that its class does not show (``_sock``, ``_read_timeout``) are
+touched in this file only.
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ import pymysql
 from pymysql import err
 from pymysql.cursors import Cursor
 
+from cdc_daemon.config.conninfo import VERIFIED
+from cdc_daemon.config.mysql_address import tls_keywords
 from cdc_daemon.model.errors import (
     CdcError,
     ConfigurationError,
@@ -33,7 +35,7 @@ from cdc_daemon.model.errors import (
     Unreachable,
 )
 from cdc_daemon.sources.mysql import refusals
-from cdc_daemon.sources.mysql.tls import context_of, mode_of, tls_words
+from cdc_daemon.sources.mysql.tls import tls_words
 from cdc_daemon.sources.mysql.tokens import Dialect
 
 Connection: TypeAlias = "pymysql.Connection[Cursor]"
@@ -146,9 +148,8 @@ class Server:
 
     def connect_for_replication(self, *, read_timeout: float) -> Connection:
         """A connection with the server's own settings, for reading its log."""
-        context = context_of(self._settings, self.where)
-        secure = {"ssl_disabled": True} if context is None else {"ssl": context}
-        trusted = mode_of(self._settings) in ("verify-ca", "verify-full")
+        secure = tls_keywords(self._settings)
+        trusted = self._settings.get("sslmode") in VERIFIED
         connection: Connection = pymysql.Connection(
             host=self._host,
             port=self._port,

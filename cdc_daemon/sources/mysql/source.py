@@ -42,7 +42,6 @@ from cdc_daemon.sources.mysql.snapshot import MysqlSnapshot, consistent_snapshot
 from cdc_daemon.sources.mysql.stream import MysqlStream
 from cdc_daemon.sources.mysql.system import read_system
 from cdc_daemon.sources.mysql.tables import Tables
-from cdc_daemon.sources.mysql.tls import mode_of
 from cdc_daemon.sources.mysql.types import catalogue_word, column_type_of
 
 _SILENT = 60.0  # seconds that the log may take to go on when it is read again
@@ -96,7 +95,7 @@ class MysqlSource:
             Asked(tables=self.tables, server_id=self._server_id, charsets=charsets.known()),
             checkpoint,
             loopback=is_local_mysql(self._server.address),
-            verified=mode_of(self._server.address) == "verify-full",
+            verified=self._server.address.get("sslmode") == "verify-full",
             **how,  # type: ignore[arg-type]
         )
 

@@ -68,19 +68,19 @@ def _durability(at: Examined) -> Iterator[Note]:
 
 
 def _crash(at: Examined) -> Iterator[Note]:
-    settings = at.settings
+    settings, found = at.settings, list[Note]()
     if settings["log_bin"] in ("ON", "1") and settings["sync_binlog"] != "1":
         what = (
             f"sync_binlog is {settings['sync_binlog']} and the binary log is on: a crash of the"
             " machine takes back commits that are not in it"
         )
-        yield warning(what, "SET GLOBAL sync_binlog = 1, and in the configuration file")
+        cure = "SET GLOBAL sync_binlog = 1, and in the configuration file"
+        found.append(warning(what, cure))
     if settings["innodb_doublewrite"] in ("OFF", "0"):
-        yield warning(
-            "innodb_doublewrite is off: a crash of the machine can tear pages",
-            "turn it on in the server's configuration file, and start it anew",
-        )
-    yield ok("it keeps what it has committed")
+        what = "innodb_doublewrite is off: a crash of the machine can tear pages"
+        cure = "turn it on in the server's configuration file, and start it anew"
+        found.append(warning(what, cure))
+    yield from found or [ok("it keeps what it has committed")]
 
 
 def _packet(at: Examined) -> Iterator[Note]:
