@@ -34,7 +34,7 @@ from cdc_daemon.sources.mysql.groups import (
 )
 from cdc_daemon.sources.mysql.gtid import Gtid, Triple
 from cdc_daemon.sources.mysql.payload import nested_events
-from cdc_daemon.sources.mysql.query import parse_query
+from cdc_daemon.sources.mysql.query import parse_query, sql_of
 from cdc_daemon.sources.mysql.xid import Xid
 from tests.support.binlog import event, events_of, kinds_of, opened
 
@@ -303,6 +303,7 @@ def test_a_malformed_event_is_a_decode_error(kind: Kind) -> None:
 def test_queries_are_read_with_their_schema() -> None:
     found = [parse_query(*one) for one in of_kind(Kind.QUERY)]
     assert found[0].sql == b"create database d"
+    assert [sql_of(*one) for one in of_kind(Kind.QUERY)] == [query.sql for query in found]
     assert found[1].schema == "d"
     assert found[1].sql.startswith(b"create table t(id int primary key")
     assert [query.sql[:20] for query in found if query.error == 1062] == [b"alter table t add un"]

@@ -208,10 +208,10 @@ def name_of(kind: int) -> str:
 class Framing:
     """How the events of the file that is being read are framed, and which file it is.
 
-    ``checksum``: whether events end in a CRC32; at first what the session asked for.
+    ``checksum``: whether events end in a CRC32; at first they do, for every session asks for it.
     """
 
-    def __init__(self, *, checksum: bool, file: str = "") -> None:
+    def __init__(self, *, checksum: bool = True, file: str = "") -> None:
         self.checksum = checksum
         self.file = file
         self.version = ""
