@@ -246,6 +246,17 @@ def test_events_of_several_packets_are_joined(server: Private, table: str) -> No
     assert position.start(witness=False) == here(server).start()
 
 
+def test_a_reader_needs_one_right(server: Private, table: str) -> None:
+    """REPLICATION SLAVE is enough for the log, and to see whether it is the one that was read."""
+    position = here(server)
+    server.execute("INSERT INTO d.t VALUES (1, '')")
+    server.create_account("reader", "pw", "REPLICATION SLAVE ON *.*")
+    tls = {"sslmode": "require"} if isinstance(server, PrivateMySQL) else {}
+    with reading(server, position, user="reader", password="pw", **tls) as reader:
+        assert len(reader.groups(1)) == 1
+    server.execute("DROP USER reader@'%'")
+
+
 # --- ends of a stream -----------------------------------------------------------------------------
 
 
