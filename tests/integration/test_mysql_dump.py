@@ -505,6 +505,12 @@ def inside_of_a_transaction(server: PrivateMySQL) -> FilePosition:
     return FilePosition(server=uuid, at=FromFile(file, end), last=begin)
 
 
+def test_a_server_of_the_other_kind_is_refused(server: Private) -> None:
+    wrong = MysqlPosition() if isinstance(server, PrivateMariaDB) else MariadbPosition()
+    with pytest.raises(PreflightRefusal, match="and this is M"), reading(server, wrong):
+        pass
+
+
 def test_m25_a_file_is_no_position_of_mariadb(own_mariadb: PrivateMariaDB) -> None:
     target = Server("hr", settings_of(own_mariadb))
     with pytest.raises(PreflightRefusal, match="no position of MariaDB"):
