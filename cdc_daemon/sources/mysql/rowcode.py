@@ -22,7 +22,7 @@ from cdc_daemon.sources.mysql.layouts import Form, Layout
 RowReader = Callable[[bytes, int], tuple[Row, int]]
 """Reads a row at the offset behind its null bitmap; the row, and the offset behind it."""
 
-ASTRAY: Final = (LookupError, TypeError, struct.error, ValueError)
+ASTRAY: Final = (LookupError, struct.error, ValueError)
 """What the code raises where an event is not what it takes it for."""
 COMPILED: Final = 32
 """Bitmaps of an image that get code of their own, and how often they come before that."""
