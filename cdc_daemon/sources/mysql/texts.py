@@ -78,11 +78,12 @@ def double_text(value: float) -> bytes:
 
 
 def real_text(value: float) -> bytes:
-    """The shortest text that is this single precision number, as PostgreSQL prints real."""
+    """The shortest text that is this number in single precision, as PostgreSQL prints real."""
     if not math.isfinite(value):
         return _not_finite(value)
-    texts = _candidates(value)
-    return _shown(next(text for text in texts if _is_single(float(text), value)), _FLOAT_UP_TO)
+    (single,) = _FLOAT.unpack(_FLOAT.pack(value))
+    texts = _candidates(single)
+    return _shown(next(text for text in texts if _is_single(float(text), single)), _FLOAT_UP_TO)
 
 
 def _candidates(single: float) -> Iterator[str]:
