@@ -14,13 +14,15 @@ from hypothesis import strategies as st
 
 from cdc_daemon.model.changes import Invalid, Row, Value
 from cdc_daemon.model.errors import DecodeError, Stop
-from cdc_daemon.sources.mysql import tablemap as t
+from cdc_daemon.sources.mysql import column as t
+from cdc_daemon.sources.mysql import tablemap
+from cdc_daemon.sources.mysql.column import BinlogColumn
 from cdc_daemon.sources.mysql.compression import column_reader, inflate_rows
 from cdc_daemon.sources.mysql.cursor import Cursor
 from cdc_daemon.sources.mysql.rowcode import COMPILED, Image
 from cdc_daemon.sources.mysql.rows import RowsDecoder
 from cdc_daemon.sources.mysql.strict import read_row
-from cdc_daemon.sources.mysql.tablemap import BinlogColumn, TableMap, named, parse_table_map
+from cdc_daemon.sources.mysql.tablemap import TableMap, named, parse_table_map
 from tests.support import captured_binlog as captured
 
 LIMIT: Final = 1 << 24
@@ -190,8 +192,8 @@ def test_unknown_optional_metadata_is_skipped_by_its_length(server: Server) -> N
 
 def test_the_same_table_has_the_same_description_under_another_number(server: Server) -> None:
     other = b"\x99" * 6 + server.table_map[6:]
-    assert t.description_of(other) == t.description_of(server.table_map)
-    assert t.table_id_of(other) != t.table_id_of(server.table_map)
+    assert tablemap.description_of(other) == tablemap.description_of(server.table_map)
+    assert tablemap.table_id_of(other) != tablemap.table_id_of(server.table_map)
 
 
 def test_a_word_of_the_catalogue_is_taken_only_where_it_fits() -> None:

@@ -14,11 +14,13 @@ from typing import Final, NamedTuple
 
 from cdc_daemon.model.changes import UNCHANGED, Invalid, Row, Unset
 from cdc_daemon.model.errors import Stop
+from cdc_daemon.sources.mysql.column import COMPRESSED, JSON
 from cdc_daemon.sources.mysql.cursor import Cursor
-from cdc_daemon.sources.mysql.layouts import Read, Text, layout_of
+from cdc_daemon.sources.mysql.layout import Read, Text
+from cdc_daemon.sources.mysql.layouts import layout_of
 from cdc_daemon.sources.mysql.rowcode import ASTRAY, Image, Part
 from cdc_daemon.sources.mysql.strict import read_partial, read_row
-from cdc_daemon.sources.mysql.tablemap import COMPRESSED, JSON, TableMap
+from cdc_daemon.sources.mysql.tablemap import TableMap
 
 _INSERT, _UPDATE, _DELETE = "insert rows", "update rows", "delete rows"
 _ODD: Final = frozenset({Invalid, Unset})
