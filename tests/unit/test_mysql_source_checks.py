@@ -463,5 +463,5 @@ def _fields(checkpoint: Checkpoint) -> dict[str, Any]:
 
 def test_the_watched_checks_are_few_and_cheap() -> None:
     names = [check.name for check in checks.WATCHED]
-    assert names == ["source.binlog", "log.kept", "log.retention"]
+    assert names == ["source.binlog", "log.kept", "log.position", "log.retention"]
     assert checks.watch(well(server(MYSQL), f"mysql/1 set={UUID}:1-20"))
