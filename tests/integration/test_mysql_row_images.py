@@ -100,6 +100,17 @@ def test_minimal_images_leave_out_what_did_not_change(server: Server) -> None:
     ]
 
 
+def test_a_minimal_insert_leaves_out_what_has_its_default(server: Server) -> None:
+    [(_, found)] = _run(
+        server,
+        "SET binlog_row_image = 'MINIMAL'",
+        _TABLE.replace("a int", "a int DEFAULT 7"),
+        "INSERT INTO t (id, b) VALUES (1, 'x')",
+    )
+    assert found.news == [(b"1", UNCHANGED, b"x", UNCHANGED)]
+    assert found.partial == [0]
+
+
 def test_images_without_blobs_leave_out_those_that_did_not_change(server: Server) -> None:
     found = _run(server, "SET binlog_row_image = 'NOBLOB'", _TABLE, *_CHANGES)
     assert [rows for _, rows in found[1:3]] == [
@@ -276,6 +287,12 @@ def mysql(mysql9: PrivateMySQL) -> Iterator[PrivateMySQL]:
     """The shared MySQL with a database."""
     with _database(mysql9):
         yield mysql9
+
+
+def test_rows_of_no_columns_are_refused(mysql: PrivateMySQL) -> None:
+    minimal = "SET binlog_row_image = 'MINIMAL'"
+    with pytest.raises(Stop, match=r"images\.t: .*rows of no columns.*binlog_row_image=FULL"):
+        _run(mysql, minimal, "CREATE TABLE t (a int, b int)", "INSERT INTO t () VALUES ()")
 
 
 _DOCUMENT: Final = (

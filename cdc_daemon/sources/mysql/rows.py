@@ -144,8 +144,11 @@ class RowsDecoder:
         before = after = cursor.take((count + 7) // 8)
         if kind is _UPDATE:
             after = cursor.take((count + 7) // 8)
-        if not any(before + after) and cursor.left:
-            raise cursor.fail("rows of no columns")
+        if not any(before + after):
+            raise Stop(
+                f"{self._name}: the log has rows of no columns, so that nobody can tell how many",
+                hint="set binlog_row_image=FULL on the server, and take a new snapshot",
+            )
         return _Head(cursor.offset, before, after)
 
     def _image(self, present: bytes, row: tuple[int, ...]) -> Image:
