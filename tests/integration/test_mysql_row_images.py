@@ -337,6 +337,26 @@ def test_json_differences_are_applied_to_the_old_document(mysql: PrivateMySQL) -
     assert [one.olds[0][1] for one in found[1:]] == [text.encode() for text in shown[:-1]]
 
 
+def test_updates_of_whole_documents_stand_among_them(mysql: PrivateMySQL) -> None:
+    """Where no document is changed in part, an event may hold both kinds of rows."""
+    [_, _, *updates] = _run(
+        mysql,
+        "SET binlog_row_value_options = 'PARTIAL_JSON'",
+        "CREATE TABLE t (id int PRIMARY KEY, j json, n int)",
+        f"INSERT INTO t VALUES (1, {_DOCUMENT}, 0), (2, '[1]', 0), (3, NULL, 0)",
+        f"INSERT INTO t VALUES (4, {_DOCUMENT}, 0)",
+        "UPDATE t SET n = n + 1, j = JSON_SET(j, '$.a[0]', 'x')",
+        "UPDATE t SET n = n + 1",
+        "UPDATE t SET j = '{}'",
+    )
+    expected = mysql.query("SELECT CAST(j AS CHAR), CAST(n AS CHAR) FROM t", database=DATABASE)
+    news = [row for _, found in updates for row in found.news]
+    assert [row[1:] for row in news[-4:]] == [(j.encode(), n.encode()) for j, n in expected]
+    assert [row[2] for row in news] == [b"1"] * 4 + [b"2"] * 8
+    assert [row[1] for row in news[1:3]] == [b"[1]", None]
+    assert news[0][1] == news[4][1] == news[7][1] != news[8][1] == b"{}"
+
+
 def test_without_the_old_document_a_difference_says_nothing(mysql: PrivateMySQL) -> None:
     found, _ = _updates(mysql, "MINIMAL")
     assert [one.news[0] for one in found] == [
