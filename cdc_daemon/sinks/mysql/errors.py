@@ -208,7 +208,7 @@ def _unencrypted(text: str) -> tuple[str, str] | None:
         if "expired" in text:
             return "its certificate has expired", "have it renewed"
         return "its certificate is not for that name, or not to be trusted", _SECURE
-    if "SSL" in text or "TLS" in text:
+    if ("SSL" in text or "TLS" in text) and "EOF" not in text and "timed out" not in text:
         return "the encrypted connection was refused", _SECURE
     if "cryptography" in text:
         return "without TLS its way to log in needs a package", "turn TLS on: see target.sslmode"
