@@ -8,11 +8,12 @@ from benchmarks import decoding, mysql_workload
 from benchmarks.cpu import Cpu, cpu_seconds, peak_mb
 from benchmarks.daemon import Daemon
 from benchmarks.mysql_workload import DATABASE, TABLE
-from benchmarks.probe import Progress, connect, watch
+from benchmarks.probe import Progress, connect, latencies, watch
 from benchmarks.workload import Backlog
 from cdc_daemon.demo.mysql_family import FamilyServer
 from cdc_daemon.demo.server import PrivatePostgres
 
+RATE = 200.0  # transactions a second
 COUNT = f"SELECT coalesce(max(id), 0) FROM {TABLE}"
 """Rows come in the order of their keys, and transactions whole."""
 
@@ -20,7 +21,9 @@ COUNT = f"SELECT coalesce(max(id), 0) FROM {TABLE}"
 class EndToEnd:
     """How the daemon did beside the library's decoding of the same file."""
 
-    def __init__(self, server: FamilyServer, target: PrivatePostgres, rows: int) -> None:
+    def __init__(
+        self, server: FamilyServer, target: PrivatePostgres, rows: int, seconds: float
+    ) -> None:
         self._server = server
         with closing(
             Daemon(server, DATABASE, target, name=TABLE, tables={TABLE: "id"}, marked=False)
@@ -32,6 +35,7 @@ class EndToEnd:
             decoding.rate(decoding.DAEMON, server, log)  # the file comes from memory then
             self.baseline, self.baseline_cpu = decoding.rate(decoding.BASELINE, server, log)
             self.progress, self.cpu, self.peak_mb = self._lap(daemon, rows)
+            self.latencies = self._latencies(daemon, rows, seconds)
             daemon.drop()
 
     def _first_copy(self, daemon: Daemon) -> None:
@@ -65,6 +69,24 @@ class EndToEnd:
         peak = peak_mb(daemon.worker())
         daemon.stop()
         return progress, used, peak
+
+    def _latencies(self, daemon: Daemon, after: int, seconds: float) -> list[float]:
+        """Milliseconds from commit to sight, after a second to warm up."""
+        daemon.start()
+        with connect(daemon.dsn) as connection:
+            self._server.execute(f"DELETE FROM {DATABASE}.{TABLE} WHERE id = 0")
+            watch(
+                lambda: int(not connection.execute(f"SELECT FROM {TABLE} WHERE id = 0").fetchall()),
+                Backlog(count="", base=0, goal=1),
+                check=daemon.check,
+            )
+        warm_up, number = round(RATE), round(RATE * seconds)
+        writing = mysql_workload.singles(self._server)
+        found = latencies(
+            writing, daemon.dsn, after=after, rate=RATE, number=warm_up + number, count=COUNT
+        )
+        daemon.stop()
+        return found[warm_up:]
 
     def _cpu(self, daemon: Daemon) -> Cpu:
         """The server's own share is that of the whole server: nobody else is at it."""

@@ -216,7 +216,8 @@ def mysql_end_to_end(course: Course, size: Size, _: Mapping[str, Sample]) -> Sam
 
 
 def _carried(kind: str, server: FamilyServer, course: Course, size: Size) -> Samples:
-    done = EndToEnd(server, course.servers.target, size.decoded_rows)
+    seconds = size.latency_seconds
+    done = EndToEnd(server, course.servers.target, size.decoded_rows, seconds)
     if not done.progress.valid:
         raise BenchmarkError("the first probe saw too much: take more rows")
     sample = Sample(
@@ -225,7 +226,12 @@ def _carried(kind: str, server: FamilyServer, course: Course, size: Size) -> Sam
         cpu=done.cpu,
         baseline_cpu=done.baseline_cpu,
     )
-    return {f"{kind}.end_to_end": sample, f"{kind}.memory_mb": Sample(daemon=done.peak_mb)}
+    return {
+        f"{kind}.end_to_end": sample,
+        f"{kind}.memory_mb": Sample(daemon=done.peak_mb),
+        f"{kind}.latency_p50_ms": Sample(daemon=_percentile(done.latencies, 50)),
+        f"{kind}.latency_p99_ms": Sample(daemon=_percentile(done.latencies, 99)),
+    }
 
 
 def _decoded(server: FamilyServer, size: Size) -> Sample:
@@ -270,8 +276,12 @@ FIGURES = (
     Figure(name="mysql.decode", unit="rows/s", step=mysql_decode, at_least=5),
     Figure(name="mariadb.end_to_end", unit="rows/s", step=mariadb_end_to_end, at_least=3.5),
     Figure(name="mariadb.memory_mb", unit="MB", step=mariadb_end_to_end, at_most=150),
+    Figure(name="mariadb.latency_p50_ms", unit="ms", step=mariadb_end_to_end, at_most=10),
+    Figure(name="mariadb.latency_p99_ms", unit="ms", step=mariadb_end_to_end, at_most=60),
     Figure(name="mysql.end_to_end", unit="rows/s", step=mysql_end_to_end, at_least=3.5),
     Figure(name="mysql.memory_mb", unit="MB", step=mysql_end_to_end, at_most=150),
+    Figure(name="mysql.latency_p50_ms", unit="ms", step=mysql_end_to_end, at_most=10),
+    Figure(name="mysql.latency_p99_ms", unit="ms", step=mysql_end_to_end, at_most=60),
 )
 """All figures, in the order in which they are taken on a course."""
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
 
@@ -73,3 +74,15 @@ def insert(server: FamilyServer, first: int, last: int) -> None:
         for low in range(first, last + 1, TRANSACTION_ROWS):
             numbers = _NUMBERS.format(low=low, high=min(low + TRANSACTION_ROWS - 1, last))
             cursor.execute(f"INSERT INTO {TABLE} {numbers} SELECT {values} FROM g")
+
+
+@contextmanager
+def singles(server: FamilyServer) -> Iterator[Callable[[int], None]]:
+    """Inserts one row a transaction."""
+    values = ", ".join(_VALUES[column.name] for column in COLUMNS)
+    with server.connect(DATABASE) as connection, connection.cursor() as cursor:
+
+        def write(number: int) -> None:
+            cursor.execute(f"INSERT INTO {TABLE} SELECT {values} FROM (SELECT {number} AS i) g")
+
+        yield write
