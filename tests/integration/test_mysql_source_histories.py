@@ -147,6 +147,12 @@ def test_a_server_without_gtids_is_read_by_its_files(
         batches = read_from(source, position)
         assert sum(batch.changes for batch in batches) == 6
         position = last_position(batches)
+        with schema.connect() as session, session.cursor() as cursor:
+            session.begin()
+            cursor.execute("INSERT INTO t VALUES (103, 'thinks')")
+            cursor.execute("SET timestamp = 1900000000")
+            session.commit()
+        position = last_position(read_from(source, position))
         schema.execute("XA START 'x'; INSERT INTO t VALUES (102, 'x'); XA END 'x'; XA PREPARE 'x'")
         position = last_position(read_from(source, position))
         schema.execute("XA COMMIT 'x'")

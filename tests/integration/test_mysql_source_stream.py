@@ -285,3 +285,40 @@ def test_one_phase_is_a_commit(schema: Schema, source: MysqlSource) -> None:
         "XA START 'x'; INSERT INTO t VALUES (1, 'a', 0); XA END 'x'; XA COMMIT 'x' ONE PHASE"
     )
     assert plain(read_from(source, position)) == [("insert", (b"1", b"a", b"0.00"), None)]
+
+
+def test_rows_that_are_read_again_leave_the_witness_its_time(
+    schema: Schema, source: MysqlSource
+) -> None:
+    """The newest transaction is the XA COMMIT, whose rows are older."""
+    position, _ = copy(source)
+    prepare(schema, "old", "(2, 'b', 0)")
+    position = last_position(read_from(source, position))
+    schema.execute("SET timestamp = 1800000000; XA COMMIT 'old'")
+    position = last_position(read_from(source, position))
+    schema.execute("INSERT INTO t VALUES (3, 'c', 0)")
+    assert plain(read_from(source, position)) == [("insert", (b"3", b"c", b"0.00"), None)]
+
+
+def test_prepared_transactions_of_other_tables_are_nobodys_concern(mysql9: FamilyServer) -> None:
+    """MySQL's copy waits for those of mapped tables only."""
+    with schema_on(mysql9) as schema:
+        schema.execute("CREATE TABLE t (id int PRIMARY KEY); CREATE TABLE u (id int PRIMARY KEY)")
+        schema.execute("XA START 'y'; INSERT INTO u VALUES (1); XA END 'y'; XA PREPARE 'y'")
+        source = schema.source(schema.table("t", "id"))
+        position, _ = copy(source)
+        schema.execute("XA COMMIT 'y'; INSERT INTO t VALUES (1)")
+        assert plain(read_from(source, position)) == [("insert", (b"1",), None)]
+
+
+def test_settings_before_a_statement_do_not_hide_it(mariadb: FamilyServer) -> None:
+    """MariaDB logs them with the statement."""
+    with schema_on(mariadb) as schema:
+        schema.execute("CREATE TABLE t (id int PRIMARY KEY); INSERT INTO t VALUES (1)")
+        source = schema.source(schema.table("t", "id"))
+        position, _ = copy(source)
+        schema.execute("SET STATEMENT lock_wait_timeout = 5, sql_mode = '' FOR TRUNCATE TABLE t")
+        assert plain(read_from(source, position)) == [("truncate", None, None)]
+        schema.execute("SET STATEMENT lock_wait_timeout = (5) FOR RENAME TABLE t TO u, u TO t")
+        with pytest.raises(PreflightRefusal):
+            read_from(source, position)

@@ -73,6 +73,7 @@ class Decoder:
         self._group: Group | None = None
         self._offset = 0  # behind the event at hand, in its file
         self._begins_at = 0
+        self._time = 0  # of the event at hand, in its header
         self.position = position
         self.marks = Marks()
         self.events = 0  # how many were read
@@ -170,6 +171,7 @@ class Decoder:
 
     def _locate(self, event: bytes) -> None:
         """Follow the offsets; an event that is in no file has none."""
+        self._time = int.from_bytes(event[_TIME], "little")
         low = int.from_bytes(event[_END], "little")
         self._begins_at = self._offset
         if low and not event[17] & _ARTIFICIAL:
@@ -230,13 +232,14 @@ class Decoder:
             return
         self._collected.close()
         at = FromFile(self._framing.file, self._offset)
-        advance(self.position, group, at, self._begins_at)
+        advance(self.position, group, at, self._begins_at, self._time)
 
     # --- rows ---------------------------------------------------------------------------------
 
     def _rows(self, event: bytes, end: int) -> None:
         group = self._opened(event)
-        group.written = int.from_bytes(event[_TIME], "little")
+        if not self._inner:  # rows that are read again are older than the group
+            group.written = int.from_bytes(event[_TIME], "little")
         if group.witness or not self._tables.wants(event):
             return
         runs = self._tables.rows(event, end)

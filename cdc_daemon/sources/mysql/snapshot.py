@@ -189,9 +189,10 @@ def _begin_on_mariadb(
     """Begin where no XA transaction is prepared: its rows would be in neither copy nor log."""
     deadline = time.monotonic() + timeout
     while True:
+        prepared = _ask(connection, "XA RECOVER")
         connection.cursor().execute(_BEGIN)
         file, offset = _place_on_mariadb(connection)
-        prepared = _ask(connection, "XA RECOVER")
+        prepared = prepared or _ask(connection, "XA RECOVER")
         if not prepared:
             break
         connection.rollback()
