@@ -148,7 +148,7 @@ def tls_context(
         context.check_hostname = sslmode == "verify-full"
         context.verify_mode = ssl.CERT_REQUIRED if checked else ssl.CERT_NONE
         if cert is not None:
-            context.load_cert_chain(cert, keyfile=key)
+            context.load_cert_chain(cert, keyfile=key, password="")  # nobody is asked for one
     except (OSError, ValueError) as exc:  # ssl.SSLError is an OSError
         files = ", ".join(path for path in (ca, cert, key) if path is not None)
         what = f"a certificate or key for {host or 'localhost'} cannot be read ({files})"
