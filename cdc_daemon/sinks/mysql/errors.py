@@ -116,7 +116,9 @@ _ROWS = {
     4025: "23514",
     4078: "22P02",
 }
-_ALTERED = frozenset({1049, 1051, 1054, 1072, 1136, 1146, 1288, 1347, 1348, 1471, 1932, 3105})
+_ALTERED = frozenset(
+    {1049, 1051, 1054, 1072, 1136, 1146, 1267, 1270, 1271, 1288, 1347, 1348, 1471, 1932, 3105}
+)
 _COLUMN = re.compile(
     r"(?:(?:for|for the) column (?P<named>[`'].*[`']) at row \d+|^Column '(?P<null>.*)' cannot be"
     r" null|^Field '(?P<field>.*)' doesn't have a default value)$",
