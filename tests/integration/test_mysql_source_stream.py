@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -322,3 +323,66 @@ def test_settings_before_a_statement_do_not_hide_it(mariadb: FamilyServer) -> No
         schema.execute("SET STATEMENT lock_wait_timeout = (5) FOR RENAME TABLE t TO u, u TO t")
         with pytest.raises(PreflightRefusal):
             read_from(source, position)
+
+
+# --- the copy -----------------------------------------------------------------------------------
+
+
+def test_no_setting_of_the_server_cuts_a_copy(schema: Schema, source: MysqlSource) -> None:
+    schema.execute("INSERT INTO t VALUES (1, 'a', 0), (2, 'b', 0), (3, 'c', 0)")
+    schema.execute("SET GLOBAL sql_select_limit = 2")
+    try:
+        assert len(copy(source)[1]) == 3
+    finally:
+        schema.execute("SET GLOBAL sql_select_limit = 18446744073709551615")
+
+
+def test_a_copy_lets_go_of_a_table_that_it_has_read(schema: Schema) -> None:
+    """Who alters it waits no longer, and nobody behind him."""
+    schema.execute("CREATE TABLE u (id int PRIMARY KEY); INSERT INTO t VALUES (1, 'a', 0)")
+    schema.execute("INSERT INTO u VALUES (1)")
+    source = schema.source(schema.table("t", "id"), schema.table("u", "id"))
+    with source.snapshot("") as snapshot:
+        read = snapshot.read(source.tables)
+        assert next(read).changes == 1
+        assert next(read).runs[0].relation.table == "u"  # t is behind
+        schema.execute("SET lock_wait_timeout = 2; ALTER TABLE t ADD COLUMN more int")
+        assert list(read) == []
+
+
+# --- a busy log ---------------------------------------------------------------------------------
+
+
+def test_what_nobody_mapped_keeps_nothing_back(schema: Schema, source: MysqlSource) -> None:
+    """A change is handed over, and positions go on, however much of other tables follows."""
+    schema.execute("CREATE TABLE noise (id int PRIMARY KEY AUTO_INCREMENT, pad varchar(4000))")
+    position, _ = copy(source)
+    schema.execute("INSERT INTO t VALUES (1, 'a', 0)")
+    schema.execute("INSERT INTO noise (pad) VALUES (REPEAT('x', 4000))")
+    for _ in range(12):
+        schema.execute("INSERT INTO noise (pad) SELECT pad FROM noise")
+    found = []
+    with streaming(source, position) as stream:
+        end = source.mark()
+        for _ in range(400):
+            begun = time.monotonic()
+            batch = stream.read(0.05)
+            assert time.monotonic() - begun < 2
+            if batch is not None:
+                found.append(batch)
+                if batch.position and source.passed(batch.position, end):
+                    break
+    assert sum(batch.changes for batch in found) == 1
+    assert len(found) > 1
+
+
+def test_values_that_a_definition_changes_are_told(
+    schema: Schema, source: MysqlSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[tuple[str, str]] = []
+    monkeypatch.setattr(source, "_tell_of_values", lambda table, verb: told.append((table.name, verb)))
+    position, _ = copy(source)
+    schema.execute("ALTER TABLE t ADD COLUMN more int, ADD INDEX (name)")
+    schema.execute("ALTER TABLE t MODIFY COLUMN pay decimal(10,0), DROP COLUMN more")
+    read_from(source, position)
+    assert told == [("t", "ALTER TABLE")]

@@ -43,8 +43,12 @@ from cdc_daemon.sources.mysql.stream import MysqlStream
 from cdc_daemon.sources.mysql.system import read_system
 from cdc_daemon.sources.mysql.tables import Tables
 from cdc_daemon.sources.mysql.types import catalogue_word, column_type_of
+from cdc_daemon.telemetry import get_logger
 
 _SILENT = 60.0  # seconds that the log may take to go on when it is read again
+
+
+log = get_logger(__name__)
 
 
 class MysqlSource:
@@ -198,7 +202,7 @@ class MysqlSource:
         )
         decoder = Decoder(
             tables,
-            Statements(self._relations, dump.edition.dialect),
+            Statements(self._relations, dump.edition.dialect, self._tell_of_values),
             position,
             Framing(),
             fetch=self._read_again,
@@ -207,6 +211,15 @@ class MysqlSource:
             piece_bytes=self._piece_bytes,
         )
         return MysqlStream(dump, decoder)
+
+    def _tell_of_values(self, table: Table, verb: str) -> None:
+        log.warning(
+            "values of rows may have changed without a word in the log",
+            source=self.name,
+            table=f"{table.schema}.{table.name}",
+            by=verb,
+            cure="compare them: cdc-daemon verify --repair",
+        )
 
     def _read_again(self, start: Start) -> Iterator[bytes]:
         """What the log holds from there on, in a reading of its own."""
