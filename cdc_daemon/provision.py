@@ -139,7 +139,9 @@ def _set_up_file(
     return ServerPlan(server="target", changes=made.changes, refusals=made.refusals)
 
 
-def _set_up_mysql_target(configuration: Configuration, admins: Admins, *, apply: bool) -> ServerPlan:
+def _set_up_mysql_target(
+    configuration: Configuration, admins: Admins, *, apply: bool
+) -> ServerPlan:
     from cdc_daemon.sinks import mysql
 
     make = mysql.apply_plan if apply else mysql.plan
