@@ -206,6 +206,9 @@ def _begin_on_mariadb(
             raise Unreachable(message, hint="see XA RECOVER; commit them or roll them back")
         time.sleep(_PAUSE)
     ((text,),) = _ask(connection, f"SELECT BINLOG_GTID_POS('{file}', {int(offset)})")
+    if text is None:
+        message = f"{server.where}: the log was rotated and purged while the copy began"
+        raise Unreachable(message, hint="it is tried again")
     return MariadbPosition(domains=parse_domains(text))
 
 
@@ -221,6 +224,12 @@ def _begin_on_mysql(
     with closing(server.connect()) as lock:
         _lock(server, lock, tables, timeout)
         connection.cursor().execute(_BEGIN)
+        who = "SELECT @@server_uuid"
+        if _ask(lock, who) != _ask(connection, who):
+            raise Unreachable(
+                f"{server.where}: two connections lead to two servers, and a copy needs one",
+                hint="give the address of one server; it is tried again",
+            )
         return position_of(lock)
 
 

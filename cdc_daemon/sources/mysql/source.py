@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from cdc_daemon.config.mysql_address import is_local_mysql
 from cdc_daemon.model.changes import Relation, Row
 from cdc_daemon.model.effects import Key
-from cdc_daemon.model.errors import ConfigurationError, Problem
+from cdc_daemon.model.errors import ConfigurationError, Problem, Unreachable
 from cdc_daemon.model.findings import Finding
 from cdc_daemon.model.ports import SlotState, Table
 from cdc_daemon.model.position import Checkpoint, SourceIdentity
@@ -22,7 +22,7 @@ from cdc_daemon.sources.mysql.asked import Answer, Asked
 from cdc_daemon.sources.mysql.catalog import Name, TableFacts, read_tables
 from cdc_daemon.sources.mysql.connection import Connection, Edition, Server
 from cdc_daemon.sources.mysql.decoder import Decoder
-from cdc_daemon.sources.mysql.dump import open_dump, resume
+from cdc_daemon.sources.mysql.dump import open_dump, resume, server_id_of
 from cdc_daemon.sources.mysql.events import Framing
 from cdc_daemon.sources.mysql.gtid import parse_domains
 from cdc_daemon.sources.mysql.position import (
@@ -70,6 +70,7 @@ class MysqlSource:
         self.tables = tuple(tables)
         self._server = Server(name, settings)
         self._server_id = server_id
+        self._second_id = server_id_of(name, str(server_id), "again")
         self._piece_rows = piece_rows
         self._piece_bytes = piece_bytes
         self._max_value_bytes = max_value_bytes
@@ -223,10 +224,12 @@ class MysqlSource:
 
     def _read_again(self, start: Start) -> Iterator[bytes]:
         """What the log holds from there on, in a reading of its own."""
-        dump = open_dump(self._server, start, server_id=self._server_id ^ 1, until_end=True)
+        dump = open_dump(self._server, start, server_id=self._second_id, until_end=True)
         try:
             while events := dump.read(_SILENT):
                 yield from events
+            if events is None:
+                raise Unreachable(f"{self._server.where}: reading the log again took too long")
         finally:
             dump.close()
 
