@@ -38,7 +38,12 @@ from cdc_daemon.sources.mysql.relations import Described, Relations
 from cdc_daemon.sources.mysql.requirements import identity_problems, table_problems
 from cdc_daemon.sources.mysql.reread import reread
 from cdc_daemon.sources.mysql.said import Statements
-from cdc_daemon.sources.mysql.snapshot import MysqlSnapshot, consistent_snapshot, position_of
+from cdc_daemon.sources.mysql.snapshot import (
+    MysqlSnapshot,
+    consistent_snapshot,
+    position_of,
+    view,
+)
 from cdc_daemon.sources.mysql.stream import MysqlStream
 from cdc_daemon.sources.mysql.system import read_system
 from cdc_daemon.sources.mysql.tables import Tables
@@ -172,18 +177,26 @@ class MysqlSource:
         with consistent_snapshot(
             self._server, self.tables, mariadb=mariadb, timeout=self._lock_timeout
         ) as (connection, position):
-            yield MysqlSnapshot(
-                self._server,
-                connection,
-                position=position,
-                relations={
-                    (table.schema, table.name): self._describe(table) for table in self.tables
-                },
-                facts=self._facts,
-                piece_rows=self._piece_rows,
-                piece_bytes=self._piece_bytes,
-                max_value_bytes=self._max_value_bytes,
-            )
+            yield self._reading(connection, str(position))
+
+    @contextmanager
+    def view(self) -> Iterator[MysqlSnapshot]:
+        """The tables, as :meth:`relations` described them, at one moment: for looking, not for
+        going on, so that nothing is locked and no place in the log is known."""
+        with view(self._server) as connection:
+            yield self._reading(connection, "")
+
+    def _reading(self, connection: Connection, position: str) -> MysqlSnapshot:
+        return MysqlSnapshot(
+            self._server,
+            connection,
+            position=position,
+            relations={(table.schema, table.name): self._describe(table) for table in self.tables},
+            facts=self._facts,
+            piece_rows=self._piece_rows,
+            piece_bytes=self._piece_bytes,
+            max_value_bytes=self._max_value_bytes,
+        )
 
     def stream(self, after: str) -> MysqlStream:
         position = parse_position(after)
