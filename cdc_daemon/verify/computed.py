@@ -1,4 +1,4 @@
-"""A mapping's rows computed from the source's rows by the compiled mapping, where no server does it.
+"""A mapping's rows computed from the source's by the compiled mapping, where no server does it.
 
 The source's rows are read by a path of their own, and what they come to by the daemon's: a mapping
 that computes wrongly computes alike in both. Pure.

@@ -13,7 +13,7 @@ from typing import Any
 from cdc_daemon.config.configuration import Configuration
 from cdc_daemon.mapping.compile import CompiledMapping
 from cdc_daemon.mapping.convert import canonical
-from cdc_daemon.model.changes import Row
+from cdc_daemon.model.changes import Invalid, Row
 from cdc_daemon.model.entities import EntityType
 from cdc_daemon.model.errors import ConfigurationError, DataError, suggest
 from cdc_daemon.sinks.columns import DELETED_AT, LAST_SYNC
@@ -78,6 +78,8 @@ def _previewed(compiled: CompiledMapping, row: Row, target: _Target) -> Preview:
     result: list[bytes | None] | None = None
     held: Shown | None = None
     try:
+        if compiled.relation.codec:
+            compiled.refuse_invalid(row)
         passes = compiled.passes(row)
         if passes:
             result = target.resolved(compiled, compiled.row(row))
@@ -111,6 +113,8 @@ def _canonical(type_: EntityType, value: bytes) -> bytes:
 
 
 def _shown(value: object) -> str | None:
+    if isinstance(value, Invalid):
+        return value.kept.decode()
     return value.decode(errors="replace") if isinstance(value, bytes) else None
 
 

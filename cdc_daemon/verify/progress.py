@@ -17,7 +17,8 @@ def await_applied(
 ) -> bool:
     """Wait until the pipeline's checkpoint has reached a place of the log; whether it has.
 
-    ``reached``: whether a position has, raising Stop for what is none. Gives up after ``timeout`` seconds, or sooner where no worker holds the pipeline.
+    ``reached``: whether a position has; it raises Stop for what is none. Gives up after
+    ``timeout`` seconds, or sooner where no worker holds the pipeline.
     """
     started = alive_at = time.monotonic()
     while True:

@@ -1,8 +1,8 @@
 """A source as verification reads it, whichever kind it is.
 
-What is computed of a mapping's rows comes as ``identity columns, reason, dangling, attributes``, the
-key's attributes first, ordered by the bytes of the key's texts; a row that lacks a part of its key
-may come anywhere. ``reason`` says why the mapping cannot carry a row (``attribute: code``),
+A mapping's rows come computed, as ``identity columns, reason, dangling, attributes``, the key's
+attributes first, ordered by the bytes of the key's texts; a row that lacks a part of its key may
+come anywhere. ``reason`` says why the mapping cannot carry a row (``attribute: code``),
 ``dangling`` names, with commas, the attributes whose ``ref`` leads nowhere now. Keys are printed as
 a target prints them (verify/target).
 """

@@ -1,6 +1,6 @@
 """A MySQL or MariaDB source, as verification reads it: rows by plain SELECT, in one snapshot.
 
-What a mapping makes of them is computed here (verify/computed) and sorted here (verify/sorting): the
+What a mapping makes of them is computed and sorted here (verify/computed, verify/sorting): the
 server has no work but a scan, and texts compare by their bytes, whatever its collations say. A
 ``ref`` is looked up among the rows of the table that it means, read in the same snapshot.
 """
@@ -29,7 +29,7 @@ from cdc_daemon.verify.sorting import Sorter
 from cdc_daemon.verify.statement import mapped_attributes
 
 Piece = tuple[list[Texts], int]
-"""Some rows, and how many bytes of the source they were made of."""
+"""Some rows, and the bytes of one, about."""
 
 
 class MysqlSide:
@@ -132,13 +132,11 @@ class _MappedRows:
         wanted = None if keys is None else self._spelt(keys)
         pieces = self._pieces(self._side.computed(self._compiled))
         with closing(Sorter(self._key_of)) as ordered, closing(Sorter(_alike)) as keyless:
-            for rows, size in pieces:
-                if wanted is None:
-                    rows, lacking = self._divided(rows)
-                    keyless.add(lacking, size)
-                else:
-                    rows = [row for row in rows if self._key_of(row) in wanted]
-                ordered.add(rows, size)
+            for rows, each in pieces:
+                taken = rows if wanted is None else [r for r in rows if self._key_of(r) in wanted]
+                lacking = [row for row in taken if self._lacks(self._key_of(row))]
+                keyless.add(lacking, each)
+                ordered.add(self._without(taken, lacking), each)
             yield from keyless.sorted()
             yield from ordered.sorted()
 
@@ -173,7 +171,7 @@ class _MappedRows:
 
         for batch in self._side.moment.rows.read([self._side.table_of(self._compiled)]):
             for run in batch.runs:
-                yield computed.rows(run, look_up), batch.size
+                yield computed.rows(run, look_up), batch.size // max(len(run), 1)
 
     def _known(self, name: str) -> KnownKeys:
         keys = self._side.moment.keys
@@ -185,12 +183,9 @@ class _MappedRows:
         """Keys as ``_key_of`` gives them."""
         return {key[0] for key in keys} if self._width == 1 else set(keys)
 
-    def _divided(self, rows: list[Texts]) -> tuple[list[Texts], list[Texts]]:
-        """Rows with a whole key, and those that lack a part of it."""
-        lacking = [row for row in rows if self._lacks(self._key_of(row))]
-        if not lacking:
-            return rows, lacking
-        return [row for row in rows if not self._lacks(self._key_of(row))], lacking
+    def _without(self, rows: list[Texts], lacking: Sequence[Texts]) -> list[Texts]:
+        """The rows that have a whole key."""
+        return [row for row in rows if not self._lacks(self._key_of(row))] if lacking else rows
 
     def _lacks(self, key: Any) -> bool:
         return key is None if self._width == 1 else None in key

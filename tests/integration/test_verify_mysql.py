@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import ExitStack
-from pathlib import Path
 
 import pytest
 
@@ -38,7 +37,7 @@ REJECTED = """
 
 @pytest.fixture(
     scope="module",
-    params=["mariadb-postgres18", "mysql9-postgres18", "mariadb-mariadb"],
+    params=["mysql9-postgres18", "mariadb-mariadb"],
 )
 def hr(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hr]:
     """A source with some rows and a control database that follows it."""
@@ -55,20 +54,17 @@ def hr(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory)
             here = stack.enter_context(schema_on(target))
             made = Hr(there, here, tmp_path_factory.mktemp("hr"))
         made.change(ROWS)
-        applied = made.ask("apply", "--yes")
-        assert applied.exit_code == 0, applied.output
+        made.apply()
         stack.enter_context(made.worker())
         yield made
 
 
-@pytest.fixture(autouse=True)
-def as_before(hr: Hr) -> Iterator[None]:
-    """Each test ends with the rows that it began with, on both sides."""
+@pytest.fixture
+def restored(hr: Hr) -> Iterator[None]:
+    """The rows as they were, on both sides; what is parked stays so."""
     yield
     hr.change(f"DELETE FROM employee; DELETE FROM department; DELETE FROM grade; {ROWS}")
-    verified(hr)
-    hr.forget_failures()
-    hr.asked("verify", "--repair", "--yes", "--timeout", "20")
+    assert all(one.equal for one in verified(hr).values())
 
 
 def verified(hr: Hr, **how: float) -> dict[str, MappingReport]:
@@ -90,3 +86,164 @@ def test_what_was_carried_is_equal_with_equal_hashes(hr: Hr) -> None:
     for one in verified(hr).values():
         assert one.source_hash == one.target_hash == hashes[one.entity]
         assert (one.equal, one.examples) == (True, ())
+
+
+MUTATIONS = {
+    "department": [
+        "UPDATE department SET name = 'Muller' WHERE code = 'Ä1'",
+        "UPDATE department SET deleted_at = last_sync_time WHERE code = 'D'",
+    ],
+    "employee": [
+        "INSERT INTO employee (number, name, last_sync_time)"
+        " SELECT 'x', 'n', max(last_sync_time) FROM employee",
+        "UPDATE employee SET born = '2000-01-01', remark = NULL WHERE number = '9'",
+        "UPDATE employee SET name = 'ann', department_code = 'D', pay = pay - 0.01,"
+        " hired = '2020-01-02 03:04:05.601' WHERE number = '10'",
+        "DELETE FROM employee WHERE number = 'B'",
+    ],
+    "grade": ["UPDATE grade SET level = 1.5001 WHERE level = 1.5"],
+}
+FOUND = {
+    "department": {("missing", ("D",), ()), ("different", ("Ä1",), ("name",))},
+    "employee": {
+        ("extra", ("x",), ()),
+        ("different", ("9",), ("born", "remark")),
+        ("different", ("10",), ("name", "department_code", "hired", "pay")),
+        ("missing", ("B",), ()),
+    },
+    "grade": {("missing", ("de", "1.5000"), ()), ("extra", ("de", "1.5001"), ())},
+}
+
+
+@pytest.mark.usefixtures("restored")
+def test_every_mutation_of_the_target_is_found(hr: Hr) -> None:
+    """A letter's accent and size, a NULL for an empty text, a date for a zero date, a cent, …"""
+    hr.spoil("; ".join(sql for some in MUTATIONS.values() for sql in some))
+    report = verified(hr)
+    found = {
+        entity: {(e.kind, e.key, e.attributes) for e in one.examples}
+        for entity, one in report.items()
+    }
+    assert found == FOUND
+    assert all(one.source_hash != one.target_hash for one in report.values())
+    hr.spoil("DELETE FROM employee WHERE number = 'x'; DELETE FROM grade WHERE level = 1.5001")
+
+
+GHOST = """
+    INSERT INTO grade (country, level, last_sync_time)
+    SELECT 'ch', 7, max(last_sync_time) FROM grade
+"""
+
+
+@pytest.mark.usefixtures("restored")
+def test_what_stays_on_purpose_is_kept(hr: Hr) -> None:
+    """A child of a department that was deleted softly; a row that left the filter, not a deleted
+    one."""
+    hr.change(
+        "DELETE FROM department WHERE id = 2; UPDATE grade SET status = 'A' WHERE country = 'at'"
+    )
+    assert numbers(hr) == [(2, 2, 2, 0), (4, 4, 4, 0), (2, 3, 2, 0)]
+    hr.spoil(GHOST)
+    report = verified(hr)["grade"]
+    assert (report.kept, report.extra, report.match) == (1, 1, 2)
+    hr.spoil("DELETE FROM grade WHERE country = 'ch'")
+
+
+@pytest.mark.usefixtures("restored")
+def test_rows_that_keep_changing_are_moving(hr: Hr, monkeypatch: pytest.MonkeyPatch) -> None:
+    def moved(*_: object) -> bool:
+        hr.spoil("UPDATE employee SET pay = coalesce(pay, 0) + 1 WHERE number = '9'")
+        return True
+
+    monkeypatch.setattr("cdc_daemon.verify.pipeline.await_applied", moved)
+    report = verified(hr)["employee"]
+    assert (report.equal, report.moving, report.match) == (True, 1, 3)
+    assert report.examples[0].kind == "moving"
+
+
+@pytest.mark.usefixtures("restored")
+def test_it_waits_until_the_pipeline_has_applied_what_the_source_said(
+    hr: Hr, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What changes after the first reading is read again."""
+    calls = 0
+
+    def late(*arguments: object) -> bool:
+        nonlocal calls
+        calls += 1
+        if calls == 1:
+            hr.change("UPDATE employee SET pay = 7, number = 'moved' WHERE id = 1")
+        return await_applied(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("cdc_daemon.verify.pipeline.await_applied", late)
+    report = verified(hr)["employee"]
+    assert (report.equal, report.source, report.moving) == (True, 4, 0)
+
+
+def test_differences_are_shown_then_put_right(hr: Hr) -> None:
+    hr.spoil(
+        "DELETE FROM employee WHERE number = 'B'; UPDATE employee SET name = 'forged', pay = 1"
+    )
+    planned = hr.asked("verify", "--repair", "--dry-run", code=EXIT_DIFFERENCE)["repair"]
+    assert {(row["kind"], row["would"]) for row in planned["rows"]} == {
+        ("missing", "write"),
+        ("different", "write"),
+    }
+    done = hr.asked("verify", "--repair", "--yes", "--reason", "tidy up")
+    assert done["repair"]["outcomes"] == {"written": 4}
+    found = hr.asked("verify")
+    assert found["equal"]
+    assert "forged" not in json.dumps(found)
+    ((state,),) = hr.target.query(
+        f"SELECT state FROM {hr.ledger}verification ORDER BY id DESC LIMIT 1"
+    )
+    assert state == "equal"
+
+
+@pytest.mark.usefixtures("restored")
+def test_preview_shows_what_the_mapping_does_and_what_the_target_holds(hr: Hr) -> None:
+    hr.change(REJECTED)
+    one, two, *_ = found = preview(hr.configuration, hr.mapping("employee"), limit=10)
+    assert one.source["name"] == "Ann"
+    assert one.result is not None
+    assert (one.result["department_code"], one.same) == ("Ä1", True)
+    assert two.source["born"] == "0000-00-00"
+    assert two.result is not None
+    assert (two.result["born"], two.same) == (None, True)
+    errors = [shown.error for shown in found if shown.error]
+    assert len(errors) == 6
+    closed = preview(hr.configuration, hr.mapping("department"))[2]
+    assert (closed.passes, closed.result) == (False, None)
+
+
+def test_what_cannot_be_verified_says_why(hr: Hr) -> None:
+    name = hr.mapping("employee")
+    with pytest.raises(ConfigurationError, match="did you mean"):
+        verify(hr.configuration, mappings=[name[:-1]])
+    configuration = hr.configuration
+    source = configuration.sources["hr"]
+    source._parsed = {**source.conninfo, "user": "nobody_there"}
+    with pytest.raises(ConfigurationError, match="password"):
+        verify(configuration)
+
+
+def test_rows_that_the_mapping_rejects_are_parked_or_a_difference(hr: Hr) -> None:
+    """Too long, not there, no date, a department that is not carried, none at all, no key, and
+    another row's key."""
+    hr.change(f"{REJECTED}; INSERT INTO employee (id, number, name) VALUES (90, '10', 'again')")
+    report = verified(hr)["employee"]
+    assert (report.source, report.match, report.parked, report.differences) == (11, 4, 7, 0)
+    reasons = sorted(example.reason for example in report.examples)
+    assert reasons == [
+        "",
+        "department_code: reference_unresolved",
+        "department_code: reference_unresolved",
+        "left_on: invalid_value",
+        "name: required",
+        "name: too_long",
+        "number: required",
+    ]
+    hr.forget_failures()
+    report = verified(hr)["employee"]
+    assert (report.missing, report.parked, report.match) == (7, 0, 4)
+    assert [one.key for one in report.examples if one.of_source] == [("25",)]

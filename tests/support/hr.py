@@ -98,13 +98,20 @@ class Hr:
         daemon = {**QUICK, "idle_checkpoint_seconds": 0.1}
         head = {
             "sources": {"hr": {"kind": "mysql", **server}},
-            "target": {"url": _url(target)},
+            "target": {"url": _url(target, "hr_daemon")},
             "daemon": daemon,
         }
         text = "".join(f"{name}: {json.dumps(value)}\n" for name, value in head.items())
         self.file.write_text(text + MAPPINGS.replace("%s", source.name), "utf-8")
         self.file.chmod(0o600)
         source.execute(TABLES)
+
+    def apply(self) -> None:
+        """`cdc-daemon apply`, as superuser of the control database."""
+        if isinstance(self.target, Schema):
+            self.target.execute("CREATE USER IF NOT EXISTS hr_daemon@'%%'")
+        done = self.ask("apply", "--yes", "--admin-dsn", _url(self.target, "root"))
+        assert done.exit_code == 0, done.output
 
     @property
     def configuration(self) -> Configuration:
@@ -113,7 +120,7 @@ class Hr:
 
     def mapping(self, table: str) -> str:
         """The name of a table's mapping."""
-        return f"hr.{self.source.name}.{table}.{table}"
+        return f"hr.{table}.{table}"
 
     def change(self, statements: str) -> None:
         """Change the source; zero dates are let in."""
@@ -163,8 +170,8 @@ class Hr:
         self.spoil(f"DELETE FROM {self.ledger}failure_lane; DELETE FROM {self.ledger}failure")
 
 
-def _url(target: Database | Schema) -> str:
+def _url(target: Database | Schema, user: str) -> str:
     if isinstance(target, Database):
         return target.dsn
     address = target.server.address
-    return f"mysql://{address['user']}@{address['host']}:{address['port']}/{target.name}"
+    return f"mysql://{user}@{address['host']}:{address['port']}/{target.name}"
