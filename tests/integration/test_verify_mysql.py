@@ -247,3 +247,20 @@ def test_rows_that_the_mapping_rejects_are_parked_or_a_difference(hr: Hr) -> Non
     report = verified(hr)["employee"]
     assert (report.missing, report.parked, report.match) == (7, 0, 4)
     assert [one.key for one in report.examples if one.of_source] == [("25",)]
+
+
+def test_mysql_a_mark_is_behind_what_is_shown_before_it_is_listed(mysql9: FamilyServer) -> None:
+    """A transaction that has its number counts as soon as it has it."""
+    with schema_on(mysql9) as schema, schema.connect() as one, schema.connect() as other:
+        schema.execute("CREATE TABLE t (id int PRIMARY KEY)")
+        ((uuid,),) = schema.query("SELECT @@server_uuid")
+        for connection, gtid in ((one, f"{uuid}:7000001"), (other, f"{uuid}:a_tag:3")):
+            connection.cursor().execute(f"SET gtid_next = '{gtid}'")
+            connection.cursor().execute("BEGIN")
+        source = schema.source(schema.table("t", "id"))
+        mark = source.mark()
+        for connection in (one, other):
+            connection.cursor().execute("ROLLBACK")
+        assert "7000001" in mark
+        assert "a_tag:3" in mark
+        assert not source.passed(source.mark(), mark)

@@ -20,6 +20,7 @@ _PASSING: Final = frozenset(
         *(1053, 1079, 1080, 1094, 1129, 1152, 1317, 1927, 4031),  # shut down, killed, aborted
         *(1154, 1155, 1156, 1157, 1158, 1159, 1160, 1161, 1184),  # the network
         *(1205, 1213, 1969, 3024, 3572),  # locks, time limits
+        1412,  # a table was altered since the snapshot began
         *(2002, 2003, 2005, 2006, 2012, 2013, 2014, 2027, 2055),  # the client's own
         3032,  # offline mode
     )

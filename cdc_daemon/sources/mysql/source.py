@@ -24,7 +24,7 @@ from cdc_daemon.sources.mysql.connection import Connection, Edition, Server
 from cdc_daemon.sources.mysql.decoder import Decoder
 from cdc_daemon.sources.mysql.dump import open_dump, resume
 from cdc_daemon.sources.mysql.events import Framing
-from cdc_daemon.sources.mysql.gtid import parse_domains
+from cdc_daemon.sources.mysql.gtid import parse_domains, parse_owned
 from cdc_daemon.sources.mysql.position import (
     FilePosition,
     FromFile,
@@ -249,13 +249,17 @@ class MysqlSource:
             return reread(self._rows, relation, facts, keys)
 
     def mark(self) -> str:
-        """Where the log ends now."""
+        """Where the log ends now, with what MySQL shows already and only then lists as executed."""
         connection = self._sql()
         with self._server.errors("looking at the log"):
             if self._edition_of(connection).mariadb:
                 ((text,),) = self._ask("SELECT @@GLOBAL.gtid_binlog_pos")
                 return str(MariadbPosition(domains=parse_domains(str(text))))
-            return str(position_of(connection))
+            ((owned,),) = self._ask("SELECT @@GLOBAL.gtid_owned")
+            position = position_of(connection)
+            if isinstance(position, MysqlPosition):
+                position.executed.update(parse_owned(owned))
+            return str(position)
 
     def passed(self, position: str, mark: str) -> bool:
         match parse_position(position), parse_position(mark):
