@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack
 
 import pytest
 
+from cdc_daemon.daemon.verifying import COMMAND
 from cdc_daemon.demo.mysql_family import FamilyServer
 from cdc_daemon.demo.server import PrivatePostgres
 from cdc_daemon.model.errors import EXIT_DIFFERENCE, ConfigurationError
 from cdc_daemon.verify import MappingReport, content_hashes, preview, verify
 from cdc_daemon.verify.progress import await_applied
+from cdc_daemon.worker import document
 from tests.support.databases import Database
 from tests.support.hr import Hr
 from tests.support.mysql_sources import schema_on
@@ -113,6 +117,14 @@ FOUND = {
     },
     "grade": {("missing", ("de", "1.5000"), ()), ("extra", ("de", "1.5001"), ())},
 }
+
+
+@pytest.mark.parametrize("hr", ["mysql9-postgres18"], indirect=True)
+def test_a_run_of_the_daemon_compares_them_too(hr: Hr) -> None:
+    sent = json.dumps(document(hr.configuration, "hr")) + "\n"
+    command = [*COMMAND, "--parent", str(os.getpid()), "--pipeline", "hr"]
+    ended = subprocess.run(command, input=sent, text=True, timeout=60, check=False)
+    assert ended.returncode == 0
 
 
 @pytest.mark.usefixtures("restored")
