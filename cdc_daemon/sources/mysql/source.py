@@ -24,7 +24,7 @@ from cdc_daemon.sources.mysql.connection import Connection, Edition, Server
 from cdc_daemon.sources.mysql.decoder import Decoder
 from cdc_daemon.sources.mysql.dump import open_dump, resume, server_id_of
 from cdc_daemon.sources.mysql.events import Framing
-from cdc_daemon.sources.mysql.gtid import parse_domains
+from cdc_daemon.sources.mysql.gtid import parse_domains, parse_owned
 from cdc_daemon.sources.mysql.position import (
     FilePosition,
     FromFile,
@@ -38,7 +38,12 @@ from cdc_daemon.sources.mysql.relations import Described, Relations
 from cdc_daemon.sources.mysql.requirements import identity_problems, table_problems
 from cdc_daemon.sources.mysql.reread import reread
 from cdc_daemon.sources.mysql.said import Statements
-from cdc_daemon.sources.mysql.snapshot import MysqlSnapshot, consistent_snapshot, position_of
+from cdc_daemon.sources.mysql.snapshot import (
+    MysqlSnapshot,
+    consistent_snapshot,
+    position_of,
+    view,
+)
 from cdc_daemon.sources.mysql.stream import MysqlStream
 from cdc_daemon.sources.mysql.system import read_system
 from cdc_daemon.sources.mysql.tables import Tables
@@ -177,18 +182,26 @@ class MysqlSource:
         with consistent_snapshot(
             self._server, self.tables, mariadb=mariadb, timeout=self._lock_timeout
         ) as (connection, position):
-            yield MysqlSnapshot(
-                self._server,
-                connection,
-                position=position,
-                relations={
-                    (table.schema, table.name): self._describe(table) for table in self.tables
-                },
-                facts=self._facts,
-                piece_rows=self._piece_rows,
-                piece_bytes=self._piece_bytes,
-                max_value_bytes=self._max_value_bytes,
-            )
+            yield self._reading(connection, str(position))
+
+    @contextmanager
+    def view(self) -> Iterator[MysqlSnapshot]:
+        """The tables, as :meth:`relations` described them, at one moment: for looking, not for
+        going on, so that nothing is locked and no place in the log is known."""
+        with view(self._server) as connection:
+            yield self._reading(connection, "")
+
+    def _reading(self, connection: Connection, position: str) -> MysqlSnapshot:
+        return MysqlSnapshot(
+            self._server,
+            connection,
+            position=position,
+            relations={(table.schema, table.name): self._describe(table) for table in self.tables},
+            facts=self._facts,
+            piece_rows=self._piece_rows,
+            piece_bytes=self._piece_bytes,
+            max_value_bytes=self._max_value_bytes,
+        )
 
     def stream(self, after: str) -> MysqlStream:
         position = parse_position(after)
@@ -252,13 +265,17 @@ class MysqlSource:
             return reread(self._rows, relation, facts, keys)
 
     def mark(self) -> str:
-        """Where the log ends now."""
+        """Where the log ends now, with what MySQL shows already and only then lists as executed."""
         connection = self._sql()
         with self._server.errors("looking at the log"):
             if self._edition_of(connection).mariadb:
                 ((text,),) = self._ask("SELECT @@GLOBAL.gtid_binlog_pos")
                 return str(MariadbPosition(domains=parse_domains(str(text))))
-            return str(position_of(connection))
+            ((owned,),) = self._ask("SELECT @@GLOBAL.gtid_owned")
+            position = position_of(connection)
+            if isinstance(position, MysqlPosition):
+                position.executed.update(parse_owned(owned))
+            return str(position)
 
     def passed(self, position: str, mark: str) -> bool:
         match parse_position(position), parse_position(mark):
