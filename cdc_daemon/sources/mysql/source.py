@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 
 from cdc_daemon.config.mysql_address import is_local_mysql
+from cdc_daemon.model.cascades import Cascades
 from cdc_daemon.model.changes import Relation, Row
 from cdc_daemon.model.effects import Key
 from cdc_daemon.model.errors import ConfigurationError, Problem
@@ -19,11 +20,13 @@ from cdc_daemon.model.ports import SlotState, Table
 from cdc_daemon.model.position import Checkpoint, SourceIdentity
 from cdc_daemon.sources.mysql import charsets, checks
 from cdc_daemon.sources.mysql.asked import Answer, Asked
+from cdc_daemon.sources.mysql.cascades import Followed, followed
 from cdc_daemon.sources.mysql.catalog import Name, TableFacts, read_tables
 from cdc_daemon.sources.mysql.connection import Connection, Edition, Server
 from cdc_daemon.sources.mysql.decoder import Decoder
 from cdc_daemon.sources.mysql.dump import open_dump, resume
 from cdc_daemon.sources.mysql.events import Framing
+from cdc_daemon.sources.mysql.foreign_keys import ForeignKey, acting, read_foreign_keys
 from cdc_daemon.sources.mysql.gtid import parse_domains
 from cdc_daemon.sources.mysql.position import (
     FilePosition,
@@ -61,6 +64,7 @@ class MysqlSource:
         piece_bytes: int = 1 << 20,
         max_value_bytes: int = 64 << 20,
         lock_timeout: float = 60.0,
+        cascades: str = "follow",
     ) -> None:
         self.name = name
         self.tables = tuple(tables)
@@ -70,6 +74,9 @@ class MysqlSource:
         self._piece_bytes = piece_bytes
         self._max_value_bytes = max_value_bytes
         self._lock_timeout = lock_timeout
+        self._cascades = cascades
+        self._read = self.tables  # those that are mapped and those that keys need
+        self._followed = Followed()
         self._relations = Relations(name, self.tables)
         self._facts: dict[Name, TableFacts] = {}
         self._connection: Connection | None = None
@@ -92,7 +99,12 @@ class MysqlSource:
             self._server.where,
             self._ask,
             self._server.errors,
-            Asked(tables=self.tables, server_id=self._server_id, charsets=charsets.known()),
+            Asked(
+                tables=self.tables,
+                server_id=self._server_id,
+                charsets=charsets.known(),
+                cascades=self._cascades,
+            ),
             checkpoint,
             loopback=is_local_mysql(self._server.address),
             verified=self._server.address.get("sslmode") == "verify-full",
@@ -115,7 +127,12 @@ class MysqlSource:
     def relations(self) -> list[Relation]:
         """The mapped tables as they are now; ConfigurationError for what is not there."""
         self._learn()
-        return [self._describe(table) for table in self.tables]
+        return [self._describe(table) for table in self._read if table.mapped]
+
+    def cascades(self) -> Cascades:
+        """The keys that act on mapped tables, where they are to be followed."""
+        beside = [self._describe(table) for table in self._read if not table.mapped]
+        return Cascades(silent=True, keys=self._followed.keys, beside=tuple(beside))
 
     def _learn(self) -> None:
         """Read the mapped tables' catalogue rows."""
@@ -123,22 +140,53 @@ class MysqlSource:
         self._relations.fold = self._edition_of(connection).lower_case != 0
         with self._server.errors("reading the catalogue"):
             names = [(table.schema, table.name) for table in self.tables]
-            self._facts = read_tables(self._ask, names)
-        problems = [problem for table in self.tables for problem in self._problems(table)]
+            keys = self._acting(names)
+            ends = {end for key in keys for end in (key.child, key.parent)}
+            self._facts = read_tables(self._ask, sorted({*names, *ends}))
+        self._followed = followed(keys, self._facts, fold=self._relations.fold)
+        self._read = self._followed.tables(self.tables, self._facts)
+        self._relations.read(self._read)
+        problems = [problem for table in self._read for problem in self._problems(table)]
         if problems:
             raise ConfigurationError(problems)
         self._relations.learn(
             {
                 (table.schema, table.name): self._facts[table.schema, table.name].primary_key
                 or table.identity
-                for table in self.tables
+                for table in self._read
             }
         )
+
+    def _acting(self, names: Sequence[Name]) -> list[ForeignKey]:
+        """The keys to be followed. Raises ConfigurationError for one that cannot be."""
+        if self._cascades != "follow":
+            return []
+        keys = acting(read_foreign_keys(self._ask, names))
+        problems = [
+            Problem(
+                what=f"foreign key {key.name} cannot be followed: {key}",
+                where=self._server.where,
+                cure="set the source's cascades to ignore, or the key's rule to another one",
+            )
+            for key in keys
+            if "SET DEFAULT" in (key.on_delete, key.on_update)
+        ]
+        if problems:
+            raise ConfigurationError(problems)
+        return keys
 
     def _problems(self, table: Table) -> Iterator[Problem]:
         """What is wrong with a table, so that no mapping of it can be compiled."""
         where = f"{self._server.where}, table {table.schema}.{table.name}"
         facts = self._facts.get((table.schema, table.name))
+        if facts is None and not table.mapped:
+            what = "foreign keys of it change mapped rows, and the account may not see it"
+            yield Problem(
+                what=what,
+                where=where,
+                cure="grant SELECT on it, or set the source's cascades to ignore",
+            )
+            return
         if facts is None:
             what = "the table does not exist, or the account may not see it"
             yield Problem(what=what, where=where, cure="correct the mapping, or grant SELECT on it")
@@ -170,14 +218,14 @@ class MysqlSource:
         self._learn()
         mariadb = self._edition_of(self._sql()).mariadb
         with consistent_snapshot(
-            self._server, self.tables, mariadb=mariadb, timeout=self._lock_timeout
+            self._server, self._read, mariadb=mariadb, timeout=self._lock_timeout
         ) as (connection, position):
             yield MysqlSnapshot(
                 self._server,
                 connection,
                 position=position,
                 relations={
-                    (table.schema, table.name): self._describe(table) for table in self.tables
+                    (table.schema, table.name): self._describe(table) for table in self._read
                 },
                 facts=self._facts,
                 piece_rows=self._piece_rows,
@@ -195,6 +243,7 @@ class MysqlSource:
             mariadb=mariadb,
             natives=self._natives() if mariadb else {},
             max_value_bytes=self._max_value_bytes,
+            watched=self._followed.columns,
         )
         decoder = Decoder(
             tables,
