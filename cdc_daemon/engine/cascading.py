@@ -12,7 +12,7 @@ Not in here: what is kept of a row (followed), which events did not act (the sou
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import astuple, replace
 
 from cdc_daemon.engine.followed import (
     Followed,
@@ -42,7 +42,7 @@ class Cascading:
 
     def __init__(self, pipeline: str, found: Cascades, relations: Iterable[Relation]) -> None:
         self._pipeline = pipeline
-        self._needed = found.silent
+        self._found = found
         self.keys = found.keys
         self._by_child: dict[Name, list[Cascade]] = {}
         self._by_parent: dict[Name, list[Cascade]] = {}
@@ -52,7 +52,7 @@ class Cascading:
         self._known: dict[Relation, Followed | None] = {}
         self._newest: dict[Name, Followed] = {}
         self._shift = 0  # by how much ordinals are more than the source gave
-        self.added = 0
+        self.added = 0  # changes that the log lacked
         for relation in (*relations, *found.beside):
             self.followed(relation)
 
@@ -92,7 +92,7 @@ class Cascading:
 
     def begin_copy(self, unit: UnitOfWork) -> None:
         """Forget what was noted: a copy begins."""
-        if self._needed:
+        if self._found.silent:
             unit.forget_children()
 
     def end_copy(self, unit: UnitOfWork) -> None:
@@ -101,20 +101,22 @@ class Cascading:
             unit.note_children(self._pipeline, [], list(self._marks().values()))
 
     def require(self, unit: UnitOfWork) -> None:
-        """Raise PreflightRefusal where rows were not noted for every key of now; keys that are no
-        more are no longer noted for."""
-        if not self._needed:
+        """Raise PreflightRefusal where rows were noted for other keys than those of now.
+
+        Where keys are ignored, nothing is noted any longer, and the ledger says so.
+        """
+        if not self._found.silent:
             return
         marks = self._marks()
         noted = set(unit.children([self._place()], _MOST_KEYS))
-        if marks.keys() - noted:
-            what = "it has foreign keys that change rows and were not there when these were copied"
-            cure = f"cdc-daemon snapshot start {self._pipeline}"
+        if self._found.ignored:
+            if noted:
+                unit.forget_children()
+        elif noted != marks.keys():
+            what = "its foreign keys that change rows are not those of when its tables were copied"
+            cure = f"copy everything anew: cdc-daemon snapshot start {self._pipeline}"
             where = f"source {self._pipeline}"
             raise PreflightRefusal([Problem(what=what, where=where, cure=cure)])
-        gone = [(self._place(), mark(text)) for text in noted - marks.keys()]
-        if gone:
-            unit.note_children(self._pipeline, gone, [])
 
     def _place(self) -> bytes:
         """Where the ledger says for which keys rows are noted."""
@@ -122,7 +124,10 @@ class Cascading:
 
     def _marks(self) -> dict[str, Child]:
         """By its text, what the ledger says for each key."""
-        texts = [repr((key.child, key.columns, self.child_of(key).names)) for key in self.keys]
+        texts = [
+            repr((*astuple(key), self.child_of(key).names))  # fields are told in their order
+            for key in self.keys
+        ]
         return {text: Child(self._place(), mark(text), text) for text in texts}
 
 

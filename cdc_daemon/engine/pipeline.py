@@ -80,6 +80,7 @@ class Pipeline:
         """
         began = time.monotonic()
         total = _Total()
+        cascaded = self.cascading.added
         try:
             with ExitStack() as ending, self.sink.begin() as unit:
                 while True:
@@ -106,6 +107,7 @@ class Pipeline:
             raise
         failpoint("after_sink_commit")
         self.applier.settle()
+        self.meter.cascaded(self.cascading.added - cascaded)
         total.report(self.meter, batch, time.monotonic() - began)
         self._progress, self._progress_saved = None, time.monotonic()
         stream.acknowledge(batch.position)

@@ -34,10 +34,11 @@ class Cascades:
     """The keys that change rows of mapped tables, at whatever distance.
 
     ``beside``: the tables among their parents and children that nobody maps. ``silent``: the log
-    may lack what keys do, so that these have to be followed.
+    may lack what keys do; ``ignored``: and rows are left as they are then.
     """
 
     silent: bool = False
+    ignored: bool = False
 
     keys: tuple[Cascade, ...] = ()
     beside: tuple[Relation, ...] = ()

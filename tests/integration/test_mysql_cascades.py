@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
+import pymysql
 import pytest
 
 from cdc_daemon.demo.mysql_family import FamilyServer
-from cdc_daemon.sources.mysql import tables as mysql_tables
 from tests.support.embedded import SqliteFile
 from tests.support.family import FamilySystem, Target
 from tests.support.mysql_sources import Schema, schema_on
@@ -20,7 +22,7 @@ CREATE TABLE customer (id int PRIMARY KEY, region_id int, FOREIGN KEY (region_id
 CREATE TABLE article (code varchar(10) PRIMARY KEY);
 CREATE TABLE orders (id int PRIMARY KEY, no varchar(20), customer_id int,
   FOREIGN KEY (customer_id) REFERENCES customer (id) ON DELETE CASCADE ON UPDATE CASCADE);
-CREATE TABLE line (order_id int, pos int, article varchar(10), qty int NOT NULL,
+CREATE TABLE line (order_id int, pos int, article varchar(10), qty bigint NOT NULL,
   PRIMARY KEY (order_id, pos),
   FOREIGN KEY (order_id) REFERENCES orders (id) ON DELETE CASCADE ON UPDATE CASCADE,
   FOREIGN KEY (article) REFERENCES article (code) ON DELETE SET NULL ON UPDATE CASCADE);
@@ -147,3 +149,74 @@ def test_what_keys_do_takes_effect(system: FamilySystem) -> None:
         system.caught_up(running)
         same(system)
     assert schema.query("SELECT COUNT(*) FROM line") == [(1,)]
+
+
+def test_a_backlog_ends_where_the_source_does(system: FamilySystem) -> None:
+    """Parents that are back, with their old children or others, by the time that their delete is
+    read; transactions of many statements, undone ones, REPLACE, keys that move on."""
+    with system.running() as running:
+        system.caught_up(running)
+    done = play(system.schema, random.Random(16), 300)
+    assert done > 100
+    with system.running() as running:
+        system.caught_up(running)
+        same(system)
+
+
+def play(schema: Schema, dice: random.Random, number: int) -> int:
+    """Statements at random, in transactions; how many the server took."""
+    done = 0
+    with schema.connect() as session, session.cursor() as cursor:
+        session.begin()
+        for _ in range(number):
+            with suppress(pymysql.Error):
+                cursor.execute(dice.choice(STATEMENTS).format_map(Numbers(dice)))
+                done += 1
+            if (chance := dice.randrange(8)) < 4:
+                session.commit() if chance else session.rollback()
+                session.begin()
+        session.commit()
+    return done
+
+
+class Numbers(dict[str, str]):
+    """Values at random, of few; one for each name."""
+
+    def __init__(self, dice: random.Random) -> None:
+        super().__init__()
+        self._dice = dice
+
+    def __missing__(self, name: str) -> str:
+        choices = "ABC" if name in "AB" else "1234"
+        return self.setdefault(name, self._dice.choice(choices))
+
+
+STATEMENTS = """
+INSERT INTO region VALUES ({r})
+INSERT INTO customer VALUES ({c}, {r})
+INSERT INTO orders VALUES ({o}, 'N{o}', {c})
+INSERT INTO orders VALUES ({o}, 'N{o}', {c})
+INSERT INTO article VALUES ('{A}')
+INSERT INTO line VALUES ({o}, {p}, '{A}', {q})
+INSERT INTO line VALUES ({o}, {p}, '{A}', {q})
+INSERT INTO line SELECT id, {p}, NULL, {q} FROM orders
+INSERT INTO category VALUES ({x}, NULL, 'n{x}')
+INSERT INTO category VALUES ({x}, {y}, 'n{x}')
+UPDATE region SET id = {r} WHERE id = {s}
+UPDATE customer SET region_id = {r} WHERE id = {c}
+UPDATE customer SET id = {c} WHERE id = {d}
+UPDATE orders SET id = {o}, no = 'N{o}' WHERE id = {x}
+UPDATE orders SET customer_id = {c} WHERE id = {o}
+UPDATE line SET article = '{A}' WHERE pos = {p}
+UPDATE line SET qty = qty + 1
+UPDATE article SET code = '{A}' WHERE code = '{B}'
+UPDATE category SET parent = {x} WHERE id = {y}
+REPLACE INTO orders VALUES ({o}, 'N{o}', {c})
+REPLACE INTO customer VALUES ({c}, {r})
+DELETE FROM region WHERE id = {r}
+DELETE FROM customer WHERE id = {c}
+DELETE FROM orders WHERE id = {o}
+DELETE FROM line WHERE pos = {p}
+DELETE FROM article WHERE code = '{A}'
+DELETE FROM category WHERE id = {x}
+""".strip().splitlines()

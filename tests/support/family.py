@@ -111,9 +111,7 @@ class FamilySystem:
 
             def reached() -> bool:
                 assert running is None or running.code is None, "the worker ended"
-                rows = self.target.query(
-                    f"SELECT phase, position FROM {self.ledger('checkpoint')}"
-                )
+                rows = self.target.query(f"SELECT phase, position FROM {self.ledger('checkpoint')}")
                 if not rows or rows[0][0] != "streaming":
                     return False
                 return source.passed(rows[0][1], mark)

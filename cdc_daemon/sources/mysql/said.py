@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Final
 
@@ -26,11 +26,14 @@ SYSTEM_SCHEMAS: Final = frozenset({"mysql", "sys", "performance_schema", "inform
 
 
 class Statements:
-    """The statements of one server's log."""
+    """The statements of one server's log. ``altered`` is called where a table that is read was."""
 
-    def __init__(self, relations: Relations, dialect: Dialect) -> None:
+    def __init__(
+        self, relations: Relations, dialect: Dialect, altered: Callable[[], None] = lambda: None
+    ) -> None:
         self._relations = relations
         self._dialect = dialect
+        self._altered = altered
 
     def read(self, event: bytes, end: int) -> Statement:
         """What a QUERY event's statement is. Raises DecodeError."""
@@ -50,6 +53,8 @@ class Statements:
     def check_definition(self, found: Definition) -> None:
         """Raise PreflightRefusal where rows of a mapped table came or went without a word."""
         if found.effect is not Effect.ROWS:
+            if any(self._touched(found)):
+                self._altered()
             return
         for table in self._touched(found):
             what = f"in the log it is changed by {found.verb}, which does not tell its rows"

@@ -8,18 +8,18 @@ for as long as it was told to. Not in here: how the log is decoded (``decoder.py
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 
 from cdc_daemon.config.mysql_address import is_local_mysql
 from cdc_daemon.model.cascades import Cascades
 from cdc_daemon.model.changes import Relation, Row
 from cdc_daemon.model.effects import Key
-from cdc_daemon.model.errors import ConfigurationError, Problem
+from cdc_daemon.model.errors import ConfigurationError, Problem, Stop
 from cdc_daemon.model.findings import Finding
 from cdc_daemon.model.ports import SlotState, Table
 from cdc_daemon.model.position import Checkpoint, SourceIdentity
 from cdc_daemon.sources.mysql import charsets, checks
-from cdc_daemon.sources.mysql.asked import Answer, Asked
+from cdc_daemon.sources.mysql.asked import Answer, Ask, Asked
 from cdc_daemon.sources.mysql.cascades import Followed, followed
 from cdc_daemon.sources.mysql.catalog import Name, TableFacts, read_tables
 from cdc_daemon.sources.mysql.connection import Connection, Edition, Server
@@ -77,6 +77,8 @@ class MysqlSource:
         self._cascades = cascades
         self._read = self.tables  # those that are mapped and those that keys need
         self._followed = Followed()
+        self._keys: list[ForeignKey] = []
+        self._handed_out = False  # whether somebody follows these keys
         self._relations = Relations(name, self.tables)
         self._facts: dict[Name, TableFacts] = {}
         self._connection: Connection | None = None
@@ -132,17 +134,23 @@ class MysqlSource:
     def cascades(self) -> Cascades:
         """The keys that act on mapped tables, where they are to be followed."""
         beside = [self._describe(table) for table in self._read if not table.mapped]
-        return Cascades(silent=True, keys=self._followed.keys, beside=tuple(beside))
+        self._handed_out = True
+        return Cascades(
+            silent=True,
+            ignored=self._cascades != "follow",
+            keys=self._followed.keys,
+            beside=tuple(beside),
+        )
 
     def _learn(self) -> None:
         """Read the mapped tables' catalogue rows."""
         connection = self._sql()
         self._relations.fold = self._edition_of(connection).lower_case != 0
         with self._server.errors("reading the catalogue"):
-            names = [(table.schema, table.name) for table in self.tables]
-            keys = self._acting(names)
-            ends = {end for key in keys for end in (key.child, key.parent)}
-            self._facts = read_tables(self._ask, sorted({*names, *ends}))
+            keys = self._acting(self._ask)
+            names = {(table.schema, table.name) for table in self.tables}
+            names |= {end for key in keys for end in (key.child, key.parent)}
+            self._facts = read_tables(self._ask, sorted(names))
         self._followed = followed(keys, self._facts, fold=self._relations.fold)
         self._read = self._followed.tables(self.tables, self._facts)
         self._relations.read(self._read)
@@ -157,11 +165,12 @@ class MysqlSource:
             }
         )
 
-    def _acting(self, names: Sequence[Name]) -> list[ForeignKey]:
-        """The keys to be followed. Raises ConfigurationError for one that cannot be."""
+    def _acting(self, ask: Ask) -> list[ForeignKey]:
+        """The keys to be followed. Raises ConfigurationError for one that cannot be, Stop where
+        they are no longer those that are being followed."""
         if self._cascades != "follow":
             return []
-        keys = acting(read_foreign_keys(self._ask, names))
+        keys = acting(read_foreign_keys(ask, [(one.schema, one.name) for one in self.tables]))
         problems = [
             Problem(
                 what=f"foreign key {key.name} cannot be followed: {key}",
@@ -173,7 +182,29 @@ class MysqlSource:
         ]
         if problems:
             raise ConfigurationError(problems)
+        if self._handed_out and keys != self._keys:
+            raise Stop(
+                f"{self._server.where}: foreign keys that change rows came, went or were changed",
+                hint="the pipeline looks at them anew when it is started again",
+            )
+        self._keys = keys
         return keys
+
+    def _defined_anew(self) -> None:
+        """A table that is read was altered: raise Stop where its keys are others now.
+
+        The reader's thread: on a connection of its own.
+        """
+        if self._cascades != "follow":
+            return
+        with closing(self._server.connect()) as connection, connection.cursor() as cursor:
+
+            def ask(statement: str, *params: object) -> Sequence[Answer]:
+                cursor.execute(statement, params or None)
+                return cursor.fetchall()
+
+            with self._server.errors("looking at foreign keys"):
+                self._acting(ask)
 
     def _problems(self, table: Table) -> Iterator[Problem]:
         """What is wrong with a table, so that no mapping of it can be compiled."""
@@ -247,7 +278,7 @@ class MysqlSource:
         )
         decoder = Decoder(
             tables,
-            Statements(self._relations, dump.edition.dialect),
+            Statements(self._relations, dump.edition.dialect, altered=self._defined_anew),
             position,
             Framing(checksum=dump.checksum),
             fetch=self._read_again,
