@@ -56,6 +56,11 @@ class Cascading:
         for relation in (*relations, *found.beside):
             self.followed(relation)
 
+    @property
+    def needed(self) -> bool:
+        """Whether the source's log may lack what keys do."""
+        return self._found.silent
+
     def carry_out(self, batch: Batch, unit: UnitOfWork, deliver: Deliver) -> None:
         """Deliver the batch in pieces, with what its changes did to other rows."""
         if not self.keys:
@@ -90,11 +95,6 @@ class Cascading:
 
     # --- what was copied ------------------------------------------------------------------------
 
-    def begin_copy(self, unit: UnitOfWork) -> None:
-        """Forget what was noted: a copy begins."""
-        if self._found.silent:
-            unit.forget_children()
-
     def end_copy(self, unit: UnitOfWork) -> None:
         """Note for which keys the copied rows were."""
         if self.keys:
@@ -105,8 +105,6 @@ class Cascading:
 
         Where keys are ignored, nothing is noted any longer, and the ledger says so.
         """
-        if not self._found.silent:
-            return
         marks = self._marks()
         noted = set(unit.children([self._place()], _MOST_KEYS))
         if self._found.ignored:

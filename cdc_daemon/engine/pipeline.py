@@ -59,8 +59,9 @@ class Pipeline:
 
     def stream(self, after: str) -> None:
         """Apply what the log says after that position, until asked to stop."""
-        with self.sink.begin() as unit:
-            self.cascading.require(unit)
+        if self.cascading.needed:
+            with self.sink.begin() as unit:
+                self.cascading.require(unit)
         stream = self.source.stream(after)
         self.meter.opened()
         self.meter.phase(State.STREAMING)

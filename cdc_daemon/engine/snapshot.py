@@ -68,8 +68,9 @@ def take_snapshot(
             snapshot = opened.enter_context(source.snapshot(copying.slot))
         failpoint("slot_created")
         sink.save_progress(snapshot.position)
-        with sink.begin() as unit:
-            copying.cascading.begin_copy(unit)
+        if copying.cascading.needed:
+            with sink.begin() as unit:
+                unit.forget_children()
         rows = 0
         for n, group in enumerate(copying.groups):
             remaining = sum(len(tables) for tables in copying.groups[n:])

@@ -159,7 +159,9 @@ def test_a_newer_ledger_is_refused_by_everything(erp: Erp) -> None:
     ):
         result = invoke(*command)
         assert result.exit_code == 78, (command, result.output)
-        assert f"the ledger has version 99, this program needs {LEDGER_VERSION}" in result.stderr, command
+        assert f"the ledger has version 99, this program needs {LEDGER_VERSION}" in result.stderr, (
+            command
+        )
         assert "the cdc-daemon that migrated it, or a newer one" in result.stderr, command
     assert erp.target.query("SELECT version FROM cdc.meta") == [(99,)]
 

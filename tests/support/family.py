@@ -53,7 +53,8 @@ class FamilySystem:
               hr: {{{listed}, user: {address["user"]}}}
             target: {{url: "{self.target.dsn}"}}
             daemon: {{retry_first_seconds: 0.05, retry_max_seconds: 0.5,
-                      idle_checkpoint_seconds: 0.1}}
+                      idle_checkpoint_seconds: 0.1, log_format: json,
+                      metrics_listen: "127.0.0.1:0"}}
         """
         path = self._folder / "cdc.yaml"
         path.write_text(dedent(head) + dedent(self._yaml), "utf-8")
