@@ -19,12 +19,13 @@ from cdc_daemon.engine.followed import (
     Tracked,
     digest_of,
     mark,
+    not_whole,
     referred,
     tracked_of,
 )
 from cdc_daemon.model.cascades import Action, Cascade, Cascades, Child
 from cdc_daemon.model.changes import Batch, Operation, Relation, Run
-from cdc_daemon.model.errors import PreflightRefusal, Problem, Stop
+from cdc_daemon.model.errors import PreflightRefusal, Problem
 from cdc_daemon.model.ports import UnitOfWork
 
 Name = tuple[str, str]
@@ -173,7 +174,7 @@ class _Walk:
     def _act(self, followed: Followed, run: Run) -> None:
         """A change by which the server made others."""
         if not run.old_full or run.old_rows is None:
-            raise _not_whole(run.relation)
+            raise not_whole(run.relation)
         olds = followed.tracked(run.old_rows)
         if run.operation is Operation.DELETE:
             self._forget(followed, olds)
@@ -263,7 +264,7 @@ class _Walk:
             self._unit.forget_children(run.relation.name)
             return
         if run.old_rows is not None and not run.old_full:
-            raise _not_whole(run.relation)
+            raise not_whole(run.relation)
         if run.operation is Operation.UPDATE and run.old_rows is None:
             return
         self._forget(followed, followed.tracked(run.old_rows or ()))
@@ -343,10 +344,3 @@ def _acts(run: Run) -> bool:
 
 def _with(row: Tracked, values: Mapping[int, bytes | None]) -> Tracked:
     return tuple([values.get(i, value) for i, value in enumerate(row)])
-
-
-def _not_whole(relation: Relation) -> Stop:
-    return Stop(
-        f"{relation.name}: the log leaves out of a changed row's old image what foreign keys need",
-        hint="set binlog_row_image=FULL on the server, then take a new snapshot",
-    )

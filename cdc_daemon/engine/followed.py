@@ -14,6 +14,7 @@ from functools import cached_property
 
 from cdc_daemon.model.cascades import Cascade, Child
 from cdc_daemon.model.changes import UNCHANGED, Invalid, Operation, Relation, Row, Run, Value
+from cdc_daemon.model.errors import Stop
 
 Tracked = tuple[bytes | None, ...]
 Parent = tuple[bytes | None, ...]
@@ -71,9 +72,12 @@ class Followed:
         return [self.names.index(name) for name in columns]
 
     def tracked(self, rows: Iterable[Row]) -> list[Tracked]:
-        """What is tracked of full-width rows."""
+        """What is tracked of full-width rows. Raises Stop for what the log left out."""
         places = self._places
-        return [tuple([_kept(row[i]) for i in places]) for row in rows]
+        try:
+            return [tuple([_kept(row[i]) for i in places]) for row in rows]
+        except _LeftOutError:
+            raise not_whole(self.relation) from None
 
     def notes(self, rows: Iterable[Tracked]) -> Iterator[Child]:
         """The rows under each parent that they have."""
@@ -118,10 +122,23 @@ class Followed:
         return tuple(values)
 
 
+class _LeftOutError(Exception):
+    """A tracked column is UNCHANGED."""
+
+
+def not_whole(relation: Relation) -> Stop:
+    """What ends the pipeline where rows cannot be followed."""
+    return Stop(
+        f"{relation.name}: the log leaves out of a changed row what foreign keys need",
+        hint="set binlog_row_image=FULL on the server, then take a new snapshot",
+    )
+
+
 def _kept(value: Value) -> bytes | None:
     if isinstance(value, Invalid):
         return value.kept
-    assert value is not UNCHANGED, "the log holds whole rows of such tables"
+    if value is UNCHANGED:
+        raise _LeftOutError
     return value
 
 

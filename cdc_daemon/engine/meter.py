@@ -95,6 +95,8 @@ class Meter:
         self._received[0] += batch.transactions
         self._received[1] += batch.changes
         for run in batch.runs:
+            if not run.relation.mapped:
+                continue
             self._events[run.operation.value] += len(run)
         self.log_read()
 

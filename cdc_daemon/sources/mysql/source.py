@@ -15,7 +15,7 @@ from cdc_daemon.model.cascades import Cascades
 from cdc_daemon.model.changes import Relation, Row
 from cdc_daemon.model.effects import Key
 from cdc_daemon.model.errors import ConfigurationError, Problem, Stop
-from cdc_daemon.model.findings import Finding
+from cdc_daemon.model.findings import CannotLook, Finding
 from cdc_daemon.model.ports import SlotState, Table
 from cdc_daemon.model.position import Checkpoint, SourceIdentity
 from cdc_daemon.sources.mysql import charsets, checks
@@ -166,22 +166,17 @@ class MysqlSource:
         )
 
     def _acting(self, ask: Ask) -> list[ForeignKey]:
-        """The keys to be followed. Raises ConfigurationError for one that cannot be, Stop where
-        they are no longer those that are being followed."""
+        """The keys to be followed. Raises ConfigurationError where they cannot be, Stop where they
+        are no longer those that are being followed."""
         if self._cascades != "follow":
             return []
-        keys = acting(read_foreign_keys(ask, [(one.schema, one.name) for one in self.tables]))
-        problems = [
-            Problem(
-                what=f"foreign key {key.name} cannot be followed: {key}",
-                where=self._server.where,
-                cure="set the source's cascades to ignore, or the key's rule to another one",
-            )
-            for key in keys
-            if "SET DEFAULT" in (key.on_delete, key.on_update)
-        ]
-        if problems:
-            raise ConfigurationError(problems)
+        try:
+            keys = acting(read_foreign_keys(ask, [(one.schema, one.name) for one in self.tables]))
+        except CannotLook as unseen:
+            raise ConfigurationError([self._not_followed(str(unseen))]) from None
+        odd = [key for key in keys if "SET DEFAULT" in (key.on_delete, key.on_update)]
+        if odd:
+            raise ConfigurationError([self._not_followed(f"key {key.name}: {key}") for key in odd])
         if self._handed_out and keys != self._keys:
             raise Stop(
                 f"{self._server.where}: foreign keys that change rows came, went or were changed",
@@ -189,6 +184,13 @@ class MysqlSource:
             )
         self._keys = keys
         return keys
+
+    def _not_followed(self, what: str) -> Problem:
+        return Problem(
+            what=f"what a foreign key does cannot be followed: {what}",
+            where=self._server.where,
+            cure="set the source's cascades to ignore, or change the key's rule",
+        )
 
     def _defined_anew(self) -> None:
         """A table that is read was altered: raise Stop where its keys are others now.

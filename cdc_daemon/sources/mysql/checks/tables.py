@@ -117,9 +117,9 @@ def _loose_references(at: Examined) -> Iterator[Note]:
             yield warning(
                 f"foreign key {key.name} compares {', '.join(map(collated, columns))} regardless of"
                 f" case: a reference to {'.'.join(key.parent)} may be spelled unlike the key, and a"
-                " ref in a mapping goes by the bytes",
-                "spell references as keys are, or give both columns a _bin collation; a mapping"
-                " that does not resolve the reference (ref) is not concerned",
+                " ref in a mapping goes by the bytes, as does what the key does to such rows",
+                "spell references as keys are, or give both columns a _bin collation; a key without"
+                " actions that no mapping resolves (ref) is not concerned",
                 where=at.at(key.child),
             )
 
