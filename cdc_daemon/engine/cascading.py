@@ -16,8 +16,8 @@ from dataclasses import astuple, replace
 
 from cdc_daemon.engine.followed import (
     Followed,
+    ParentDigests,
     Tracked,
-    digest_of,
     mark,
     not_whole,
     referred,
@@ -45,6 +45,7 @@ class Cascading:
         self._pipeline = pipeline
         self._found = found
         self.keys = found.keys
+        self.digests = {key: ParentDigests(key, pipeline) for key in found.keys}
         self._by_child: dict[Name, list[Cascade]] = {}
         self._by_parent: dict[Name, list[Cascade]] = {}
         for key in found.keys:
@@ -235,23 +236,29 @@ class _Walk:
         self._follow_updates(child, olds, news)
 
     def _digests(self, key: Cascade, parents: Iterable[tuple[bytes | None, ...]]) -> list[bytes]:
-        source = self._keys.child_of(key).relation.source
+        digests = self._keys.digests[key]
         return [
-            digest_of(key, source, values)  # type: ignore[arg-type]
+            digests.of(values)  # type: ignore[arg-type]
             for values in dict.fromkeys(parents)
             if None not in values
         ]
 
     def _children(self, parents: Sequence[bytes]) -> Iterator[list[Tracked]]:
-        """Rows that refer to any of these; whoever takes them changes that, so that others come."""
-        while parents:
-            self._flush()
-            texts = self._unit.children(parents, PIECE)
-            if not texts:
-                return
-            yield [tracked_of(text) for text in texts]
-            if len(texts) < PIECE:
-                return
+        """Rows that refer to any of these, so many at a time that they fit into a piece."""
+        if not parents:
+            return
+        self._flush()
+        texts = self._unit.children(parents, PIECE)
+        if len(texts) < PIECE:
+            if texts:
+                yield list(map(tracked_of, texts))
+            return
+        for parent in parents:
+            after = b""
+            while texts := self._unit.children([parent], PIECE, after):
+                after = mark(texts[-1])
+                yield list(map(tracked_of, texts))
+                self._flush()
 
     # --- what is noted --------------------------------------------------------------------------
 

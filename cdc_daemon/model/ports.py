@@ -237,8 +237,11 @@ class UnitOfWork(Protocol):
     def note_copied(self, mappings: Mapping[str, CopiedMapping]) -> None:
         """Note, in this unit, by which mappings the rows that there are were made; no others."""
 
-    def children(self, parents: Sequence[bytes], most: int) -> list[str]:
-        """Rows that are noted as children of any of these parents, in no order; so many at most."""
+    def children(self, parents: Sequence[bytes], most: int, after: bytes = b"") -> list[str]:
+        """Rows that are noted as children of any of these parents; so many at most.
+
+        Of one parent: in the order of their digests, those behind ``after``; else in no order.
+        """
 
     def note_children(
         self, table: str, gone: Sequence[tuple[bytes, bytes]], come: Sequence[Child]

@@ -47,3 +47,12 @@ def test_many_children_come_and_go(sink: Sink) -> None:
         assert len(unit.children([*parents, ONE], 2000)) == 1200
         unit.note_children("erp.a.t", [(row.parent, row.digest) for row in rows[:-1]], [])
         assert unit.children([*parents, ONE], 2000) == ["1199"]
+
+
+def test_children_of_one_parent_come_in_the_order_of_their_digests(sink: Sink) -> None:
+    with sink.begin() as unit:
+        unit.note_children("erp.a.t", [], [Child(ONE, TWO, "3"), Child(ONE, THREE, "2")])
+        unit.note_children("erp.a.t", [], [Child(ONE, ONE, "1"), Child(TWO, ONE, "x")])
+        assert unit.children([ONE], 2) == ["1", "2"]
+        assert unit.children([ONE], 2, THREE) == ["3"]
+        assert unit.children([ONE], 2, TWO) == []

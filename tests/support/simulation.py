@@ -284,7 +284,7 @@ class Control:
             self.restore(before)
             raise
 
-    def children(self, parents: Sequence[bytes], most: int) -> list[str]:
+    def children(self, parents: Sequence[bytes], most: int, after: bytes = b"") -> list[str]:
         raise NotImplementedError
 
     def note_children(

@@ -10,6 +10,8 @@ from cdc_daemon.sinks.mysql.failures import Run
 from cdc_daemon.sinks.mysql.values import literal
 
 _READ = "SELECT tracked FROM cdc_child_row WHERE parent IN ({parents}) LIMIT {most}"
+_READ_ONE = """
+    SELECT tracked FROM cdc_child_row WHERE parent = %s AND digest > %s ORDER BY digest LIMIT %s"""
 _NOTE = """
     INSERT INTO cdc_child_row (parent, digest, tracked, pipeline, source_table)
     VALUES {rows} ON DUPLICATE KEY UPDATE parent = VALUES(parent)"""
@@ -21,8 +23,11 @@ _AT_ONCE = 500  # rows in one statement
 T = TypeVar("T")
 
 
-def read(run: Run, parents: Sequence[bytes], most: int) -> list[str]:
-    """What is kept of the rows noted under any of these parents; so many at most."""
+def read(run: Run, parents: Sequence[bytes], most: int, after: bytes) -> list[str]:
+    """What is kept of the rows noted under any of these parents; see ``UnitOfWork.children``."""
+    if len(parents) == 1:
+        rows = run(_READ_ONE, parents[0], after, most).rows
+        return [(row[0] or b"").decode() for row in rows]
     found: list[str] = []
     for some in _pieces(parents):
         asked = _READ.format(parents=", ".join(map(literal, some)), most=most - len(found))

@@ -187,9 +187,12 @@ class MysqlUnit:
         """Note, in this unit, by which mappings the rows that there are were made; no others."""
         copied.note(self._transaction.run, self._lease.pipeline, mappings)
 
-    def children(self, parents: Sequence[bytes], most: int) -> list[str]:
-        """Rows that are noted as children of any of these parents, in no order; so many at most."""
-        return children.read(self._transaction.run, parents, most)
+    def children(self, parents: Sequence[bytes], most: int, after: bytes = b"") -> list[str]:
+        """Rows that are noted as children of any of these parents; so many at most.
+
+        Of one parent: in the order of their digests, those behind ``after``; else in no order.
+        """
+        return children.read(self._transaction.run, parents, most, after)
 
     def note_children(
         self, table: str, gone: Sequence[tuple[bytes, bytes]], come: Sequence[Child]

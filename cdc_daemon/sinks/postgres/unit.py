@@ -254,19 +254,22 @@ class PostgresUnit:
             self._transaction.begin()
             copied.note(self._session.connection, self._lease.pipeline, mappings)
 
-    def children(self, parents: Sequence[bytes], most: int) -> list[str]:
-        """Rows that are noted as children of any of these parents, in no order; so many at most."""
+    def children(self, parents: Sequence[bytes], most: int, after: bytes = b"") -> list[str]:
+        """Rows that are noted as children of any of these parents; so many at most.
+
+        Of one parent: in the order of their digests, those behind ``after``; else in no order.
+        """
         with self._translated():
             self._transaction.begin()
-            return children.read(self._session.connection, parents, most)
+            return children.read(self._session.connection, parents, most, after)
 
     def note_children(
         self, table: str, gone: Sequence[tuple[bytes, bytes]], come: Sequence[Child]
     ) -> None:
         """Forget some children (parent and digest), then note others, of one source table."""
         with self._translated():
-            self._transaction.begin()
-            children.note(self._session.connection, self._lease.pipeline, table, gone, come)
+            calls = children.note(self._lease.pipeline, table, gone, come)
+            self._transaction.calls(calls)
 
     def forget_children(self, table: str | None = None) -> None:
         """Forget all children of one source table; None: of the pipeline."""

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from cdc_daemon.model.cascades import Child
 from cdc_daemon.sinks.sqlite.database import Connection
 
+_READ_ONE = """
+    SELECT tracked FROM cdc_child_row WHERE parent = ? AND digest > ? ORDER BY digest LIMIT ?"""
 _NOTE = """
     INSERT INTO cdc_child_row (parent, digest, tracked, pipeline, source_table)
     VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"""
@@ -16,8 +18,10 @@ _FORGET_TABLE = _FORGET_ALL + " AND source_table = ?"
 _AT_ONCE = 500  # parents in one statement
 
 
-def read(connection: Connection, parents: Sequence[bytes], most: int) -> list[str]:
-    """What is kept of the rows noted under any of these parents; so many at most."""
+def read(connection: Connection, parents: Sequence[bytes], most: int, after: bytes) -> list[str]:
+    """What is kept of the rows noted under any of these parents; see ``UnitOfWork.children``."""
+    if len(parents) == 1:
+        return [row[0] for row in connection.execute(_READ_ONE, (parents[0], after, most))]
     found: list[str] = []
     for start in range(0, len(parents), _AT_ONCE):
         asked = parents[start : start + _AT_ONCE]

@@ -222,10 +222,13 @@ class SqliteUnit:
                 self._opened(), self._lease.pipeline, "a truncate", self._moment, mapping=mapping
             )
 
-    def children(self, parents: Sequence[bytes], most: int) -> list[str]:
-        """Rows that are noted as children of any of these parents, in no order; so many at most."""
+    def children(self, parents: Sequence[bytes], most: int, after: bytes = b"") -> list[str]:
+        """Rows that are noted as children of any of these parents; so many at most.
+
+        Of one parent: in the order of their digests, those behind ``after``; else in no order.
+        """
         with translated():
-            return children.read(self._opened(), parents, most)
+            return children.read(self._opened(), parents, most, after)
 
     def note_children(
         self, table: str, gone: Sequence[tuple[bytes, bytes]], come: Sequence[Child]
