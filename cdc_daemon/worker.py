@@ -245,6 +245,7 @@ class Worker:
             stopping=self._stopping,
             versions={name: one.version for name, one in parts.mappings.items()},
             between=self._between,
+            cascading=parts.copying.cascading,
         ).stream(position)
 
     def _opened(self) -> build.Parts:
