@@ -302,6 +302,12 @@ class FamilyServer:
         self.kill()
         remove_tree(self._folder)
 
+    @property
+    def _temporary(self) -> Path:
+        """Where it keeps temporary tables: MariaDB clears that folder of all of them at its start,
+        also of another server's that runs."""
+        return self._folder / "tmp"
+
     def _alive(self) -> subprocess.Popen[bytes]:
         """The running server, or ServerError."""
         if self._process is None or self._process.poll() is not None:
@@ -311,6 +317,8 @@ class FamilyServer:
     def _initialise(self) -> None:
         """A copy of the template, and the statements that make the superuser."""
         template = self._programs.template(self._account)
+        self._temporary.mkdir()
+        self._account.own(self._temporary)
         self._copy(template)
         accounts = (f"'{SUPERUSER}'@'{HOST}'", f"'{SUPERUSER}'@'localhost'")
         password = pymysql.converters.escape_string(self._password)
@@ -353,6 +361,7 @@ class FamilyServer:
             "port": self._port,
             "socket": str(self.socket) if fits else "../server.sock",
             "pid_file": str(self._folder / "server.pid"),
+            "tmpdir": str(self._temporary),
         }
         if (self._folder / "init.sql").exists():
             places["init_file"] = str(self._folder / "init.sql")

@@ -269,7 +269,7 @@ def test_the_sources_certificate(secured: Secured, make_erp: ErpFactory) -> None
                 encrypted(erp.source, name)
                 inject()
                 proxy.reset()
-                daemon.shows("blocked", error="SSL" if n > 2 else "certificate")
+                daemon.shows("blocked", error="TLS" if n > 2 else "certificate")
                 erp.insert_materials(1 + 10 * n, 2)
                 secured.heal(proxy)
                 erp.healed(daemon)

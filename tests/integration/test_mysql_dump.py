@@ -219,6 +219,20 @@ def test_m17_a_prepared_transaction_is_read_again(server: Private, table: str) -
         assert len(reader.groups(1)) == 1
 
 
+def test_files_with_and_without_checksums_follow_each_other(server: Private, table: str) -> None:
+    """M12, M15: each says for itself whether its events have one."""
+    position = here(server)
+    server.execute(
+        "INSERT INTO t VALUES (1, ''); SET GLOBAL binlog_checksum = NONE;"
+        "INSERT INTO t VALUES (2, ''); SET GLOBAL binlog_checksum = CRC32;"
+        "INSERT INTO t VALUES (3, '')",
+        database="d",
+    )
+    with reading(server, position) as reader:
+        advance(position, reader.groups(3))
+    assert position.start(witness=False) == here(server).start()
+
+
 def test_events_of_several_packets_are_joined(server: Private, table: str) -> None:
     """A packet has at most 16 MiB."""
     server.execute("SET GLOBAL max_allowed_packet = 1 << 26")
@@ -230,6 +244,17 @@ def test_events_of_several_packets_are_joined(server: Private, table: str) -> No
     assert [rows_of(group) for group in groups] == [rows_of(groups[0])] * 2
     advance(position, groups)
     assert position.start(witness=False) == here(server).start()
+
+
+def test_a_reader_needs_one_right(server: Private, table: str) -> None:
+    """REPLICATION SLAVE is enough for the log, and to see whether it is the one that was read."""
+    position = here(server)
+    server.execute("INSERT INTO d.t VALUES (1, '')")
+    server.create_account("reader", "pw", "REPLICATION SLAVE ON *.*")
+    tls = {"sslmode": "require"} if isinstance(server, PrivateMySQL) else {}
+    with reading(server, position, user="reader", password="pw", **tls) as reader:
+        assert len(reader.groups(1)) == 1
+    server.execute("DROP USER reader@'%'")
 
 
 # --- ends of a stream -----------------------------------------------------------------------------
@@ -450,6 +475,9 @@ def test_m2_without_gtids_a_file_and_an_offset_are_the_position(own_mysql: Priva
         ahead = FilePosition(server=uuid, at=FromFile(position.at.file, position.at.offset + 99))
         with pytest.raises(PreflightRefusal, match="ends at"), reading(server, ahead):
             pass
+        within = inside_of_a_transaction(server)
+        with pytest.raises(PreflightRefusal, match="there"), reading(server, within):  # M4
+            pass
         wrong = FilePosition(
             server=uuid, at=position.at, last=position.last, time=position.time + 1
         )
@@ -464,6 +492,23 @@ def test_m2_without_gtids_a_file_and_an_offset_are_the_position(own_mysql: Priva
         assert refused.value.reason is Reason.PURGED
         with pytest.raises(PreflightRefusal, match="this one is"), reading(own_mysql, position):
             pass
+
+
+def inside_of_a_transaction(server: PrivateMySQL) -> FilePosition:
+    """Behind the first of a transaction's two changes."""
+    server.execute("BEGIN; INSERT INTO d.t VALUES (7); INSERT INTO d.t VALUES (8); COMMIT")
+    [*_, (last, *_)] = server.query("SHOW BINARY LOGS")
+    events = server.query("SHOW BINLOG EVENTS IN %s", last)
+    assert [row[2] for row in events[-4:]] == ["Write_rows", "Table_map", "Write_rows", "Xid"]
+    file, begin, _, _, end, _ = events[-4]
+    [(uuid,)] = server.query("SELECT @@server_uuid")
+    return FilePosition(server=uuid, at=FromFile(file, end), last=begin)
+
+
+def test_a_server_of_the_other_kind_is_refused(server: Private) -> None:
+    wrong = MysqlPosition() if isinstance(server, PrivateMariaDB) else MariadbPosition()
+    with pytest.raises(PreflightRefusal, match="and this is M"), reading(server, wrong):
+        pass
 
 
 def test_m25_a_file_is_no_position_of_mariadb(own_mariadb: PrivateMariaDB) -> None:

@@ -326,3 +326,17 @@ def test_without_the_old_document_a_difference_says_nothing(mysql: PrivateMySQL)
         (b"1", UNCHANGED, UNCHANGED, b"%d" % n) for n in range(1, 8)
     ]
     assert [one.partial for one in found] == [[0]] * len(found)
+
+
+def test_generated_and_invisible_columns_are_columns_like_others(server: Server) -> None:
+    """Also beside the hidden column that MySQL makes for an index on an expression."""
+    index = "" if is_mariadb(server) else ", KEY ((a * 2))"
+    [(_, insert), (_, update), *_] = _run(
+        server,
+        "CREATE TABLE t (id int PRIMARY KEY, a int, v int GENERATED ALWAYS AS (a + 1) VIRTUAL,"
+        f" s varchar(20) GENERATED ALWAYS AS (CONCAT('s', a)) STORED, i int INVISIBLE{index})",
+        "INSERT INTO t (id, a, i) VALUES (1, 5, 9)",
+        "UPDATE t SET a = 6",
+    )
+    assert insert.news == [(b"1", b"5", b"6", b"s5", b"9")]
+    assert update.news == [(b"1", b"6", b"7", b"s6", b"9")]

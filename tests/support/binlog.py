@@ -106,7 +106,7 @@ class LogReader:
 
     def __init__(self, dump: Dump) -> None:
         self.dump = dump
-        self.framing = Framing(checksum=dump.checksum)
+        self.framing = Framing()
         self.open: Group | None = None
         self.done: list[Group] = []
         self.offset = 4

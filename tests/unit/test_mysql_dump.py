@@ -29,9 +29,7 @@ class Wire:
     def __init__(self, *, until_end: bool = False) -> None:
         self.near, self.far = socket.socketpair()
         connection = cast("Connection", SimpleNamespace(_sock=self.near))
-        self.dump = Dump(
-            SERVER, connection, EDITION, checksum=True, until_end=until_end, silent=5.0
-        )
+        self.dump = Dump(SERVER, connection, EDITION, until_end=until_end, silent=5.0)
 
     def events(self, count: int) -> list[bytes]:
         found: list[bytes] = []

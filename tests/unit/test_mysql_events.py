@@ -1,6 +1,6 @@
 """Events of a binlog: which are taken, skipped and refused, and what those say that are taken.
 
-Real ones are from a file that MariaDB 10.11 wrote.
+Real ones are from files that MariaDB 10.11 and MySQL 9.7 wrote.
 """
 
 from __future__ import annotations
@@ -32,21 +32,22 @@ from cdc_daemon.sources.mysql.groups import (
     parse_mariadb_gtid,
     parse_tagged_event,
 )
-from cdc_daemon.sources.mysql.gtid import Gtid, Triple
+from cdc_daemon.sources.mysql.gtid import Gtid, Triple, decode_set
 from cdc_daemon.sources.mysql.payload import nested_events
-from cdc_daemon.sources.mysql.query import parse_query
+from cdc_daemon.sources.mysql.query import parse_query, sql_of
 from cdc_daemon.sources.mysql.xid import Xid
 from tests.support.binlog import event, events_of, kinds_of, opened
 
 MARIADB = events_of("mariadb-10.11")
+MYSQL = events_of("mysql-9.7")
 UUID = "3e11fa47-71ca-11e1-9e33-c80aa9429562"
 RAW_UUID = bytes.fromhex(UUID.replace("-", ""))
 US = 1_795_805_298_123_456
 
 
-def of_kind(kind: Kind) -> Iterator[tuple[bytes, int]]:
-    """Such events of the real file, and where their bodies end."""
-    framing, rest = opened(MARIADB)
+def of_kind(kind: Kind, events: list[bytes] = MARIADB) -> Iterator[tuple[bytes, int]]:
+    """Such events of a real file, and where their bodies end."""
+    framing, rest = opened(events)
     return ((found, framing.end(found)) for found in rest if found[4] == kind)
 
 
@@ -58,10 +59,11 @@ def test_every_known_kind_is_in_the_table_with_a_reason() -> None:
     assert all(reason for _, reason in HANDLING.values())
 
 
-def test_real_events_are_whole_and_their_checksums_right() -> None:
-    framing, rest = opened(MARIADB)
-    assert framing.version.startswith("10.11.")
-    offset = parse_header(MARIADB[0]).end
+@pytest.mark.parametrize("events, version", [(MARIADB, "10.11."), (MYSQL, "9.7.")])
+def test_real_events_are_whole_and_their_checksums_right(events: list[bytes], version: str) -> None:
+    framing, rest = opened(events)
+    assert framing.version.startswith(version)
+    offset = parse_header(events[0]).end
     for found in rest:
         assert framing.end(found) == len(found) - 4
         header = parse_header(found)
@@ -279,6 +281,48 @@ def test_m24_a_tagged_gtid_is_read() -> None:
     assert parse_tagged_event(made, len(made)).gtid == Gtid(UUID, 77)
 
 
+def test_m24_real_gtids_with_and_without_tags() -> None:
+    found = [parse_gtid_event(*one) for one in of_kind(Kind.GTID, MYSQL)]
+    (origin,) = {group.gtid.origin for group in found if group.gtid}
+    assert [group.gtid and group.gtid.number for group in found] == list(range(1, 24))
+    tagged = [parse_tagged_event(*one) for one in of_kind(Kind.GTID_TAGGED, MYSQL)]
+    assert [group.gtid for group in tagged] == [
+        Gtid(f"{origin}:blue", 1),
+        Gtid(f"{origin}:a_long_tag_01", 1),
+        Gtid(f"{UUID}:blue", 77),
+    ]
+    times = [group.time for group in found]
+    assert times == sorted(times)
+    assert times[4] < tagged[0].time < tagged[1].time < tagged[2].time < times[5]
+
+
+def test_m24_what_is_before_a_file_is_read_with_tags() -> None:
+    (empty,) = (decode_set(one[HEADER:end]) for one, end in of_kind(Kind.PREVIOUS_GTIDS, MYSQL))
+    assert not empty
+    following = events_of("mysql-9.7-next")
+    ((event_, end),) = of_kind(Kind.PREVIOUS_GTIDS, following)
+    found = decode_set(event_[HEADER:end])
+    assert str(found).endswith(":1-23:a_long_tag_01:1:blue:1")
+    assert Gtid(f"{UUID}:blue", 77) in found
+    assert found.encode() == event_[HEADER:end]  # MySQL's own bytes
+
+
+def test_m17_mysql_commits_in_one_phase_by_a_prepare_event() -> None:
+    found = [parse_xa_prepare(*one) for one in of_kind(Kind.XA_PREPARE, MYSQL)]
+    assert found == [(Xid(1, b"x1", b""), False), (Xid(7, b"x2", b"bq"), True)]
+
+
+def test_m1_real_compressed_transactions_are_unpacked() -> None:
+    found = [
+        kinds_of(list(nested_events(*one))) for one in of_kind(Kind.TRANSACTION_PAYLOAD, MYSQL)
+    ]
+    around = [Kind.QUERY, Kind.TABLE_MAP], [Kind.XID]
+    assert found == [
+        [*around[0], Kind.WRITE_ROWS, *around[1]],
+        [*around[0], Kind.UPDATE_ROWS, *around[1]],
+    ]
+
+
 @pytest.mark.parametrize("kind", [Kind.GTID, Kind.GTID_TAGGED, Kind.MARIADB_GTID, Kind.XA_PREPARE])
 def test_a_malformed_event_is_a_decode_error(kind: Kind) -> None:
     """Whatever is cut off."""
@@ -303,6 +347,7 @@ def test_a_malformed_event_is_a_decode_error(kind: Kind) -> None:
 def test_queries_are_read_with_their_schema() -> None:
     found = [parse_query(*one) for one in of_kind(Kind.QUERY)]
     assert found[0].sql == b"create database d"
+    assert [sql_of(*one) for one in of_kind(Kind.QUERY)] == [query.sql for query in found]
     assert found[1].schema == "d"
     assert found[1].sql.startswith(b"create table t(id int primary key")
     assert [query.sql[:20] for query in found if query.error == 1062] == [b"alter table t add un"]
@@ -408,6 +453,6 @@ def test_a_damaged_transaction_is_a_decode_error() -> None:
         list(nested_events(odd, len(odd)))
 
 
-def test_the_whole_file_is_of_kinds_that_are_taken_or_skipped() -> None:
+def test_whole_files_are_of_kinds_that_are_taken_or_skipped() -> None:
     refused = {kind for kind, (handling, _) in HANDLING.items() if handling is Handling.REFUSED}
-    assert not refused & set(kinds_of(MARIADB))
+    assert not refused & {*kinds_of(MARIADB), *kinds_of(MYSQL)}

@@ -90,6 +90,30 @@ def test_the_statements_of_a_real_file() -> None:
     assert not [one for one in found if isinstance(one, RowStatement) and one.tables is None]
 
 
+def test_the_statements_of_a_real_file_of_mysql() -> None:
+    framing, rest = opened(events_of("mysql-9.7"))
+    queries = [parse_query(one, framing.end(one)) for one in rest if one[4] == Kind.QUERY]
+    found = [statement(query.sql.decode(), MYSQL, query.schema) for query in queries]
+    definitions = [one for one in found if isinstance(one, Definition)]
+    assert [(one.verb, [table.table for table in one.tables]) for one in definitions] == [
+        ("CREATE TABLE", ["t"]),
+        ("CREATE TABLE", ["u"]),
+        ("CREATE TABLE", ["ctas"]),
+        ("CREATE TABLE", ["m"]),
+        ("ALTER TABLE", ["t"]),
+        ("RENAME TABLE", ["m", "m2"]),
+        ("DROP TABLE", ["m2"]),
+        ("DROP TABLE", ["u"]),
+        ("DROP TABLE", ["ctas"]),
+    ]
+    assert [one for one in found if isinstance(one, RowStatement)] == [
+        RowStatement("INSERT", (t("t"),))
+    ]
+    assert [one for one in found if isinstance(one, XaStart | XaCommit)] == [
+        XaStart(X1), XaCommit(X1), XaStart(Xid(7, b"x2", b"bq")),
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize(
     "sql, tables, effect",
     [

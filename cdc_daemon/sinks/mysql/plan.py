@@ -120,7 +120,8 @@ def _entity_changes(
         sql = create_table(entity, entities, session.collation)
         yield Change(description=f"create table {entity.name}", sql=sql)
         return
-    missing = [name for name in wanted_columns(entity) if name not in live.columns]
+    table = live.kind == "BASE TABLE"
+    missing = [name for name in wanted_columns(entity) if table and name not in live.columns]
     refusals += [
         problem
         for problem in differences(entity, live, session.collation)
@@ -136,7 +137,7 @@ def _entity_changes(
             sql = add_column(entity, name, session.collation)
             yield Change(description=f"add column {name} to {entity.name}", sql=sql)
     for attribute in indexed_attributes(entity, entities):
-        if attribute.name not in live.indexed:
+        if table and attribute.name not in live.indexed:
             what = f"index {entity.name}.{attribute.name}, which refers to {attribute.references}"
             yield Change(description=what, sql=add_index(entity, attribute))
 

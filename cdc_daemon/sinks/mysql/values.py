@@ -113,7 +113,8 @@ def literal_column(column: Sequence[Stored], attribute: Attribute) -> Sequence[s
 
 def _whole(column: Sequence[Stored], attribute: Attribute) -> Sequence[Stored]:
     given = [str(value) for value in column if value is not None]
-    if given and not _WHOLE.fullmatch(",".join(given)):
+    text = ",".join(given)
+    if given and (text.count(",") != len(given) - 1 or not _WHOLE.fullmatch(text)):
         raise data_error("22P02", attribute=attribute.name)
     return column
 

@@ -67,10 +67,11 @@ def inflate_rows(body: bytes, *, update: bool) -> bytes:
 
 
 def _inflated(data: bytes, length: int, bits: int) -> bytes:
+    stream = zlib.decompressobj(bits)
     try:
-        found = zlib.decompressobj(bits).decompress(data, length + 1)
+        found = stream.decompress(data, length + 1)
     except zlib.error as exc:
         raise ValueError("damaged compressed data") from exc
-    if len(found) != length:
+    if len(found) != length or not stream.eof:
         raise ValueError("compressed data of another length than it says")
     return found

@@ -12,12 +12,10 @@ touched in this file only.
 
 from __future__ import annotations
 
-import re
 import socket
 import struct
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass
 from typing import Any, Final, Protocol, TypeAlias, cast
 
 import pymysql
@@ -35,8 +33,22 @@ from cdc_daemon.model.errors import (
     Unreachable,
 )
 from cdc_daemon.sources.mysql import refusals
+from cdc_daemon.sources.mysql.edition import Edition, parse_edition
 from cdc_daemon.sources.mysql.tls import tls_words
-from cdc_daemon.sources.mysql.tokens import Dialect
+
+__all__ = [
+    "CONNECT_SECONDS",
+    "READ_SECONDS",
+    "SESSION",
+    "WRITE_SECONDS",
+    "Connection",
+    "Edition",
+    "Server",
+    "command",
+    "drop",
+    "query",
+    "socket_of",
+]
 
 Connection: TypeAlias = "pymysql.Connection[Cursor]"
 
@@ -69,26 +81,6 @@ _KEEPALIVE: Final = (
     ("TCP_USER_TIMEOUT", 60_000),
 )
 _IN_CLEAR: Final = ("mysql_clear_password", "dialog", "mysql_old_password")
-_VERSION: Final = re.compile(r"(\d+)\.(\d+)\.(\d+)")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Edition:
-    """What answers. ``lower_case``: the server's ``lower_case_table_names`` (0, 1 or 2)."""
-
-    mariadb: bool
-    version: tuple[int, int, int]
-    lower_case: int
-
-    def __str__(self) -> str:
-        return f"{'MariaDB' if self.mariadb else 'MySQL'} {'.'.join(map(str, self.version))}"
-
-    @property
-    def dialect(self) -> Dialect:
-        """How it reads statements, with its usual modes."""
-        major, minor, patch = self.version
-        number = 10_000 * major + 100 * minor + patch
-        return Dialect(mariadb=self.mariadb, version=number, lower=self.lower_case != 0)
 
 
 class Server:
@@ -208,12 +200,10 @@ class Server:
         with self.errors("asking for the version"), connection.cursor() as cursor:
             cursor.execute("SELECT VERSION(), @@lower_case_table_names")
             told, lower = cursor.fetchone() or ("", 0)
-        found = _VERSION.search(str(told))
+        found = parse_edition(str(told), int(lower))
         if found is None:
             raise Stop(f"{self.where}: {told!r} is no version of MySQL or MariaDB")
-        major, minor, patch = (int(part) for part in found.groups())
-        mariadb = "mariadb" in str(told).lower()
-        return Edition(mariadb=mariadb, version=(major, minor, patch), lower_case=int(lower))
+        return found
 
     # --- errors ---------------------------------------------------------------------------------
 

@@ -24,6 +24,14 @@ from cdc_daemon.sources.mysql.position import (
 
 def check_server(server: Server, connection: Connection, position: Position) -> None:
     """Raises PreflightRefusal where reading on would skip transactions in silence."""
+    edition = server.edition(connection)
+    if edition.mariadb is not isinstance(position, MariadbPosition):
+        read = "MySQL" if edition.mariadb else "MariaDB"
+        raise _refused(
+            server,
+            f"the log of a {read} server was read, and this is {edition}",
+            "connect to the right one, or take a new copy: cdc-daemon snapshot start",
+        )
     match position:
         case MysqlPosition():
             _check_set(server, connection, position)

@@ -33,6 +33,7 @@ from cdc_daemon.sources.mysql.position import (
     true_offset,
 )
 from cdc_daemon.sources.mysql.prepared import Fetch, Located, Prepared
+from cdc_daemon.sources.mysql.query import sql_of
 from cdc_daemon.sources.mysql.relations import NEW_COPY
 from cdc_daemon.sources.mysql.said import Statements
 from cdc_daemon.sources.mysql.tables import ROWS, Tables
@@ -65,7 +66,7 @@ class Decoder:
         self._statements = statements
         self._framing = framing
         self._collected = Collected(piece_rows=piece_rows, piece_bytes=piece_bytes)
-        self._prepared = Prepared(position, fetch, checksum=framing.checksum)
+        self._prepared = Prepared(position, fetch)
         self._expected = Expectation(witness)
         self._queue: deque[bytes] = deque()
         self._inner: list[tuple[Iterator[Located], Callable[[], None]]] = []
@@ -310,7 +311,7 @@ class Decoder:
 
     def _query(self, event: bytes, end: int) -> None:
         group = self._opened(event)
-        if event.endswith(b"\0BEGIN", 0, end):
+        if sql_of(event, end) == b"BEGIN":
             group.begun = True
             return
         group.written = int.from_bytes(event[_TIME], "little")

@@ -1,29 +1,25 @@
 """An open binlog stream: register, ask for the log, and take whole events from the socket.
 
-The server's packets are cut here, out of a buffer of our own, because that costs a third of what a
+The server's packets are cut here, out of a buffer of our own, because that costs half of what a
 packet object of the driver does; large ones are joined. An event is the bytes of its packet, header
 and checksum included. A server that is only silent sends heartbeats; one that does not even do that
 is given up (M28). Nothing is ever reconnected in here (M3): a stream that ended is reopened by its
 owner, from the checkpoint.
 
-Protocol: COM_REGISTER_SLAVE, COM_BINLOG_DUMP, COM_BINLOG_DUMP_GTID of MySQL's documentation;
-"5-Slave-Registration" of MariaDB's. Positions in COM_BINLOG_DUMP are of 32 bits (M26).
+Packets: "Protocol Basics" of MySQL's documentation. How the log is asked for is in
+``dump_request``.
 """
 
 from __future__ import annotations
 
 import select
-import socket
 import ssl
-import struct
 import threading
 import time
-import uuid
 from contextlib import closing
-from hashlib import sha256
 from typing import Final
 
-from cdc_daemon.model.errors import CdcError, PreflightRefusal, Problem, Unreachable
+from cdc_daemon.model.errors import CdcError, Unreachable
 from cdc_daemon.sources.mysql.connection import (
     Connection,
     Edition,
@@ -34,18 +30,11 @@ from cdc_daemon.sources.mysql.connection import (
 )
 from cdc_daemon.sources.mysql.coverage import check_server
 from cdc_daemon.sources.mysql.dump_errors import DumpRefused, Reason, refusal_of
-from cdc_daemon.sources.mysql.gtid import format_domains
-from cdc_daemon.sources.mysql.position import (
-    FromDomains,
-    FromFile,
-    FromSet,
-    Position,
-    Start,
-    Witness,
-)
+from cdc_daemon.sources.mysql.dump_request import REGISTER, ask, prepare, registration, server_id_of
+from cdc_daemon.sources.mysql.position import Position, Start, Witness
 
-_REGISTER, _DUMP, _DUMP_GTID = 0x15, 0x12, 0x1E
-_NON_BLOCKING, _THROUGH_GTID = 0x01, 0x04
+__all__ = ["Dump", "open_dump", "resume", "server_id_of"]
+
 _LARGEST: Final = (1 << 24) - 1  # a packet of this size is continued in the next one
 _RECEIVE: Final = 1 << 18
 _HEAD: Final = 4
@@ -54,17 +43,6 @@ _SHORT: Final = 9  # an end of file is shorter
 _HEARTBEAT: Final = 5.0
 _SILENT: Final = 60.0
 _HALT: Final = 2.0  # seconds between two reads after which the silence is our own
-_PATIENT: Final = 24 * 3600  # seconds that the server waits for us while we do not read
-_LOWEST, _HIGHEST = 1 << 31, (1 << 32) - 2
-
-
-def server_id_of(source: str, instance: str, purpose: str = "stream") -> int:
-    """An id as a replica, from 2^31 to 2^32 - 2, always the same for the same reader.
-
-    Every open stream needs one of its own: the server ends an older one with the same.
-    """
-    digest = sha256("\0".join((source, instance, purpose)).encode()).digest()
-    return _LOWEST + int.from_bytes(digest[:8], "big") % (_HIGHEST - _LOWEST + 1)
 
 
 def open_dump(
@@ -84,12 +62,10 @@ def open_dump(
     try:
         edition = server.edition(connection)
         with server.errors("asking for the binlog"):
-            checksum = _prepare(connection, edition, start, server_id, min(_HEARTBEAT, silent / 2))
-            command(connection, _REGISTER, _registration(server_id))
-            _ask(connection, edition, start, server_id, until_end=until_end)
-        dump = Dump(
-            server, connection, edition, checksum=checksum, until_end=until_end, silent=silent
-        )
+            prepare(connection, edition, start, server_id, min(_HEARTBEAT, silent / 2))
+            command(connection, REGISTER, registration(server_id))
+            ask(connection, edition, start, server_id, until_end=until_end)
+        dump = Dump(server, connection, edition, until_end=until_end, silent=silent)
         dump.await_first()
     except BaseException:
         drop(connection)
@@ -114,87 +90,13 @@ def resume(server: Server, position: Position, *, server_id: int) -> tuple[Dump,
     return open_dump(server, position.start(witness=False), server_id=server_id), None
 
 
-# --- asking -------------------------------------------------------------------------------------
-
-
-def _prepare(
-    connection: Connection, edition: Edition, start: Start, server_id: int, heartbeat: float
-) -> bool:
-    """What the session tells the server about us; whether events have checksums."""
-    period = int(heartbeat * 1e9)
-    name = str(uuid.uuid5(uuid.NAMESPACE_URL, f"cdc_daemon:{server_id}"))
-    settings = [
-        "@master_binlog_checksum = @@global.binlog_checksum",
-        "@source_binlog_checksum = @@global.binlog_checksum",
-        f"@master_heartbeat_period = {period}",
-        f"@source_heartbeat_period = {period}",
-        f"@slave_uuid = '{name}'",
-        f"@replica_uuid = '{name}'",
-        f"SESSION net_write_timeout = {_PATIENT}",
-    ]
-    if edition.mariadb:
-        settings += ["@mariadb_slave_capability = 4"]  # it knows GTIDs: send events as they are
-        if isinstance(start, FromDomains):
-            settings += [
-                f"@slave_connect_state = '{format_domains(start.domains)}'",
-                "@slave_gtid_strict_mode = 1",
-                "@slave_gtid_ignore_duplicates = 0",
-            ]
-    with connection.cursor() as cursor:
-        cursor.execute("SET " + ", ".join(settings))
-        cursor.execute("SELECT @@global.binlog_checksum")
-        (told,) = cursor.fetchone() or ("NONE",)
-    return str(told).upper() != "NONE"
-
-
-def _registration(server_id: int) -> bytes:
-    """Who we are, for SHOW REPLICAS: id and host; no user, password, port, rank and source."""
-    host = socket.gethostname().encode()[:60]
-    return struct.pack("<IB", server_id, len(host)) + host + bytes((0, 0)) + bytes(10)
-
-
-def _ask(
-    connection: Connection, edition: Edition, start: Start, server_id: int, *, until_end: bool
-) -> None:
-    flags = _NON_BLOCKING if until_end else 0
-    match start:
-        case FromSet(executed):
-            encoded = executed.encode()
-            head = struct.pack("<HIIQ", flags | _THROUGH_GTID, server_id, 0, 4)
-            body = head + struct.pack("<I", len(encoded)) + encoded
-            command(connection, _DUMP_GTID, body, answered=False)
-        case FromDomains():
-            body = struct.pack("<IHI", 4, flags, server_id)
-            command(connection, _DUMP, body, answered=False)
-        case FromFile(file, offset):
-            if edition.mariadb:
-                raise _no_file_in_mariadb()
-            if offset >> 32:
-                raise _beyond_protocol(start)
-            body = struct.pack("<IHI", offset, flags, server_id) + file.encode()
-            command(connection, _DUMP, body, answered=False)
-
-
-def _no_file_in_mariadb() -> PreflightRefusal:
-    """M25: in a file of MariaDB 11.4, events inside of a transaction tell no offset."""
-    what = "a place in a file is no position of MariaDB"
-    return PreflightRefusal([Problem(what=what, cure="take a new copy: cdc-daemon snapshot start")])
-
-
-def _beyond_protocol(place: FromFile) -> PreflightRefusal:
-    what = f"the place {place} is beyond 4 GiB, which the protocol cannot name (a huge transaction)"
-    cure = "turn GTIDs on at the server (gtid_mode), then take a new copy"
-    return PreflightRefusal([Problem(what=what, cure=cure)])
-
-
 # --- reading ------------------------------------------------------------------------------------
 
 
 class Dump:
     """Events as they come. One thread reads; any thread may close.
 
-    ``checksum``: whether events end in one, until a FORMAT_DESCRIPTION says otherwise; ``heard``:
-    how often anything came.
+    ``heard``: how often anything came.
     """
 
     def __init__(
@@ -203,12 +105,10 @@ class Dump:
         connection: Connection,
         edition: Edition,
         *,
-        checksum: bool,
         until_end: bool,
         silent: float,
     ) -> None:
         self.edition = edition
-        self.checksum = checksum
         self.heard = 0
         self._server = server
         self._connection = connection

@@ -60,7 +60,7 @@ _CURES: Final[tuple[tuple[re.Pattern[str], Reason, str], ...]] = tuple(
             _ABSENT,
         ),
         (
-            r"AUTO_POSITION mode|GTID_MODE",
+            r"AUTO_POSITION mode|GTID_MODE|anonymous transaction",
             Reason.SETTING,
             "set gtid_mode=ON at the server, as it was when the copy was taken",
         ),

@@ -15,10 +15,11 @@ from __future__ import annotations
 import re
 import struct
 from bisect import bisect_right
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import ClassVar, Final, NamedTuple
 
 from cdc_daemon.model.errors import DecodeError, Stop
+from cdc_daemon.sources.mysql.intervals import insert, minus, pairs
 
 _UUID: Final = re.compile(
     r"[0-9a-f]{8}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{12}", re.ASCII
@@ -89,14 +90,14 @@ class GtidSet:
         elif bounds[-1] < number:
             bounds += (number, number + 1)
         else:
-            _insert(bounds, number, number + 1)
+            insert(bounds, number, number + 1)
 
     def remove(self, gtid: Gtid) -> None:
         """Take a transaction out; what is not there stays so."""
         bounds = self.intervals.get(gtid.origin)
         if bounds is None or gtid not in self:
             return
-        rest = _minus(bounds, [gtid.number, gtid.number + 1])
+        rest = minus(bounds, [gtid.number, gtid.number + 1])
         if rest:
             self.intervals[gtid.origin] = rest
         else:
@@ -115,12 +116,12 @@ class GtidSet:
         """Put all transactions of the other set in."""
         for origin, bounds in other.intervals.items():
             mine = self.intervals.setdefault(origin, [])
-            for first, end in _pairs(bounds):
-                _insert(mine, first, end)
+            for first, end in pairs(bounds):
+                insert(mine, first, end)
 
     def __sub__(self, other: GtidSet) -> GtidSet:
         rest = {
-            origin: _minus(bounds, other.intervals.get(origin, []))
+            origin: minus(bounds, other.intervals.get(origin, []))
             for origin, bounds in self.intervals.items()
         }
         return GtidSet({origin: bounds for origin, bounds in rest.items() if bounds})
@@ -143,7 +144,7 @@ class GtidSet:
     def count(self) -> int:
         """How many transactions these are."""
         return sum(
-            end - first for bounds in self.intervals.values() for first, end in _pairs(bounds)
+            end - first for bounds in self.intervals.values() for first, end in pairs(bounds)
         )
 
     # --- text and bytes -------------------------------------------------------------------------
@@ -159,7 +160,7 @@ class GtidSet:
             uuid, _, tag = origin.partition(":")
             ranges = ":".join(
                 str(first) if end == first + 1 else f"{first}-{end - 1}"
-                for first, end in _pairs(self.intervals[origin])
+                for first, end in pairs(self.intervals[origin])
             )
             if uuid == before:
                 pieces[-1] += f":{tag}:{ranges}"
@@ -204,7 +205,7 @@ def _take_member(found: GtidSet, member: str) -> None:
         if _TAG.fullmatch(part):
             origin = f"{uuid}:{part}"
         else:
-            _insert(found.intervals.setdefault(origin, []), *_range(part, member))
+            insert(found.intervals.setdefault(origin, []), *_range(part, member))
 
 
 def _range(part: str, member: str) -> tuple[int, int]:
@@ -254,47 +255,10 @@ def _decode_origin(raw: bytes, offset: int, found: GtidSet, *, tagged: bool) -> 
     for first, after in _INTERVAL.iter_unpack(raw[offset + 8 : end]):
         if not 1 <= first < after:
             raise ValueError
-        _insert(bounds, first, after)
+        insert(bounds, first, after)
     if len(raw) < end or not bounds:
         raise ValueError
     return end
-
-
-# --- bounds -------------------------------------------------------------------------------------
-
-
-def _pairs(bounds: list[int]) -> Iterator[tuple[int, int]]:
-    return zip(bounds[::2], bounds[1::2], strict=True)
-
-
-def _insert(bounds: list[int], first: int, end: int) -> None:
-    """Put [first, end) in, joined to what it touches."""
-    left = bisect_right(bounds, first - 1)
-    right = bisect_right(bounds, end)
-    middle = [first] if left % 2 == 0 else []
-    if right % 2 == 0:
-        middle.append(end)
-    bounds[left:right] = middle
-
-
-def _minus(bounds: list[int], other: list[int]) -> list[int]:
-    """What of the first is not in the second."""
-    if not other:
-        return list(bounds)
-    rest: list[int] = []
-    i = 0
-    for first, end in _pairs(bounds):
-        while i < len(other) and other[i + 1] <= first:
-            i += 2
-        at, j = first, i
-        while j < len(other) and other[j] < end:
-            if other[j] > at:
-                rest += (at, other[j])
-            at = max(at, other[j + 1])
-            j += 2
-        if at < end:
-            rest += (at, end)
-    return rest
 
 
 # --- MariaDB ------------------------------------------------------------------------------------

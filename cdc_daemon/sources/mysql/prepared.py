@@ -28,10 +28,9 @@ Located = tuple[bytes, int]
 class Prepared:
     """The prepared transactions of one reading of the log; which there are, the position says."""
 
-    def __init__(self, position: Position, fetch: Fetch, *, checksum: bool) -> None:
+    def __init__(self, position: Position, fetch: Fetch) -> None:
         self._position = position
         self._fetch = fetch
-        self._checksum = checksum
         self._kept: dict[Xid, tuple[list[Run], int]] = {}
         self._size = 0
 
@@ -83,4 +82,4 @@ class Prepared:
         return self._again(self._position.start(witness=False), group.gtid, xid)
 
     def _again(self, start: Start, wanted: Gtid | Triple | None, xid: Xid) -> Iterator[Located]:
-        return group_again(self._fetch(start), Framing(checksum=self._checksum), wanted, xid)
+        return group_again(self._fetch(start), Framing(), wanted, xid)

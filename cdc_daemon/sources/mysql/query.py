@@ -43,6 +43,16 @@ class Query:
     error: int = 0
 
 
+def sql_of(event: bytes, end: int) -> bytes:
+    """The statement of a QUERY event alone: so BEGIN and COMMIT are told at a seventh of the price.
+    Raises DecodeError."""
+    try:
+        schema_length, status_length = _POST_HEADER.unpack_from(event, HEADER)
+    except struct.error:
+        raise DecodeError("malformed event", kind=Kind.QUERY.name, offset=HEADER) from None
+    return event[HEADER + 14 + status_length + schema_length : end]
+
+
 def parse_query(event: bytes, end: int) -> Query:
     """A QUERY, QUERY_COMPRESSED or EXECUTE_LOAD_QUERY event. Raises DecodeError."""
     kind = Kind(event[4])

@@ -17,12 +17,12 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from cdc_daemon.model.changes import UNCHANGED, Row
-from cdc_daemon.sources.mysql.layouts import Form, Layout
+from cdc_daemon.sources.mysql.layout import Form, Layout
 
 RowReader = Callable[[bytes, int], tuple[Row, int]]
 """Reads a row at the offset behind its null bitmap; the row, and the offset behind it."""
 
-ASTRAY: Final = (LookupError, TypeError, struct.error, ValueError)
+ASTRAY: Final = (LookupError, struct.error, ValueError)
 """What the code raises where an event is not what it takes it for."""
 COMPILED: Final = 32
 """Bitmaps of an image that get code of their own, and how often they come before that."""
@@ -109,19 +109,23 @@ class _Code:
 
     def lines(self) -> Iterator[str]:
         """The body of the function."""
-        if self._bits is None and any(part.nullable for part in self._image.parts):
-            yield f"    m = number(d[o - {self._image.bitmap} : o], 'little')"
+        if self._bits is None:
+            yield from self._nulls()
         for bit, part in enumerate(self._image.parts):
             yield from self._part(part, bit)
         yield from self._fixed()
-        yield f"    return ({''.join(map(self._value, self._image.row))}), o"
+        values = {
+            part.position: "None" if self._is_null(bit) else f"c{part.position}"
+            for bit, part in enumerate(self._image.parts)
+        }
+        row = "".join(f"{values.get(position, 'U')}, " for position in self._image.row)
+        yield f"    return ({row}), o"
 
-    def _value(self, position: int) -> str:
-        """What stands in the row for a column, and a comma."""
-        for bit, part in enumerate(self._image.parts):
-            if part.position == position:
-                return "None, " if self._is_null(bit) else f"c{position}, "
-        return "U, "
+    def _nulls(self) -> Iterator[str]:
+        """The bitmap as a number; a NULL in a column that has none is for the strict reader."""
+        never = sum(1 << bit for bit, part in enumerate(self._image.parts) if not part.nullable)
+        yield f"    m = number(d[o - {self._image.bitmap} : o], 'little')"
+        yield f"    if m & {never}: raise IndexError"
 
     def _is_null(self, bit: int) -> bool:
         return self._bits is not None and bool(self._bits >> bit & 1)

@@ -12,15 +12,19 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
 
-from cdc_daemon.model.changes import UNCHANGED, Invalid, Row, Value
+from cdc_daemon.model.changes import UNCHANGED, Invalid, Row, Unset
 from cdc_daemon.model.errors import Stop
+from cdc_daemon.sources.mysql.column import COMPRESSED, JSON
 from cdc_daemon.sources.mysql.cursor import Cursor
-from cdc_daemon.sources.mysql.layouts import Read, Text, layout_of
+from cdc_daemon.sources.mysql.layout import Read, Text
+from cdc_daemon.sources.mysql.layouts import layout_of
 from cdc_daemon.sources.mysql.rowcode import ASTRAY, Image, Part
 from cdc_daemon.sources.mysql.strict import read_partial, read_row
-from cdc_daemon.sources.mysql.tablemap import COMPRESSED, JSON, TableMap
+from cdc_daemon.sources.mysql.tablemap import TableMap
 
 _INSERT, _UPDATE, _DELETE = "insert rows", "update rows", "delete rows"
+_ODD: Final = frozenset({Invalid, Unset})
+_SHORT, _REMEMBERED = 16, 1000  # bytes of an invalid value, and how many of a column's
 _FIXED_HEADER: Final = 8  # table number and flags
 _GROWTH: Final = 8
 """No text is longer than its bytes in the log by more than this factor."""
@@ -113,12 +117,19 @@ class RowsDecoder:
         return self._updated(body, olds, news, before, whole=False)
 
     def _noting(self, read: Read) -> Read:
-        """The same reader, which lets it be known when it says Invalid."""
+        """The same reader, which lets it be known when it says Invalid; zero dates, which come
+        often, are remembered."""
+        known: dict[bytes, Text] = {}
 
         def noted(raw: bytes) -> Text:
-            value = read(raw)
-            if isinstance(value, Invalid):
-                self._odd.append(True)
+            value = known.get(raw)
+            if value is None:
+                value = read(raw)
+                if isinstance(value, bytes):
+                    return value
+                if len(raw) <= _SHORT and len(known) < _REMEMBERED:
+                    known[raw] = value
+            self._odd.append(True)
             return value
 
         return noted
@@ -188,7 +199,7 @@ class RowsDecoder:
             self._check_sizes(olds, self._wanted if old_full else self._identity)
         partial: list[int] = []
         if self._odd or not whole:
-            partial = [i for i, row in enumerate(news) if any(map(_is_odd, row))]
+            partial = [i for i, row in enumerate(news) if not _ODD.isdisjoint(map(type, row))]
             self._odd.clear()
         return Decoded(news, olds, partial, old_full)
 
@@ -205,10 +216,6 @@ class RowsDecoder:
                         f"max_value_bytes ({self._limit})",
                         hint="raise max_value_bytes or leave the column out of the mapping",
                     )
-
-
-def _is_odd(value: Value) -> bool:
-    return value is UNCHANGED or isinstance(value, Invalid)
 
 
 def _rows(cursor: Cursor, image: Image) -> list[Row]:

@@ -200,7 +200,7 @@ class MysqlSource:
             tables,
             Statements(self._relations, dump.edition.dialect),
             position,
-            Framing(checksum=dump.checksum),
+            Framing(),
             fetch=self._read_again,
             witness=witness,
             piece_rows=self._piece_rows,

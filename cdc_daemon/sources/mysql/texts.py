@@ -9,14 +9,16 @@ from __future__ import annotations
 import math
 import struct
 from binascii import hexlify
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Final
 
 _GROUP: Final = 9
 GROUP_BYTES: Final = (0, 1, 1, 2, 2, 3, 3, 4, 4, 4)
 """Bytes of a group by its digits."""
 _FLOAT: Final = struct.Struct("<f")
-_FLOAT_DIGITS: Final = 9  # that tell any two of them apart
+_FLOAT_DIGITS, _FLOAT_KEEPS = 9, 6  # that tell any two of them apart; that one of them keeps
+_SMALLEST: Final = 2.0**-126  # below it they keep fewer
+_POWER: Final = 0.5  # frexp's mantissa of a power of two
 _EXPONENT_FROM: Final = -4  # and below it PostgreSQL writes an exponent
 _DOUBLE_UP_TO, _FLOAT_UP_TO = 15, 6
 _SRID_FLAG: Final = 0x20000000
@@ -76,19 +78,38 @@ def double_text(value: float) -> bytes:
 
 
 def real_text(value: float) -> bytes:
-    """The shortest text that is this single precision number, as PostgreSQL prints real."""
+    """The shortest text that is this number in single precision, as PostgreSQL prints real."""
     if not math.isfinite(value):
         return _not_finite(value)
-    raw = _FLOAT.pack(value)
-    texts = (f"{value:.{digits}e}" for digits in range(_FLOAT_DIGITS))
-    return _shown(next(text for text in texts if _packed(text) == raw), _FLOAT_UP_TO)
+    (single,) = _FLOAT.unpack(_FLOAT.pack(value))
+    texts = _candidates(single)
+    return _shown(next(text for text in texts if _is_single(float(text), single)), _FLOAT_UP_TO)
 
 
-def _packed(text: str) -> bytes:
+def _candidates(single: float) -> Iterator[str]:
+    """Shorter texts first: the nearest of so many digits, and of a power of two, which has more
+    room above than below, the next one too. No two texts of six digits are one number."""
+    for digits in range(_FLOAT_KEEPS - 1 if abs(single) >= _SMALLEST else 0, _FLOAT_DIGITS):
+        text = f"{single:.{digits}e}"
+        yield text
+        if math.frexp(abs(single))[0] == _POWER:
+            mantissa, _, power = text.partition("e")
+            step = math.copysign(10**-digits, single)
+            yield f"{float(mantissa) + step:.{digits}f}e{power}"
+
+
+def _is_single(number: float, single: float) -> bool:
+    """Whether the number is this single precision number when rounded, and not half-way to it."""
     try:
-        return _FLOAT.pack(float(text))
+        (rounded,) = _FLOAT.unpack(_FLOAT.pack(number))
     except OverflowError:
-        return b""
+        return False
+    if rounded != single or number == single:
+        return bool(rounded == single)
+    bits = int.from_bytes(_FLOAT.pack(single), "little")
+    next_bits = bits + 1 if abs(number) > abs(single) else bits - 1
+    (neighbour,) = _FLOAT.unpack(next_bits.to_bytes(4, "little"))
+    return bool(number * 2 != single + neighbour)
 
 
 def _not_finite(value: float) -> bytes:

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from cdc_daemon.model.changes import ColumnType, Invalid
-from cdc_daemon.sources.mysql import tablemap as t
+from cdc_daemon.sources.mysql import column as t
 from cdc_daemon.sources.mysql.charsets import BINARY, width_of
-from cdc_daemon.sources.mysql.tablemap import BinlogColumn
+from cdc_daemon.sources.mysql.column import BinlogColumn
 
 _INTEGERS: Final = {
     "tinyint": ("smallint", "smallint"),

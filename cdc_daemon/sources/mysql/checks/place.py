@@ -247,6 +247,7 @@ CHECKS = (
         title="The checkpoint's position is within the server's log",
         why="a server that was reset gives the same numbers to other changes",
         look=_position,
+        watched=True,  # the stream of a server that is reset under it falls silent
     ),
     Check(
         name="log.reader",
