@@ -235,7 +235,9 @@ def test_rights_that_are_missing() -> None:
     [finding] = [f for f in checks.examine(at) if f.verdict is Verdict.PROBLEM]
     assert finding.cure == "GRANT BINLOG MONITOR ON *.* TO 'cdc'@'%'"
     reading = frozenset({"REPLICATION SLAVE", "REPLICATION CLIENT"})
-    assert said(well(server(MARIADB), grants=Grants({"*": reading}))) == {}  # its copy locks nothing
+    assert (
+        said(well(server(MARIADB), grants=Grants({"*": reading}))) == {}
+    )  # its copy locks nothing
     at = well(server(MYSQL), grants=Grants({"*": reading | {"RELOAD"}}))
     [finding] = [f for f in checks.examine(at) if f.verdict is Verdict.PROBLEM]
     assert finding.cure == "GRANT LOCK TABLES ON `shop`.* TO 'cdc'@'%'"
@@ -467,5 +469,5 @@ def _fields(checkpoint: Checkpoint) -> dict[str, Any]:
 
 def test_the_watched_checks_are_few_and_cheap() -> None:
     names = [check.name for check in checks.WATCHED]
-    assert names == ["source.binlog", "log.kept", "log.retention"]
+    assert names == ["source.binlog", "log.kept", "log.position", "log.retention"]
     assert checks.watch(well(server(MYSQL), f"mysql/1 set={UUID}:1-20"))

@@ -79,7 +79,7 @@ def resume(server: Server, position: Position, *, server_id: int) -> tuple[Dump,
     Where only the witness was purged, and nothing behind it, the log begins right behind it. Raises
     PreflightRefusal where the server does not have what was read, or no longer what follows.
     """
-    with closing(server.connect()) as connection:
+    with server.placed(), closing(server.connect()) as connection:
         check_server(server, connection, position)
     witness = position.witness
     try:

@@ -206,7 +206,7 @@ class MysqlSource:
             piece_rows=self._piece_rows,
             piece_bytes=self._piece_bytes,
         )
-        return MysqlStream(dump, decoder)
+        return MysqlStream(self._server, dump, decoder)
 
     def _read_again(self, start: Start) -> Iterator[bytes]:
         """What the log holds from there on, in a reading of its own."""
