@@ -273,8 +273,8 @@ CASES: list[tuple[str, str, str, list[str]]] = [
     (
         "target of another kind",
         "url: postgresql://cdc@127.0.0.1/control",
-        "url: mysql://cdc@127.0.0.1/control",
-        ["c.yaml:6:8: a connection of scheme 'mysql' is not supported (write postgresql://…)"],
+        "url: oracle://cdc@127.0.0.1/control",
+        ["c.yaml:6:8: a connection of scheme 'oracle' is not supported (write postgresql://…)"],
     ),
     (
         "password as a number",
