@@ -35,7 +35,7 @@ def parse_mysql(text: str, *, database: bool = True) -> dict[str, str]:
         port = parts.port
     except ValueError:
         raise malformed from None
-    if parts.fragment or "/" in parts.path[1:] or "," in parts.netloc:
+    if not is_mysql(text) or parts.fragment or "/" in parts.path[1:] or "," in parts.netloc:
         raise malformed
     given = {
         "user": unquote(parts.username or ""),

@@ -26,7 +26,7 @@ from rich.table import Table
 
 import cdc_daemon
 from cdc_daemon.demo.installation import workshop
-from cdc_daemon.demo.mariadb import PrivateMariaDB, find_mariadb
+from cdc_daemon.demo.mariadb import INSTALL_MARIADB, PrivateMariaDB, find_mariadb
 from cdc_daemon.demo.processes import die_with
 from cdc_daemon.demo.server import PrivatePostgres, ServerError, find_postgres, free_port
 from cdc_daemon.demo.workload import Workload
@@ -40,11 +40,11 @@ PASSWORD = "demo"  # noqa: S105 - of a private server on loopback
 Server = PrivatePostgres | PrivateMariaDB
 Sources = Mapping[str, Server]
 """Servers by source; the database has the source's name."""
-Place = PrivatePostgres | Path
+Place = Server | Path
 """The control database's server, or its file."""
 
 
-Target = Literal["postgresql", "sqlite"]
+Target = Literal["postgresql", "mysql", "sqlite"]
 
 
 def run_demo(seconds: float, keep: bool, target: Target = "postgresql") -> int:
@@ -97,7 +97,7 @@ class _Stage:
 
     def __init__(self, console: Console, target: Target) -> None:
         self._console = console
-        self._embedded = target == "sqlite"
+        self._target = target
         self._exit = ExitStack()
         self._environment = dict(os.environ)
         self._port = free_port()
@@ -112,7 +112,7 @@ class _Stage:
 
     def play(self, seconds: float, *, keep: bool) -> int:
         """The whole show."""
-        sources, target = self._embedded_set() if self._embedded else self._served_set()
+        sources, target = self._embedded_set() if self._target == "sqlite" else self._served_set()
         erp, hr = sources["erp"], sources.get("hr")
         assert isinstance(erp, PrivatePostgres)
         workload = Workload(erp.dsn("erp"), _address("hr", hr) if hr is not None else None)
@@ -136,19 +136,19 @@ class _Stage:
     # --- setting up -----------------------------------------------------------------------------
 
     def _served_set(self) -> tuple[Sources, Place]:
-        if find_mariadb() is not None:
-            self._say(
-                "Starting three servers: an ERP on PostgreSQL, an HR system on MariaDB, the control"
-                " database on PostgreSQL"
-            )
-            hr: Server = self._mariadb("hr")
-        else:
-            self._say(
-                "Starting three PostgreSQL servers: an ERP, an HR system (it would be on MariaDB if"
-                " that were installed), the control database"
-            )
-            hr = self._postgres("hr")
-        return {"erp": self._postgres("erp"), "hr": hr}, self._postgres("group_control")
+        on_mariadb = find_mariadb() is not None
+        if self._target == "mysql" and not on_mariadb:
+            raise ServerError(f"The target mysql needs MariaDB; {INSTALL_MARIADB}.")
+        hr = "MariaDB" if on_mariadb else "PostgreSQL (MariaDB is not installed)"
+        control = "MariaDB" if self._target == "mysql" else "PostgreSQL"
+        self._say(
+            f"Starting three servers: an ERP on PostgreSQL, an HR system on {hr}, the control"
+            f" database on {control}"
+        )
+        make = self._mariadb if on_mariadb else self._postgres
+        make_control = self._mariadb if self._target == "mysql" else self._postgres
+        sources = {"erp": self._postgres("erp"), "hr": make("hr")}
+        return sources, make_control("group_control")
 
     def _embedded_set(self) -> tuple[Sources, Place]:
         self._say(
@@ -174,14 +174,9 @@ class _Stage:
         file = "embedded.yaml" if isinstance(target, Path) else "cdc-daemon.yaml"
         if isinstance(sources.get("hr"), PrivateMariaDB):
             file = "mixed.yaml"
-        url = (
-            f"sqlite:///{target}"
-            if isinstance(target, Path)
-            else target.dsn("group_control", user="cdc")
-        )
         self._shown = {
             "CDC_DAEMON_CONFIG": str(shipped_configuration() / file),
-            "CDC_TARGET_URL": url,
+            "CDC_TARGET_URL": _target_url(target),
         }
         for name, server in sources.items():
             self._shown |= _variables(name, server)
@@ -318,7 +313,17 @@ def _administrator(database: str, server: Server) -> str:
     """The connection of a server's superuser, for ``apply``."""
     if isinstance(server, PrivatePostgres):
         return server.dsn(database)
-    return f"mysql://root@127.0.0.1:{server.port}"
+    return f"mysql://root@127.0.0.1:{server.port}/{database}"
+
+
+def _target_url(target: Place) -> str:
+    match target:
+        case Path():
+            return f"sqlite:///{target}"
+        case PrivatePostgres():
+            return target.dsn("group_control", user="cdc")
+        case PrivateMariaDB():
+            return f"mysql://cdc:{PASSWORD}@127.0.0.1:{target.port}/group_control"
 
 
 def _variables(name: str, server: Server) -> dict[str, str]:

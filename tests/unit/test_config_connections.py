@@ -6,6 +6,7 @@ import pickle
 from pathlib import Path
 
 import pytest
+from click import UsageError
 
 from cdc_daemon.cli.administrators import connections
 from cdc_daemon.config.configuration import Configuration
@@ -96,3 +97,27 @@ def test_an_administrator_trusts_whom_the_daemon_trusts(
     conninfo = connections(found, [f"erp={admin}"])["erp"]
     assert conninfo.get("sslrootcert") == authority
     assert "sslcert" not in conninfo
+
+
+def test_an_administrator_of_a_mysql_source_names_no_database(tmp_path: Path) -> None:
+    """The server is set up as a whole; certificates are checked as with any other."""
+    source = "  hr: {kind: mysql, host: hr-db, user: cdc, tls: {ca: /hr-ca.pem}}\n"
+    text = changed("sources:\n", "sources:\n" + source)
+    found = loaded(text, tmp_path)
+    given = ["hr=mysql://root:secret@hr-db:3307"]
+    assert connections(found, given)["hr"] == {
+        "host": "hr-db",
+        "port": "3307",
+        "user": "root",
+        "password": "secret",
+        "sslmode": "verify-full",
+        "sslrootcert": "/hr-ca.pem",
+    }
+    with pytest.raises(UsageError, match="hr"):
+        connections(found, ["hr=postgresql://root@hr-db/hr"])
+
+
+def test_a_port_may_come_from_a_variable(tmp_path: Path) -> None:
+    source = "  hr: {kind: mysql, port: '${HR_PORT}', user: cdc}\n"
+    found = loaded(changed("sources:\n", "sources:\n" + source), tmp_path, HR_PORT="3310")
+    assert found.sources["hr"].conninfo["port"] == "3310"
