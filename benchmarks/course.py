@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Protocol, Self
 
 from benchmarks.cpu import Cpu, cpu_seconds, peak_mb
-from benchmarks.probe import BenchmarkError, Progress, connect, latencies, watch
+from benchmarks.probe import BenchmarkError, Progress, connect, latencies, singles, watch
 from benchmarks.workload import Backlog, Workload
 from cdc_daemon.demo.server import PrivatePostgres
 
@@ -145,7 +145,9 @@ class Course:
         source = self.servers.source.dsn(self._dbname)
         with self.running(side):
             self.settle(side)
-            found = latencies(source, side.dsn, after=after, rate=rate, number=warm_up + number)
+            found = latencies(
+                singles(source), side.dsn, after=after, rate=rate, number=warm_up + number
+            )
             return found[warm_up:]
 
     @contextmanager

@@ -10,12 +10,14 @@ import sysconfig
 import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.cpu import command_line, family
 from benchmarks.probe import APPLICATION, BenchmarkError
 from benchmarks.workload import COLUMNS
 from cdc_daemon.demo.installation import remove_tree
+from cdc_daemon.demo.mysql_family import FamilyServer
 from cdc_daemon.demo.processes import die_with
 from cdc_daemon.demo.server import PrivatePostgres
 
@@ -30,11 +32,35 @@ _PEOPLE = (
 )
 
 
-def apply_arguments(config: Path, source_dsn: str, target_dsn: str) -> list[str]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Read:
+    """A source: its entry in the configuration, the schema of its tables, an administrator's
+    connection where the configured one may not do everything."""
+
+    entry: Mapping[str, object]
+    schema: str
+    admin: str | None = None
+
+
+def postgres(server: PrivatePostgres, dbname: str, slot: str) -> Read:
+    """A database of a PostgreSQL server, through that slot."""
+    dsn = server.dsn(dbname)
+    entry = {"kind": "postgres", "dsn": dsn, "slot": slot, "publication": slot}
+    return Read(entry=entry, schema="public", admin=dsn)
+
+
+def mysql(server: FamilyServer, database: str) -> Read:
+    """A database of a MySQL or MariaDB server, as its superuser."""
+    entry = {"kind": "mysql", **{key: server.address[key] for key in ("host", "port", "user")}}
+    return Read(entry=entry, schema=database)
+
+
+def apply_arguments(config: Path, source: Read, target_dsn: str) -> list[str]:
     """Command line that makes publication, ledger and entity tables. The only place that knows."""
+    admin = ["--admin-dsn", f"{PIPELINE}={source.admin}"] if source.admin else []
     return [
         *("apply", "--config", str(config), "--yes"),
-        *("--admin-dsn", f"{PIPELINE}={source_dsn}", "--admin-dsn", f"target={target_dsn}"),
+        *(*admin, "--admin-dsn", f"target={target_dsn}"),
     ]
 
 
@@ -48,17 +74,21 @@ class Daemon:
 
     def __init__(
         self,
-        source: PrivatePostgres,
+        source: PrivatePostgres | FamilyServer,
         dbname: str,
         target: PrivatePostgres,
         *,
         name: str = "daemon",
         tables: Mapping[str, str] = MAPPED,
+        marked: bool = True,
     ) -> None:
         self.name = name
         self.slot = f"cdc_{name}"
-        self._tables = tables
-        self._source_dsn = source.dsn(dbname)
+        self._tables = [*tables.items(), *([("marker", "id")] * marked)]
+        if isinstance(source, PrivatePostgres):
+            self._source = postgres(source, dbname, self.slot)
+        else:
+            self._source = mysql(source, dbname)
         self._target, self._target_db = target, f"control_{name}"
         self.dsn = target.dsn(self._target_db)
         self._folder = Path(tempfile.mkdtemp(prefix="cdc-bench-"))
@@ -75,10 +105,10 @@ class Daemon:
     def prepare(self) -> None:
         """Make the control database, the configuration, and with `apply` all tables."""
         self._target.create_database(self._target_db)
-        document = configuration(self._source_dsn, self.dsn, self._tables, self.slot)
+        document = configuration(self._source, self.dsn, self._tables)
         self._config.write_text(json.dumps(document, indent=2), encoding="utf-8")  # JSON is YAML
         done = subprocess.run(
-            [*PROGRAM, *apply_arguments(self._config, self._source_dsn, self.dsn)],
+            [*PROGRAM, *apply_arguments(self._config, self._source, self.dsn)],
             check=False,
             capture_output=True,
             text=True,
@@ -150,28 +180,24 @@ class Daemon:
 
 
 def configuration(
-    source_dsn: str,
-    target_dsn: str,
-    tables: Mapping[str, str] = MAPPED,
-    slot: str = f"cdc_{PIPELINE}",
+    source: Read, target_dsn: str, tables: Sequence[tuple[str, str]]
 ) -> dict[str, object]:
     """The configuration file: every table as an entity of the same name and columns.
 
-    ``tables``: name → the column that is the entity's key; the marker is always there.
+    ``tables``: name, and the column that is the entity's key.
     """
     attributes = {column.name: column.attribute for column in COLUMNS}
     marker = {"id": "integer", "number": {"type": "bigint", "required": True}}
     entities: dict[str, object] = {}
     mappings: list[dict[str, object]] = []
-    for table, key in [*tables.items(), ("marker", "id")]:
+    for table, key in tables:
         shape = marker if table == "marker" else attributes
         entities[table] = {"key": [key], "attributes": shape}
         fields = {name: name for name in shape if name != key}
-        origin = f"{PIPELINE}.public.{table}"
+        origin = f"{PIPELINE}.{source.schema}.{table}"
         mappings.append({"from": origin, "to": table, "key": {key: key}, "fields": fields})
-    source = {"kind": "postgres", "dsn": source_dsn, "slot": slot, "publication": slot}
     return {
-        "sources": {PIPELINE: source},
+        "sources": {PIPELINE: source.entry},
         "target": {"url": target_dsn},
         "entities": entities,
         "mappings": mappings,

@@ -11,6 +11,7 @@ from benchmarks import decoding, mysql_workload
 from benchmarks.course import Course, Lap, Servers, Side
 from benchmarks.cpu import Cpu, cpu_seconds, family
 from benchmarks.daemon import Daemon
+from benchmarks.end_to_end import EndToEnd
 from benchmarks.native import Native
 from benchmarks.probe import BenchmarkError
 from benchmarks.workload import TABLES, Backlog, many_tables
@@ -202,7 +203,39 @@ def _found(kind: Callable[..., FamilyServer]) -> FamilyServer:
         raise BenchmarkError(str(exc)) from exc
 
 
+def mariadb_end_to_end(course: Course, size: Size, _: Mapping[str, Sample]) -> Samples:
+    """From MariaDB's log to rows in PostgreSQL, beside mysql-replication decoding that log."""
+    with _found(PrivateMariaDB) as server:
+        return _carried("mariadb", server, course, size)
+
+
+def mysql_end_to_end(course: Course, size: Size, _: Mapping[str, Sample]) -> Samples:
+    """The same from MySQL 9."""
+    with _found(PrivateMySQL) as server:
+        return _carried("mysql", server, course, size)
+
+
+def _carried(kind: str, server: FamilyServer, course: Course, size: Size) -> Samples:
+    seconds = size.latency_seconds
+    done = EndToEnd(server, course.servers.target, size.decoded_rows, seconds)
+    if not done.progress.valid:
+        raise BenchmarkError("the first probe saw too much: take more rows")
+    sample = Sample(
+        daemon=done.progress.rate,
+        baseline=done.baseline,
+        cpu=done.cpu,
+        baseline_cpu=done.baseline_cpu,
+    )
+    return {
+        f"{kind}.end_to_end": sample,
+        f"{kind}.memory_mb": Sample(daemon=done.peak_mb),
+        f"{kind}.latency_p50_ms": Sample(daemon=_percentile(done.latencies, 50)),
+        f"{kind}.latency_p99_ms": Sample(daemon=_percentile(done.latencies, 99)),
+    }
+
+
 def _decoded(server: FamilyServer, size: Size) -> Sample:
+    mysql_workload.create(server)
     log = mysql_workload.fill(server, size.decoded_rows)
     decoding.rate(decoding.DAEMON, server, log)  # the file comes from memory then
     baseline, baseline_cpu = decoding.rate(decoding.BASELINE, server, log)
@@ -241,6 +274,14 @@ FIGURES = (
     Figure(name="tables.5000_first_start_s", unit="s", step=tables_5000_start, once=True),
     Figure(name="mariadb.decode", unit="rows/s", step=mariadb_decode, at_least=5),
     Figure(name="mysql.decode", unit="rows/s", step=mysql_decode, at_least=5),
+    Figure(name="mariadb.end_to_end", unit="rows/s", step=mariadb_end_to_end, at_least=3.5),
+    Figure(name="mariadb.memory_mb", unit="MB", step=mariadb_end_to_end, at_most=150),
+    Figure(name="mariadb.latency_p50_ms", unit="ms", step=mariadb_end_to_end, at_most=10),
+    Figure(name="mariadb.latency_p99_ms", unit="ms", step=mariadb_end_to_end, at_most=60),
+    Figure(name="mysql.end_to_end", unit="rows/s", step=mysql_end_to_end, at_least=3.5),
+    Figure(name="mysql.memory_mb", unit="MB", step=mysql_end_to_end, at_most=150),
+    Figure(name="mysql.latency_p50_ms", unit="ms", step=mysql_end_to_end, at_most=10),
+    Figure(name="mysql.latency_p99_ms", unit="ms", step=mysql_end_to_end, at_most=60),
 )
 """All figures, in the order in which they are taken on a course."""
 

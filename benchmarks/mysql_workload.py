@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
 
@@ -48,19 +49,40 @@ class Binlog:
     rows: int
 
 
-def fill(server: FamilyServer, rows: int) -> Binlog:
-    """Insert new rows in transactions of 1,000 into a new table."""
+def create(server: FamilyServer) -> None:
+    """A new, empty table."""
     columns = ", ".join(f"{c.name} {_TYPES.get(c.sql_type, c.sql_type)}" for c in COLUMNS)
-    values = ", ".join(_VALUES[column.name] for column in COLUMNS)
-    with server.connect() as connection, connection.cursor() as cursor:
-        cursor.execute(f"CREATE DATABASE IF NOT EXISTS {DATABASE}")
-        cursor.execute(f"DROP TABLE IF EXISTS {DATABASE}.{TABLE}")
-        cursor.execute(f"CREATE TABLE {DATABASE}.{TABLE} ({columns}, PRIMARY KEY (id))")
-        cursor.execute("FLUSH BINARY LOGS")
-        cursor.execute("SHOW BINARY LOGS")
-        *_, (file, *_) = cursor.fetchall()
-        for low in range(1, rows + 1, TRANSACTION_ROWS):
-            numbers = _NUMBERS.format(low=low, high=min(low + TRANSACTION_ROWS - 1, rows))
-            cursor.execute(f"INSERT INTO {DATABASE}.{TABLE} {numbers} SELECT {values} FROM g")
-        cursor.execute("FLUSH BINARY LOGS")
+    server.execute(
+        f"CREATE DATABASE IF NOT EXISTS {DATABASE}; DROP TABLE IF EXISTS {DATABASE}.{TABLE};"
+        f"CREATE TABLE {DATABASE}.{TABLE} ({columns}, PRIMARY KEY (id))"
+    )
+
+
+def fill(server: FamilyServer, rows: int) -> Binlog:
+    """Insert the rows 1, 2, ... in transactions of 1,000, into a file of their own."""
+    server.execute("FLUSH BINARY LOGS")
+    *_, (file, *_) = server.query("SHOW BINARY LOGS")
+    insert(server, 1, rows)
+    server.execute("FLUSH BINARY LOGS")
     return Binlog(file=str(file), rows=rows)
+
+
+def insert(server: FamilyServer, first: int, last: int) -> None:
+    """Insert rows in transactions of 1,000."""
+    values = ", ".join(_VALUES[column.name] for column in COLUMNS)
+    with server.connect(DATABASE) as connection, connection.cursor() as cursor:
+        for low in range(first, last + 1, TRANSACTION_ROWS):
+            numbers = _NUMBERS.format(low=low, high=min(low + TRANSACTION_ROWS - 1, last))
+            cursor.execute(f"INSERT INTO {TABLE} {numbers} SELECT {values} FROM g")
+
+
+@contextmanager
+def singles(server: FamilyServer) -> Iterator[Callable[[int], None]]:
+    """Inserts one row a transaction."""
+    values = ", ".join(_VALUES[column.name] for column in COLUMNS)
+    with server.connect(DATABASE) as connection, connection.cursor() as cursor:
+
+        def write(number: int) -> None:
+            cursor.execute(f"INSERT INTO {TABLE} SELECT {values} FROM (SELECT {number} AS i) g")
+
+        yield write

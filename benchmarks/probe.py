@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 
 import psycopg
@@ -92,10 +93,24 @@ def watch(
     return Progress(first=first or last, last=last, total=total)
 
 
+Writing = AbstractContextManager[Callable[[int], None]]
+"""A session that inserts the row with an id, and has committed it when it returns."""
+
+
 def latencies(
-    source: str, target: str, *, after: int, rate: float, number: int, patience: float = 30.0
+    writing: Writing,
+    target: str,
+    *,
+    after: int,
+    rate: float,
+    number: int,
+    count: str = SINGLE_COUNT,
+    patience: float = 30.0,
 ) -> list[float]:
-    """Milliseconds from "COMMIT returned" to "row seen", of `number` rows with ids past `after`."""
+    """Milliseconds from "COMMIT returned" to "row seen", of `number` rows with ids past `after`.
+
+    `count` asks the target for the greatest id.
+    """
     seen: list[float] = []
     enough = threading.Event()
     gave_up = threading.Event()
@@ -104,7 +119,7 @@ def latencies(
         with connect(target) as connection:
             while len(seen) < number and not gave_up.is_set():
                 started = time.perf_counter()
-                found = connection.execute(SINGLE_COUNT, prepare=True).fetchone()
+                found = connection.execute(count.encode(), prepare=True).fetchone()
                 now = time.perf_counter()
                 seen.extend([now] * ((found[0] if found else 0) - after - len(seen)))
                 time.sleep(max(0.0, started + LATENCY_PERIOD - time.perf_counter()))
@@ -113,7 +128,7 @@ def latencies(
     poller = threading.Thread(target=poll, name="latency-poll", daemon=True)
     poller.start()
     try:
-        committed = _write(source, after, rate, number)
+        committed = _write(writing, after, rate, number)
         if not enough.wait(patience):
             raise BenchmarkError(f"{number - len(seen)} rows were not seen within {patience:g} s")
     finally:
@@ -122,14 +137,25 @@ def latencies(
     return [max(0.0, s - c) * 1000 for s, c in zip(seen, committed, strict=False)]
 
 
-def _write(source: str, after: int, rate: float, number: int) -> list[float]:
+def _write(writing: Writing, after: int, rate: float, number: int) -> list[float]:
     """Insert one row a transaction at a steady rate; when each COMMIT returned."""
     committed: list[float] = []
-    insert = single_row().encode()
-    with connect(source) as connection:
+    with writing as insert:
         start = time.perf_counter()
         for ordinal in range(number):
             time.sleep(max(0.0, start + ordinal / rate - time.perf_counter()))
-            connection.execute(insert, (after + ordinal + 1,), prepare=True)
+            insert(after + ordinal + 1)
             committed.append(time.perf_counter())
     return committed
+
+
+@contextmanager
+def singles(source: str) -> Iterator[Callable[[int], None]]:
+    """Inserts one row a transaction into a PostgreSQL source."""
+    insert = single_row().encode()
+    with connect(source) as connection:
+
+        def write(number: int) -> None:
+            connection.execute(insert, (number,), prepare=True)
+
+        yield write

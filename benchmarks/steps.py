@@ -18,7 +18,7 @@ from pathlib import Path
 import click
 
 from benchmarks.course import SERVER_SETTINGS
-from benchmarks.daemon import PIPELINE, configuration
+from benchmarks.daemon import MAPPED, PIPELINE, Read, configuration
 from benchmarks.workload import TABLES, Workload
 from cdc_daemon import build
 from cdc_daemon.config.configuration import Configuration
@@ -59,7 +59,9 @@ def _configuration() -> Configuration:
     nowhere = "postgresql://postgres@127.0.0.1:1/nowhere"
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "steps.yaml")
-        path.write_text(json.dumps(configuration(nowhere, nowhere)), encoding="utf-8")
+        source = Read(entry={"kind": "postgres", "dsn": nowhere}, schema="public")
+        tables = [*MAPPED.items(), ("marker", "id")]
+        path.write_text(json.dumps(configuration(source, nowhere, tables)), encoding="utf-8")
         return load([path], environ={})
 
 

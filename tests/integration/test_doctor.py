@@ -19,6 +19,7 @@ from structlog.testing import capture_logs
 from cdc_daemon.cli.examining import COPIED, MAPPING, SOURCE_REACH, TARGET_REACH
 from cdc_daemon.demo.server import PrivatePostgres, free_port
 from cdc_daemon.model.findings import Check
+from cdc_daemon.sinks.mysql import checks as family_checks
 from cdc_daemon.sinks.postgres import checks as target_checks
 from cdc_daemon.sinks.sqlite import checks as embedded_checks
 from cdc_daemon.sources.mysql import checks as mysql_checks
@@ -634,6 +635,7 @@ ALL: tuple[Check[Any], ...] = (
     COPIED,
     TARGET_REACH,
     *target_checks.CHECKS,
+    *family_checks.CHECKS,
     *embedded_checks.CHECKS,
 )
 

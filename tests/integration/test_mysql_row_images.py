@@ -100,6 +100,17 @@ def test_minimal_images_leave_out_what_did_not_change(server: Server) -> None:
     ]
 
 
+def test_a_minimal_insert_leaves_out_what_has_its_default(server: Server) -> None:
+    [(_, found)] = _run(
+        server,
+        "SET binlog_row_image = 'MINIMAL'",
+        _TABLE.replace("a int", "a int DEFAULT 7"),
+        "INSERT INTO t (id, b) VALUES (1, 'x')",
+    )
+    assert found.news == [(b"1", UNCHANGED, b"x", UNCHANGED)]
+    assert found.partial == [0]
+
+
 def test_images_without_blobs_leave_out_those_that_did_not_change(server: Server) -> None:
     found = _run(server, "SET binlog_row_image = 'NOBLOB'", _TABLE, *_CHANGES)
     assert [rows for _, rows in found[1:3]] == [
@@ -278,6 +289,12 @@ def mysql(mysql9: PrivateMySQL) -> Iterator[PrivateMySQL]:
         yield mysql9
 
 
+def test_rows_of_no_columns_are_refused(mysql: PrivateMySQL) -> None:
+    minimal = "SET binlog_row_image = 'MINIMAL'"
+    with pytest.raises(Stop, match=r"images\.t: .*rows of no columns.*binlog_row_image=FULL"):
+        _run(mysql, minimal, "CREATE TABLE t (a int, b int)", "INSERT INTO t () VALUES ()")
+
+
 _DOCUMENT: Final = (
     """'{"a": [1, [2, 3], "x"], "b": {"c": null, "d": 1.5}, "key \\\\"q\\\\" ü": 1, "z": "%s"}'"""
     % ("z" * 300)
@@ -318,6 +335,26 @@ def test_json_differences_are_applied_to_the_old_document(mysql: PrivateMySQL) -
     assert [one.news[0][2:] for one in found] == [(b"[1]", b"%d" % n) for n in range(1, 8)]
     assert [one.partial for one in found] == [[]] * len(found)
     assert [one.olds[0][1] for one in found[1:]] == [text.encode() for text in shown[:-1]]
+
+
+def test_updates_of_whole_documents_stand_among_them(mysql: PrivateMySQL) -> None:
+    """Where no document is changed in part, an event may hold both kinds of rows."""
+    [_, _, *updates] = _run(
+        mysql,
+        "SET binlog_row_value_options = 'PARTIAL_JSON'",
+        "CREATE TABLE t (id int PRIMARY KEY, j json, n int)",
+        f"INSERT INTO t VALUES (1, {_DOCUMENT}, 0), (2, '[1]', 0), (3, NULL, 0)",
+        f"INSERT INTO t VALUES (4, {_DOCUMENT}, 0)",
+        "UPDATE t SET n = n + 1, j = JSON_SET(j, '$.a[0]', 'x')",
+        "UPDATE t SET n = n + 1",
+        "UPDATE t SET j = '{}'",
+    )
+    expected = mysql.query("SELECT CAST(j AS CHAR), CAST(n AS CHAR) FROM t", database=DATABASE)
+    news = [row for _, found in updates for row in found.news]
+    assert [row[1:] for row in news[-4:]] == [(j.encode(), n.encode()) for j, n in expected]
+    assert [row[2] for row in news] == [b"1"] * 4 + [b"2"] * 8
+    assert [row[1] for row in news[1:3]] == [b"[1]", None]
+    assert news[0][1] == news[4][1] == news[7][1] != news[8][1] == b"{}"
 
 
 def test_without_the_old_document_a_difference_says_nothing(mysql: PrivateMySQL) -> None:

@@ -121,3 +121,32 @@ def test_a_port_may_come_from_a_variable(tmp_path: Path) -> None:
     source = "  hr: {kind: mysql, port: '${HR_PORT}', user: cdc}\n"
     found = loaded(changed("sources:\n", "sources:\n" + source), tmp_path, HR_PORT="3310")
     assert found.sources["hr"].conninfo["port"] == "3310"
+
+
+TARGET = "url: postgresql://cdc@127.0.0.1/control"
+
+
+@pytest.mark.parametrize("scheme", ["mysql", "mariadb"])
+def test_a_mysql_target_is_reached_like_any_other(tmp_path: Path, scheme: str) -> None:
+    """Its password leaves the address, its name and certificate are checked beyond this machine."""
+    url = f"url: {scheme}://cdc:hunter2@control-db/group?connect_timeout=5"
+    found = loaded(changed(TARGET, f"{url}\n  tls: {{ca: /etc/ca.pem}}"), tmp_path)
+    target = found.target
+    assert (target.kind, target.loopback) == ("mysql", False)
+    assert target.url == "mysql://cdc@control-db/group?connect_timeout=5"
+    assert dict(target.conninfo) == {
+        "user": "cdc",
+        "password": "hunter2",
+        "host": "control-db",
+        "dbname": "group",
+        "connect_timeout": "5",
+        "sslmode": "verify-full",
+        "sslrootcert": "/etc/ca.pem",
+    }
+    assert "hunter2" not in repr(found) + str(found.describe())
+    admin = connections(found, ["target=mysql://root@control-db/group"])["target"]
+    assert (admin["user"], admin["sslmode"], admin["sslrootcert"]) == (
+        "root",
+        "verify-full",
+        "/etc/ca.pem",
+    )

@@ -168,6 +168,30 @@ def test_an_error_tells_where_it_is(server: Server) -> None:
         decoder.insert(server.insert, server.version)
 
 
+def _partial_decoder() -> RowsDecoder:
+    table = parse_table_map(captured.PARTIAL_TABLE_MAP, mariadb=False)
+    return RowsDecoder(table, range(3), [0], max_value_bytes=LIMIT)
+
+
+def test_a_captured_partial_update_is_applied_to_the_old_document() -> None:
+    """M13: all differences of a document, not the first one alone."""
+    found = _partial_decoder().partial_update(captured.PARTIAL_UPDATE)
+    rest = b'"long": "' + b"x" * 60 + b'"}'
+    assert found.olds == [(b"1", b'{"a": [1, 2], ' + rest, b"[]")]
+    assert found.news == [(b"1", b'{"a": [1, {"b": true}], "n": 1.5, ' + rest, b"[]")]
+    assert (found.partial, found.old_full) == ([], True)
+
+
+@settings(max_examples=100, deadline=None)
+@given(data=st.data())
+def test_a_damaged_partial_update_is_an_error_or_another_row(data: st.DataObject) -> None:
+    body = bytearray(captured.PARTIAL_UPDATE)
+    for _ in range(data.draw(st.integers(1, 4))):
+        body[data.draw(st.integers(0, len(body) - 1))] = data.draw(st.integers(0, 255))
+    with suppress(DecodeError, Stop):
+        _partial_decoder().partial_update(bytes(body[: data.draw(st.integers(1, len(body)))]))
+
+
 # --- the table map --------------------------------------------------------------------------------
 
 
@@ -188,6 +212,20 @@ def test_unknown_optional_metadata_is_skipped_by_its_length(server: Server) -> N
     for unknown in (b"\x63\x00", b"\x0e\x03abc", b"\xff\xfc\x00\x01" + bytes(256)):
         found = parse_table_map(server.table_map + unknown, mariadb=server.mariadb)
         assert named(found, captured.TYPES) == server.table
+
+
+@pytest.mark.parametrize(
+    "type_, metadata",
+    [
+        (t.TIME2, b"\x07"), (t.TIMESTAMP2, b"\xff"), (t.BLOB, b"\0"), (t.JSON, b"\x05"),
+        (t.FLOAT, b"\x08"), (t.BIT, b"\1\x08"), (t.NEWDECIMAL, b"\x42\0"),
+        (t.NEWDECIMAL, b"\x04\x05"), (t.STRING, b"\xf7\x03"), (t.STRING, b"\xf8\x09"),
+    ],
+)  # fmt: skip
+def test_metadata_that_no_column_has_is_an_error(type_: int, metadata: bytes) -> None:
+    body = bytes(8) + b"\1s\0\1t\0\1" + bytes([type_, len(metadata)]) + metadata + b"\0"
+    with pytest.raises(DecodeError, match="cannot have"):
+        parse_table_map(body, mariadb=True)
 
 
 def test_the_same_table_has_the_same_description_under_another_number(server: Server) -> None:
@@ -289,7 +327,7 @@ class Rows:
 
 def _with_length(column: BinlogColumn, value: bytes) -> bytes:
     size = {t.VARCHAR: 1 + (column.length > 255), t.STRING: 1, t.BLOB: column.length,
-            t.JSON: column.length}.get(column.type)  # fmt: skip
+            t.JSON: column.length, t.GEOMETRY: column.length}.get(column.type)  # fmt: skip
     return value if size is None else len(value).to_bytes(size, "little") + value
 
 
@@ -350,6 +388,29 @@ def _read(column: BinlogColumn, raw: bytes) -> Value:
     body = bytes(8) + b"\2\0\1\xff\0" + _with_length(column, raw)
     [(value,)] = RowsDecoder(table, [0], [0], max_value_bytes=LIMIT).insert(body).news
     return value
+
+
+@pytest.mark.parametrize(
+    "column, raw",
+    [
+        (
+            BinlogColumn(name="", type=t.STRING, length=4, charset="binary", native="inet4"),
+            b"12345",
+        ),
+        (BinlogColumn(name="", type=t.JSON, length=4), b"\x0f\xf6\x03\xff\x02\x80"),
+        (BinlogColumn(name="", type=t.JSON, length=4), b"\x0f\xf6\x03\x02\x04\x80"),
+        (BinlogColumn(name="", type=t.ENUM, length=1, labels=(b"a",)), b"\2"),
+        (BinlogColumn(name="", type=t.SET, length=1, labels=(b"a",)), b"\2"),
+        (BinlogColumn(name="", type=t.BIT, length=1), b"\2"),
+        (BinlogColumn(name="", type=t.DATETIME2), bytes.fromhex("99B27BFFFF")),
+        (BinlogColumn(name="", type=t.GEOMETRY, length=4), b"\0\0"),
+    ],
+)
+def test_bytes_that_are_no_value_of_their_type_are_an_error(
+    column: BinlogColumn, raw: bytes
+) -> None:
+    with pytest.raises(DecodeError, match="column 1: "):
+        _read(column, raw)
 
 
 def test_no_more_than_some_null_patterns_get_code_of_their_own() -> None:

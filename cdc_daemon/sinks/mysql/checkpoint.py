@@ -226,10 +226,10 @@ class Lease:
         """Raise the epoch from that one; it is ours from then on, and not before."""
         if former and former != session.number:
             _end(session, former)
-        session.run(f"SELECT GET_LOCK({self._lock(session, epoch + 1)}, 0)")
         if session.run(_TAKE, self.holder, self.pipeline, epoch).affected == 0:
             raise self.fenced()
         self.epoch = epoch + 1
+        session.run(f"SELECT GET_LOCK({self._lock(session, self.epoch)}, 0)")
         return self.row(session)
 
     def _lock(self, session: Session, epoch: int) -> str:

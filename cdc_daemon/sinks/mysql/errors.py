@@ -128,6 +128,11 @@ _CHECK = re.compile(
     r"^(?:Check constraint '(.*)' is violated\.|CONSTRAINT `(.*)` failed for .*)$", re.S
 )
 _URL = "see target.url"
+_SECURE = "see target.sslmode and target.tls"
+_UNKNOWN_WAY = (
+    "the account logs in by a way that this program does not know",
+    "see docs/mysql-target.md",
+)
 _REFUSED: dict[int, tuple[str, str]] = {
     1044: ("the account may not use the database", _URL),
     1045: (
@@ -137,8 +142,8 @@ _REFUSED: dict[int, tuple[str, str]] = {
     1049: ("the database does not exist", "create it, or see target.url"),
     1130: ("the server admits nobody from this host", "create the account for this host"),
     1227: ("the account lacks a right", "cdc-daemon plan shows what it needs"),
-    1251: ("the account logs in by a way that this program does not know", "see docs/mysql.md"),
-    1524: ("the account logs in by a way that this program does not know", "see docs/mysql.md"),
+    1251: _UNKNOWN_WAY,
+    1524: _UNKNOWN_WAY,
     1698: (
         "user or password is wrong, or the account may not come from here",
         "see target.password",
@@ -149,7 +154,6 @@ _REFUSED: dict[int, tuple[str, str]] = {
     3159: ("the server admits encrypted connections only", "see target.sslmode and target.tls"),
     4151: ("the account is locked", "ALTER USER … ACCOUNT UNLOCK"),
 }
-_SECURE = "see target.sslmode and target.tls"
 
 
 def translate(error: pymysql.Error, *, known: Collection[str] = ()) -> CdcError:
@@ -204,7 +208,7 @@ def _unencrypted(text: str) -> tuple[str, str] | None:
         if "expired" in text:
             return "its certificate has expired", "have it renewed"
         return "its certificate is not for that name, or not to be trusted", _SECURE
-    if "SSL" in text or "TLS" in text:
+    if ("SSL" in text or "TLS" in text) and "EOF" not in text and "timed out" not in text:
         return "the encrypted connection was refused", _SECURE
     if "cryptography" in text:
         return "without TLS its way to log in needs a package", "turn TLS on: see target.sslmode"

@@ -24,7 +24,7 @@ _PARK = """
         sequence, commit_time, parked_at, error_code, error_message, payload, mapping_version,
         lanes)
     VALUES (%s, %s, %s, %s, %s, %s, %s, %s, UTC_TIMESTAMP(6), %s, %s, %s, %s, %s)"""
-_BLOCK = "INSERT IGNORE INTO cdc_failure_lane (pipeline, digest, failure) VALUES (%s, %s, %s)"
+_BLOCK = "INSERT IGNORE INTO cdc_failure_lane (pipeline, digest, failure) VALUES "
 _RESOLVE = """
     UPDATE cdc_failure SET state = %s, resolved_at = UTC_TIMESTAMP(6), actor = %s, reason = %s,
            attempts = attempts + %s
@@ -61,8 +61,9 @@ def park(run: Run, changes: Sequence[Parked]) -> None:
         if number:
             failpoint("dlq_insert")
         made = run(_PARK, *_values(change)).inserted
-        for lane in change.lanes:
-            run(_BLOCK, change.pipeline, lane, made)
+        blocked = [value for lane in change.lanes for value in (change.pipeline, lane, made)]
+        if blocked:
+            run(_BLOCK + ", ".join(["(%s, %s, %s)"] * len(change.lanes)), *blocked)
 
 
 def resolve(run: Run, failure: int, *, state: str, actor: str, reason: str | None = None) -> None:

@@ -22,7 +22,8 @@ Text = bytes | Invalid
 Reader = Callable[[bytes], Text]
 
 BINARY: Final = "binary"
-UTF8: Final = frozenset({"utf8mb3", "utf8mb4"})
+UTF8: Final = frozenset({"utf8", "utf8mb3", "utf8mb4"})
+"""``utf8`` is what older catalogues call utf8mb3."""
 _UNICODE: Final = {"utf16": "utf-16-be", "utf16le": "utf-16-le", "utf32": "utf-32-be"}
 _NO_PAD: Final = range(1025, 2048)  # MariaDB's NO PAD variant of the collation 1,024 below
 
@@ -53,7 +54,7 @@ def width_of(charset: str) -> int:
 
 def known() -> frozenset[str]:
     """All character sets that can be read, and ``binary``."""
-    return frozenset(COLLATIONS)
+    return UTF8.union(COLLATIONS)
 
 
 @cache

@@ -28,6 +28,8 @@ from cdc_daemon.sources.mysql.layout import (
 )
 
 _UNLESS_ASCII: Final = "({0} if {0}.isascii() else read_{i}({0}))"
+_IF_UTF8: Final = "({0} if {0}.isascii() or {0}.decode() else {0})"
+"""Raises UnicodeDecodeError for another text, which is then left to the strict reader."""
 _HEXED: Final = r'b"\\x" + hexlify({0})'
 _HEXED_PADDED: Final = r'b"\\x" + hexlify({0}.ljust(%d, b"\0"))'
 _OLD: Final = frozenset({t.TIMESTAMP, t.TIME, t.DATETIME})
@@ -113,6 +115,8 @@ def _blob(column: BinlogColumn, noting: Noting) -> Layout:
 
 def _text(prefix: int, column: BinlogColumn, noting: Noting) -> Layout:
     read = noting(text_reader(column))
+    if column.charset in charsets.UTF8:
+        return Layout(prefix=prefix, read=read, text=_IF_UTF8)
     if column.charset is not None and charsets.keeps_ascii(column.charset):
         return Layout(prefix=prefix, read=read, text=_UNLESS_ASCII)
     return Layout(prefix=prefix, read=read)

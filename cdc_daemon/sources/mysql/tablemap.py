@@ -36,6 +36,18 @@ _ONE_BYTE: Final = frozenset(
     }
 )
 _FRACTIONAL: Final = frozenset({t.TIMESTAMP2, t.DATETIME2, t.TIME2})
+_PREFIXES: Final = range(1, 5)
+_LENGTHS: Final = {
+    **dict.fromkeys((t.BLOB, t.BLOB_COMPRESSED, t.JSON, t.GEOMETRY, t.VECTOR), _PREFIXES),
+    t.FLOAT: range(4, 5),
+    t.DOUBLE: range(8, 9),
+    t.BIT: range(1, 65),
+    t.NEWDECIMAL: range(1, 66),
+    t.ENUM: range(1, 3),
+    t.SET: range(1, 9),
+}
+"""The lengths that there are; other types have any."""
+_DIGITS: Final = {**dict.fromkeys(_FRACTIONAL, 6), t.NEWDECIMAL: 38}
 _BINARIES: Final = {"uuid": 16, "inet4": 4, "inet6": 16}
 
 
@@ -92,7 +104,7 @@ def parse_table_map(body: bytes | memoryview, *, mariadb: bool) -> TableMap:
     count = cursor.packed()
     types = cursor.take(count)
     meta = Cursor(cursor.text(), "table map: column metadata")
-    columns = [_column(type_, meta) for type_ in types]
+    columns = [_checked(_column(type_, meta), meta) for type_ in types]
     nullable = _bits(cursor.take((count + 7) // 8))
     columns = [replace(c, nullable=n) for c, n in zip(columns, nullable, strict=False)]
     told = dict(optional(cursor))
@@ -136,6 +148,19 @@ def _column(type_: int, meta: Cursor) -> BinlogColumn:
     if type_ in {t.STRING, t.VAR_STRING, t.ENUM, t.SET}:
         return _string(*meta.take(2))
     return BinlogColumn(name="", type=type_)
+
+
+def _checked(column: BinlogColumn, meta: Cursor) -> BinlogColumn:
+    """The column if there can be such a one. Raises DecodeError."""
+    lengths, digits = _LENGTHS.get(column.type), _DIGITS.get(column.type, column.scale)
+    is_decimal = column.type == t.NEWDECIMAL
+    if (
+        (lengths is not None and column.length not in lengths)
+        or column.scale > digits
+        or (is_decimal and column.scale > column.length)
+    ):
+        raise meta.fail(f"metadata that a column of type {column.type} cannot have")
+    return column
 
 
 def _string(real: int, length: int) -> BinlogColumn:

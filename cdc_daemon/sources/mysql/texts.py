@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from typing import Final
 
 _GROUP: Final = 9
+_MOST_DIGITS: Final = 81
 GROUP_BYTES: Final = (0, 1, 1, 2, 2, 3, 3, 4, 4, 4)
 """Bytes of a group by its digits."""
 _FLOAT: Final = struct.Struct("<f")
@@ -42,10 +43,14 @@ def decimal_bytes(precision: int, scale: int) -> int:
 
 def decimal_reader(precision: int, scale: int) -> ReadText:
     """Text with the full scale, as SELECT prints it. Raises ValueError for what is no decimal."""
+    if not scale <= precision <= _MOST_DIGITS:
+        raise ValueError("a decimal of too many digits")
     before, after = decimal_groups(precision, scale)
     size = decimal_bytes(precision, scale)
 
     def read(raw: bytes) -> bytes:
+        if len(raw) != size or not raw:
+            raise ValueError("a decimal of another length")
         negative = raw[0] < 0x80
         number = int.from_bytes(raw, "big") ^ (0x80 << size * 8 - 8)
         if negative:
@@ -157,8 +162,15 @@ def bytes_text(raw: bytes) -> bytes:
 
 
 def padded_reader(length: int, read: ReadText = bytes_text) -> ReadText:
-    """For values of a fixed length, whose trailing zero bytes the server leaves out of the log."""
-    return lambda raw: read(raw.ljust(length, b"\0"))
+    """For values of a fixed length, whose trailing zero bytes the server leaves out of the log.
+    Raises ValueError for longer ones."""
+
+    def padded(raw: bytes) -> bytes:
+        if len(raw) > length:
+            raise ValueError(f"more than {length} bytes")
+        return read(raw.ljust(length, b"\0"))
+
+    return padded
 
 
 def uuid_text(raw: bytes) -> bytes:
