@@ -12,6 +12,7 @@ from cdc_daemon.cli.administrators import connections
 from cdc_daemon.config.configuration import Configuration
 from cdc_daemon.config.conninfo import parse_conninfo, secured
 from cdc_daemon.config.load import load
+from cdc_daemon.demo.show import shipped_configuration
 from tests.unit.test_config_problems import changed
 
 DSN = "dsn: postgresql://cdc@127.0.0.1/erp"
@@ -121,6 +122,20 @@ def test_a_port_may_come_from_a_variable(tmp_path: Path) -> None:
     source = "  hr: {kind: mysql, port: '${HR_PORT}', user: cdc}\n"
     found = loaded(changed("sources:\n", "sources:\n" + source), tmp_path, HR_PORT="3310")
     assert found.sources["hr"].conninfo["port"] == "3310"
+
+
+def test_the_shipped_pattern_with_a_mysql_source_is_whole() -> None:
+    """The demo reaches its private MariaDB by these variables."""
+    environ = {"CDC_HR_PORT": "3310", "CDC_HR_PASSWORD": "demo"}
+    found = load([shipped_configuration() / "mixed.yaml"], environ=environ)
+    assert {mapping.source for mapping in found.mappings} == {"erp", "hr"}
+    assert dict(found.sources["hr"].conninfo) == {
+        "user": "cdc",
+        "host": "127.0.0.1",
+        "port": "3310",
+        "password": "demo",
+        "sslmode": "prefer",
+    }
 
 
 TARGET = "url: postgresql://cdc@127.0.0.1/control"
