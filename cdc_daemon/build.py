@@ -30,8 +30,6 @@ from cdc_daemon.model.effects import Layout
 from cdc_daemon.model.entities import reference_order
 from cdc_daemon.model.errors import ConfigurationError, Problem
 from cdc_daemon.model.ports import Control, CopiedMapping, Sink, Source, Table
-from cdc_daemon.sinks.mysql.control import MysqlControl
-from cdc_daemon.sinks.mysql.sink import MysqlSink
 from cdc_daemon.sinks.postgres.control import PostgresControl
 from cdc_daemon.sinks.postgres.sink import PostgresSink
 from cdc_daemon.sinks.sqlite.control import SqliteControl
@@ -97,6 +95,8 @@ def make_control(configuration: Configuration) -> Control:
         case "sqlite":
             return SqliteControl(target.path)
         case "mysql":
+            from cdc_daemon.sinks.mysql.control import MysqlControl
+
             return MysqlControl(target.conninfo)
         case "postgresql":
             return PostgresControl(target.conninfo, target.schema_)
@@ -109,6 +109,8 @@ def make_sink(configuration: Configuration, pipeline: str, layouts: Sequence[Lay
         case "sqlite":
             return SqliteSink(target.path, pipeline, entities, layouts)
         case "mysql":
+            from cdc_daemon.sinks.mysql.sink import MysqlSink
+
             return MysqlSink(target.conninfo, pipeline, entities, layouts)
         case "postgresql":
             return PostgresSink(target.conninfo, pipeline, entities, layouts, schema=target.schema_)

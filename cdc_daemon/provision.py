@@ -18,7 +18,7 @@ from cdc_daemon.model.errors import ConfigurationError, Problem
 from cdc_daemon.model.findings import Finding
 from cdc_daemon.model.ports import CopiedMapping, Table
 from cdc_daemon.model.position import Checkpoint, Phase
-from cdc_daemon.sinks import mysql, sqlite
+from cdc_daemon.sinks import sqlite
 from cdc_daemon.sinks.planned import Plan as TargetPlan
 from cdc_daemon.sinks.postgres.plan import apply_plan as apply_target
 from cdc_daemon.sinks.postgres.plan import plan as plan_target
@@ -126,9 +126,7 @@ def _set_up_target(configuration: Configuration, admins: Admins, *, apply: bool)
         case "sqlite":
             return _set_up_file(configuration, admins, sqlite.apply_plan if apply else sqlite.plan)
         case "mysql":
-            return _set_up_mysql_target(
-                configuration, admins, mysql.apply_plan if apply else mysql.plan
-            )
+            return _set_up_mysql_target(configuration, admins, apply=apply)
         case "postgresql":
             return _set_up_server(configuration, admins, apply_target if apply else plan_target)
 
@@ -142,8 +140,11 @@ def _set_up_file(
 
 
 def _set_up_mysql_target(
-    configuration: Configuration, admins: Admins, make: Callable[..., TargetPlan]
+    configuration: Configuration, admins: Admins, *, apply: bool
 ) -> ServerPlan:
+    from cdc_daemon.sinks import mysql
+
+    make = mysql.apply_plan if apply else mysql.plan
     worker = configuration.target.conninfo.get("user")
     made = make(
         admins["target"],

@@ -35,7 +35,7 @@ from cdc_daemon.engine.applying import Applier
 from cdc_daemon.engine.lanes import WAITING, Lanes
 from cdc_daemon.mapping.compile import CompiledMapping
 from cdc_daemon.mapping.mapper import Mapper
-from cdc_daemon.model.changes import Batch, Operation, Relation, Row, Run
+from cdc_daemon.model.changes import Batch, Invalid, Operation, Relation, Row, Run
 from cdc_daemon.model.effects import Key
 from cdc_daemon.model.errors import CdcError, DataError
 from cdc_daemon.model.ports import Command, Repaired, Reread, Sink
@@ -231,7 +231,14 @@ def _batch(relation: Relation, rows: Sequence[Row], gone: Sequence[Wanted]) -> B
     """Rows as they are as updates, and deletes of those that are gone, in one transaction."""
     runs = []
     if rows:
-        runs.append(Run(relation=relation, operation=Operation.UPDATE, new_rows=list(rows)))
+        runs.append(
+            Run(
+                relation=relation,
+                operation=Operation.UPDATE,
+                new_rows=list(rows),
+                partial=any(isinstance(value, Invalid) for row in rows for value in row),
+            )
+        )
     if gone:
         identities: list[Row] = [one.identity for one in gone]
         runs.append(

@@ -15,9 +15,6 @@ from dataclasses import dataclass, field, replace
 from cdc_daemon.config.configuration import Configuration
 from cdc_daemon.mapping.compile import CompiledMapping
 from cdc_daemon.model.entities import Entity
-from cdc_daemon.sources.postgres.connection import Server
-from cdc_daemon.sources.postgres.logend import nudge, written
-from cdc_daemon.sources.postgres.lsn import parse_lsn
 from cdc_daemon.verify.circumstances import (
     Circumstances,
     Queue,
@@ -26,12 +23,11 @@ from cdc_daemon.verify.circumstances import (
     ignores,
     kept,
 )
-from cdc_daemon.verify.comparison import WHOLE, Comparison, Group, Key, Tally
+from cdc_daemon.verify.comparison import WHOLE, Comparison, Group, Tally
 from cdc_daemon.verify.judgement import judge
-from cdc_daemon.verify.progress import await_applied, shown
-from cdc_daemon.verify.reading import Connection, SourceReader, Texts, snapshot
+from cdc_daemon.verify.progress import await_applied
 from cdc_daemon.verify.report import Example, MappingReport
-from cdc_daemon.verify.statement import key_set
+from cdc_daemon.verify.source import MappedRows, SourceSide
 from cdc_daemon.verify.target import TargetReader
 
 ROUNDS = 3
@@ -46,7 +42,7 @@ class Work:
     """One mapping on its way through a verification."""
 
     compiled: CompiledMapping
-    reader: SourceReader
+    reader: MappedRows
     entity: Entity
     comparison: Comparison
     tally: Tally = field(default_factory=lambda: Tally(SET_ASIDE))
@@ -68,10 +64,8 @@ class PipelineVerification:
         configuration: Configuration,
         pipeline: str,
         *,
-        source: Connection,
-        side: Connection,
+        source: SourceSide,
         target: TargetReader,
-        server: Server,
         timeout: float,
         examples: int,
         progress: Callable[[str], None],
@@ -79,9 +73,7 @@ class PipelineVerification:
         self.configuration = configuration
         self.pipeline = pipeline
         self.source = source
-        self.side = side
         self.target = target
-        self.server = server
         self.timeout = timeout
         self.examples = examples
         self.progress = progress
@@ -106,8 +98,8 @@ class PipelineVerification:
     # --- the first reading ---------------------------------------------------------------------
 
     def _read_everything(self, works: Sequence[Work]) -> None:
-        with self._source_snapshot():
-            self._wait(parse_lsn(written(self.source)))
+        with self.source.snapshot():
+            self._wait(self.source.mark())
             with self._target_snapshot() as queue:
                 for work in works:
                     self._compare(work)
@@ -115,7 +107,7 @@ class PipelineVerification:
 
     def _compare(self, work: Work) -> None:
         theirs = self.target.rows(work.entity, work.comparison.attributes)
-        work.tally = work.comparison.compare(self._read(work, work.reader), theirs, SET_ASIDE)
+        work.tally = work.comparison.compare(work.reader.rows(), theirs, SET_ASIDE)
         self.progress(
             f"{work.compiled.layout.mapping}: {work.tally.source} rows in the source, "
             f"{work.tally.target} in the target"
@@ -131,11 +123,11 @@ class PipelineVerification:
     # --- reading again ---------------------------------------------------------------------------
 
     def _read_again(self, works: Sequence[Work], *, last: bool) -> None:
-        with self._source_snapshot():
+        with self.source.snapshot():
             before = {id(work): self._source_groups(work) for work in works}
-            lsn = parse_lsn(written(self.source))
-        self._wait(lsn)
-        with self._source_snapshot(), self._target_snapshot() as queue:
+            mark = self.source.mark()
+        self._wait(mark)
+        with self.source.snapshot(), self._target_snapshot() as queue:
             for work in works:
                 self._judge_again(work, before[id(work)], queue, last=last)
 
@@ -185,20 +177,15 @@ class PipelineVerification:
         found: dict[object, Group] = {}
         whole = {group.key for group in work.pending[:WHOLE]}
         for some in chunks([group.key for group in work.pending if group.key is not None]):
-            rows = self._read(work, work.reader, key_set(some, len(work.entity.key)))
-            for group in work.comparison.groups(rows, ()):
+            for group in work.comparison.groups(work.reader.rows(some), ()):
                 found[group.key] = group if group.key in whole else group.brief()
         wanted = {g.rows[0].identity for g in work.pending if g.key is None and g.rows}
         if wanted:
-            width = work.reader.statement.identities
-            rows = (row for row in self._read(work, work.reader) if row[:width] in wanted)
+            width = len(work.compiled.relation.identity)
+            rows = (row for row in work.reader.rows() if row[:width] in wanted)
             for group in work.comparison.groups(rows, ()):
                 found.update({("row", *row.identity): group for row in group.rows})
         return found
-
-    def _read(self, work: Work, reader: SourceReader, among: str = "") -> Iterator[Texts]:
-        with self.server.errors(f"verifying {work.compiled.layout.mapping}"):
-            yield from reader.rows(among=among)
 
     def _target_groups(self, work: Work, whole: Set[object]) -> dict[object, Group]:
         """What the target now has at the pending keys; with all values at those of ``whole``."""
@@ -220,7 +207,7 @@ class PipelineVerification:
         extra = {g.key for g in groups if not g.rows and g.key is not None}
         known.parked_keys = queue.holding(self.target, work.compiled, extra)
         if ignores(mapping):
-            known.kept_keys = kept(mapping, extra, lambda keys: self._unfiltered(work, keys))
+            known.kept_keys = kept(mapping, extra, work.reader.unfiltered)
         for attribute, keys in dangling_keys(groups, work.comparison.attributes).items():
             target = self.configuration.ref_target(mapping, attribute)
             assert target is not None
@@ -229,32 +216,22 @@ class PipelineVerification:
             known.orphans |= {(attribute, key) for key in orphans}
         return known
 
-    def _unfiltered(self, work: Work, keys: Sequence[Key]) -> set[Key]:
-        """Which of these keys a source row has when ``where`` is left aside."""
-        reader = replace(work.reader, statement=replace(work.reader.key_statement, where=""))
-        rows = self._read(work, reader, key_set(keys, len(work.entity.key)))
-        start = reader.statement.identities + 2
-        return {row[start:] for row in rows}  # type: ignore[misc]
-
     # --- both sides -----------------------------------------------------------------------------
-
-    @contextmanager
-    def _source_snapshot(self) -> Iterator[None]:
-        with self.server.errors("verifying"), snapshot(self.source):
-            yield
 
     @contextmanager
     def _target_snapshot(self) -> Iterator[Queue]:
         with self.target.snapshot():
             yield Queue(self.target.lanes(self.pipeline))
 
-    def _wait(self, lsn: int) -> None:
-        self.progress(f"{self.pipeline}: waiting until {shown(lsn)} is applied")
-        nudge(self.side)
-        applied = await_applied(self.target, self.pipeline, lsn, self.timeout)
-        if not applied:
+    def _wait(self, mark: str) -> None:
+        self.progress(f"{self.pipeline}: waiting until {mark} is applied")
+
+        def reached(position: str) -> bool:
+            return self.source.passed(position, mark)
+
+        if not await_applied(self.target, self.pipeline, reached, self.timeout):
             self.behind = True
-            self.progress(f"{self.pipeline}: {shown(lsn)} is not applied; differences may be lag")
+            self.progress(f"{self.pipeline}: {mark} is not applied; differences may be lag")
 
     def _report(self, work: Work) -> MappingReport:
         tally, counts = work.tally, work.counts

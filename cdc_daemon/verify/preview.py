@@ -13,15 +13,12 @@ from typing import Any
 from cdc_daemon.config.configuration import Configuration
 from cdc_daemon.mapping.compile import CompiledMapping
 from cdc_daemon.mapping.convert import canonical
-from cdc_daemon.model.changes import Row
+from cdc_daemon.model.changes import Invalid, Row
 from cdc_daemon.model.entities import EntityType
 from cdc_daemon.model.errors import ConfigurationError, DataError, suggest
-from cdc_daemon.sinks.postgres.names import DELETED_AT, LAST_SYNC, quote
-from cdc_daemon.sources.postgres.connection import Server
-from cdc_daemon.verify.reading import snapshot, stream
-from cdc_daemon.verify.statement import table_of
+from cdc_daemon.sinks.columns import DELETED_AT, LAST_SYNC
+from cdc_daemon.verify.source import compiled_by, open_source
 from cdc_daemon.verify.target import TargetReader, open_target
-from cdc_daemon.verify.verification import compile_source
 
 Shown = dict[str, str | None]
 
@@ -66,33 +63,14 @@ def preview(configuration: Configuration, mapping_name: str, limit: int = 10) ->
         raise ConfigurationError(
             f"there is no mapping {mapping_name!r}{suggest(mapping_name, known)}"
         ) from None
-    mappings = compile_source(configuration, mapping.source)
-    compiled = mappings[mapping_name]
-    server = Server(mapping.source, configuration.sources[mapping.source].conninfo)
-    with (
-        closing(server.connect()) as source,
-        server.errors(f"reading {mapping.from_}"),
-        snapshot(source),
-    ):
-        rows = list(stream(source, _rows_sql(compiled, limit)))
+    with closing(open_source(configuration, mapping.source)) as source:
+        mappings = compiled_by(configuration, mapping.source, source)
+        compiled = mappings[mapping_name]
+        with source.snapshot():
+            rows = source.first(compiled, limit)
     with closing(open_target(configuration.target)) as reader:
         target = _Target(reader, mappings)
         return [_previewed(compiled, row, target) for row in rows]
-
-
-def _rows_sql(compiled: CompiledMapping, limit: int) -> str:
-    """Rows as the log would say them."""
-    relation = compiled.relation
-    columns = [f"t.{quote(column.name)}" for column in relation.columns]
-    texts = [
-        f"CASE WHEN {column} IS DISTINCT FROM NULL THEN pg_catalog.concat({column}) END AS c{n}"
-        for n, column in enumerate(columns)
-    ]
-    order = ", ".join(columns[i] for i in relation.identity)
-    by = f" ORDER BY {order}" if order else ""
-    where = f" WHERE {relation.condition}" if relation.condition else ""
-    table = table_of(relation)
-    return f"SELECT {', '.join(texts)} FROM {table} AS t{where}{by} LIMIT {max(limit, 0)}"
 
 
 def _previewed(compiled: CompiledMapping, row: Row, target: _Target) -> Preview:
@@ -100,6 +78,8 @@ def _previewed(compiled: CompiledMapping, row: Row, target: _Target) -> Preview:
     result: list[bytes | None] | None = None
     held: Shown | None = None
     try:
+        if compiled.relation.codec:
+            compiled.refuse_invalid(row)
         passes = compiled.passes(row)
         if passes:
             result = target.resolved(compiled, compiled.row(row))
@@ -133,6 +113,8 @@ def _canonical(type_: EntityType, value: bytes) -> bytes:
 
 
 def _shown(value: object) -> str | None:
+    if isinstance(value, Invalid):
+        return value.kept.decode()
     return value.decode(errors="replace") if isinstance(value, bytes) else None
 
 

@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 from cdc_daemon.model.errors import Stop
-from cdc_daemon.sources.postgres.lsn import format_lsn, parse_lsn
 from cdc_daemon.verify.target import TargetReader
 
 _POLL = 0.1
 _RESTART = 5.0  # how long a worker may be gone before nobody waits for it any longer
 
 
-def await_applied(target: TargetReader, pipeline: str, lsn: int, timeout: float) -> bool:
+def await_applied(
+    target: TargetReader, pipeline: str, reached: Callable[[str], bool], timeout: float
+) -> bool:
     """Wait until the pipeline's checkpoint has reached a place of the log; whether it has.
 
-    Gives up after ``timeout`` seconds, or sooner where no worker holds the pipeline.
+    ``reached``: whether a position has; it raises Stop for what is none. Gives up after
+    ``timeout`` seconds, or sooner where no worker holds the pipeline.
     """
     started = alive_at = time.monotonic()
     while True:
         position, streaming, alive = target.progress(pipeline)
-        if position is not None and streaming and _reached(position, lsn):
+        if position is not None and streaming and _is_reached(position, reached):
             return True
         now = time.monotonic()
         if alive:
@@ -30,13 +33,8 @@ def await_applied(target: TargetReader, pipeline: str, lsn: int, timeout: float)
         time.sleep(_POLL)
 
 
-def _reached(position: str, lsn: int) -> bool:
+def _is_reached(position: str, reached: Callable[[str], bool]) -> bool:
     try:
-        return parse_lsn(position) >= lsn
+        return reached(position)
     except Stop as error:
         raise Stop(f"checkpoint position {position!r}: {error}") from error
-
-
-def shown(lsn: int) -> str:
-    """A place of the log as text."""
-    return format_lsn(lsn)

@@ -14,7 +14,6 @@ from cdc_daemon.config.schema import TargetConfig
 from cdc_daemon.model.effects import Key, Layout
 from cdc_daemon.model.entities import Attribute, Entity
 from cdc_daemon.verify.reading import Texts
-from cdc_daemon.verify.target_mysql import MysqlReader
 from cdc_daemon.verify.target_postgres import PostgresReader
 from cdc_daemon.verify.target_sqlite import SqliteReader
 
@@ -63,6 +62,8 @@ def open_target(target: TargetConfig) -> TargetReader:
         case "sqlite":
             return SqliteReader(target.path)
         case "mysql":
+            from cdc_daemon.verify.target_mysql import MysqlReader
+
             return MysqlReader(target.conninfo)
         case "postgresql":
             return PostgresReader(target.conninfo, target.schema_)

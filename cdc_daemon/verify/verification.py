@@ -5,22 +5,17 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass
 
 from cdc_daemon.config.configuration import Configuration
-from cdc_daemon.config.schema import MappingConfig, PostgresSourceConfig
-from cdc_daemon.mapping.compile import CompiledMapping, compile_mapping, tables_of
-from cdc_daemon.model.changes import Relation
+from cdc_daemon.config.schema import MappingConfig
+from cdc_daemon.mapping.compile import CompiledMapping
 from cdc_daemon.model.errors import ConfigurationError, suggest
-from cdc_daemon.sources.postgres.connection import Server
-from cdc_daemon.sources.postgres.source import PostgresSource
-from cdc_daemon.verify.attribute import Dialect
 from cdc_daemon.verify.circumstances import keeps_all
 from cdc_daemon.verify.comparison import Comparison
 from cdc_daemon.verify.pipeline import PipelineVerification, Work
-from cdc_daemon.verify.reading import SourceReader, encoding_of
 from cdc_daemon.verify.report import MappingReport, Report
-from cdc_daemon.verify.statement import mapped_attributes, source_statement
+from cdc_daemon.verify.source import compiled_by, open_source
+from cdc_daemon.verify.statement import mapped_attributes
 from cdc_daemon.verify.target import open_target
 
 
@@ -46,7 +41,7 @@ def verify(
     for pipeline in dict.fromkeys(mapping.source for mapping in chosen):
         its_own = [mapping for mapping in chosen if mapping.source == pipeline]
         with _opened(configuration, pipeline, timeout, examples, progress) as verification:
-            compiled = compile_source(configuration, pipeline)
+            compiled = compiled_by(configuration, pipeline, verification.source)
             works = [_work(verification, mapping, compiled) for mapping in its_own]
             reports = verification.run(works, compiled)
         found |= {report.mapping: report for report in reports}
@@ -72,31 +67,8 @@ def _chosen(configuration: Configuration, names: Sequence[str] | None) -> Sequen
 
 def compile_source(configuration: Configuration, source: str) -> dict[str, CompiledMapping]:
     """Every mapping of a source against its tables as they are now, by name."""
-    mappings = configuration.mappings_of(source)
-    config = postgres_source(configuration, source)
-    tables = tables_of(mappings)
-    with closing(
-        PostgresSource(source, config.conninfo, config.slot, config.publication, tables)
-    ) as opened:
-        relations = {(relation.schema, relation.table): relation for relation in opened.relations()}
-    return {
-        mapping.name: compile_mapping(
-            mapping,
-            configuration,
-            relations[mapping.schema_, mapping.table],
-            relations,
-        )
-        for mapping in mappings
-    }
-
-
-def postgres_source(configuration: Configuration, source: str) -> PostgresSourceConfig:
-    """A source of the only kind that can be verified. Raises ConfigurationError for another."""
-    config = configuration.sources[source]
-    if isinstance(config, PostgresSourceConfig):
-        return config
-    what = f"source {source}: rows of a {config.kind} source cannot be compared yet"
-    raise ConfigurationError(what)
+    with closing(open_source(configuration, source)) as opened:
+        return compiled_by(configuration, source, opened)
 
 
 @contextmanager
@@ -107,38 +79,18 @@ def _opened(
     examples: int,
     progress: Callable[[str], None] | None,
 ) -> Iterator[PipelineVerification]:
-    server = Server(pipeline, configuration.sources[pipeline].conninfo)
     with ExitStack() as stack:
         target = stack.enter_context(closing(open_target(configuration.target)))
         target.check()
         yield PipelineVerification(
             configuration,
             pipeline,
-            source=stack.enter_context(closing(server.connect())),
-            side=stack.enter_context(closing(server.connect())),
+            source=stack.enter_context(closing(open_source(configuration, pipeline))),
             target=target,
-            server=server,
             timeout=timeout,
             examples=examples,
             progress=progress or _silent,
         )
-
-
-@dataclass(frozen=True, slots=True)
-class _Relations:
-    """The table of each mapping, as compiled."""
-
-    compiled: Mapping[str, CompiledMapping]
-
-    def __call__(self, mapping: MappingConfig) -> Relation:
-        return self.compiled[mapping.name].relation
-
-
-def dialect_of(
-    configuration: Configuration, compiled: Mapping[str, CompiledMapping], version: int
-) -> Dialect:
-    """What compiling to SQL needs to know."""
-    return Dialect(configuration=configuration, relation_of=_Relations(compiled), version=version)
 
 
 def _work(
@@ -146,22 +98,16 @@ def _work(
     mapping: MappingConfig,
     compiled: Mapping[str, CompiledMapping],
 ) -> Work:
-    configuration, source = verification.configuration, verification.source
-    dialect = dialect_of(configuration, compiled, source.info.server_version)
-    attributes = mapped_attributes(configuration, mapping)
-    statement = source_statement(dialect, mapping)
-    keys = len(mapping.key)
+    configuration, one = verification.configuration, compiled[mapping.name]
     return Work(
-        compiled=compiled[mapping.name],
-        reader=SourceReader(
-            connection=source,
-            statement=statement,
-            key_statement=source_statement(dialect, mapping, only_key=True),
-            encoding=encoding_of(source),
-        ),
+        compiled=one,
+        reader=verification.source.mapped(mapping.name, compiled),
         entity=configuration.entities[mapping.to],
         comparison=Comparison(
-            attributes, keys, statement.identities, keep_extra=keeps_all(mapping)
+            mapped_attributes(configuration, mapping),
+            len(mapping.key),
+            len(one.relation.identity),
+            keep_extra=keeps_all(mapping),
         ),
     )
 

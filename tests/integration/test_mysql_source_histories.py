@@ -144,10 +144,19 @@ def test_a_server_without_gtids_is_read_by_its_files(
         source, position = read_to_end_of(schema)
         assert position.startswith("binlog/1 server=")
         server.execute("FLUSH BINARY LOGS")
+        rotated = last_position(read_from(source, position))  # an idle log is wholly behind
+        assert source.passed(rotated, source.mark())
         schema.execute("INSERT INTO t VALUES (101, 'next file'); UPDATE t SET name = 'y'")
+        assert sum(batch.changes for batch in read_from(source, rotated)) == 6
         batches = read_from(source, position)
         assert sum(batch.changes for batch in batches) == 6
         position = last_position(batches)
+        with schema.connect() as session, session.cursor() as cursor:
+            session.begin()
+            cursor.execute("INSERT INTO t VALUES (103, 'thinks')")
+            cursor.execute("SET timestamp = 1900000000")
+            session.commit()
+        position = last_position(read_from(source, position))
         schema.execute("XA START 'x'; INSERT INTO t VALUES (102, 'x'); XA END 'x'; XA PREPARE 'x'")
         position = last_position(read_from(source, position))
         schema.execute("XA COMMIT 'x'")

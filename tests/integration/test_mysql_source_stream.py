@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -285,3 +286,108 @@ def test_one_phase_is_a_commit(schema: Schema, source: MysqlSource) -> None:
         "XA START 'x'; INSERT INTO t VALUES (1, 'a', 0); XA END 'x'; XA COMMIT 'x' ONE PHASE"
     )
     assert plain(read_from(source, position)) == [("insert", (b"1", b"a", b"0.00"), None)]
+
+
+def test_rows_that_are_read_again_leave_the_witness_its_time(
+    schema: Schema, source: MysqlSource
+) -> None:
+    """The newest transaction is the XA COMMIT, whose rows are older."""
+    position, _ = copy(source)
+    prepare(schema, "old", "(2, 'b', 0)")
+    position = last_position(read_from(source, position))
+    schema.execute("SET timestamp = 1800000000; XA COMMIT 'old'")
+    position = last_position(read_from(source, position))
+    schema.execute("INSERT INTO t VALUES (3, 'c', 0)")
+    assert plain(read_from(source, position)) == [("insert", (b"3", b"c", b"0.00"), None)]
+
+
+def test_prepared_transactions_of_other_tables_are_nobodys_concern(mysql9: FamilyServer) -> None:
+    """MySQL's copy waits for those of mapped tables only."""
+    with schema_on(mysql9) as schema:
+        schema.execute("CREATE TABLE t (id int PRIMARY KEY); CREATE TABLE u (id int PRIMARY KEY)")
+        schema.execute("XA START 'y'; INSERT INTO u VALUES (1); XA END 'y'; XA PREPARE 'y'")
+        source = schema.source(schema.table("t", "id"))
+        position, _ = copy(source)
+        schema.execute("XA COMMIT 'y'; INSERT INTO t VALUES (1)")
+        assert plain(read_from(source, position)) == [("insert", (b"1",), None)]
+
+
+def test_settings_before_a_statement_do_not_hide_it(mariadb: FamilyServer) -> None:
+    """MariaDB logs them with the statement."""
+    with schema_on(mariadb) as schema:
+        schema.execute("CREATE TABLE t (id int PRIMARY KEY); INSERT INTO t VALUES (1)")
+        source = schema.source(schema.table("t", "id"))
+        position, _ = copy(source)
+        schema.execute("SET STATEMENT lock_wait_timeout = 5, sql_mode = '' FOR TRUNCATE TABLE t")
+        assert plain(read_from(source, position)) == [("truncate", None, None)]
+        schema.execute("SET STATEMENT lock_wait_timeout = (5) FOR RENAME TABLE t TO u, u TO t")
+        with pytest.raises(PreflightRefusal):
+            read_from(source, position)
+
+
+# --- the copy -----------------------------------------------------------------------------------
+
+
+def test_no_setting_of_the_server_cuts_a_copy(schema: Schema, source: MysqlSource) -> None:
+    schema.execute("INSERT INTO t VALUES (1, 'a', 0), (2, 'b', 0), (3, 'c', 0)")
+    schema.execute("SET GLOBAL sql_select_limit = 2")
+    try:
+        assert len(copy(source)[1]) == 3
+    finally:
+        schema.execute("SET GLOBAL sql_select_limit = 18446744073709551615")
+
+
+def test_a_copy_lets_go_of_a_table_that_it_has_read(schema: Schema) -> None:
+    """Who alters it waits no longer, and nobody behind him. MariaDB keeps hold of it until the
+    transaction's end, whatever is rolled back."""
+    if is_mariadb(schema):
+        return
+    schema.execute("CREATE TABLE u (id int PRIMARY KEY); INSERT INTO t VALUES (1, 'a', 0)")
+    schema.execute("INSERT INTO u VALUES (1)")
+    source = schema.source(schema.table("t", "id"), schema.table("u", "id"))
+    with source.snapshot("") as snapshot:
+        read = snapshot.read(source.tables)
+        assert next(read).changes == 1
+        assert next(read).runs[0].relation.table == "u"  # t is behind
+        schema.execute("SET lock_wait_timeout = 2; ALTER TABLE t ADD COLUMN more int")
+        assert list(read) == []
+
+
+# --- a busy log ---------------------------------------------------------------------------------
+
+
+def test_what_nobody_mapped_keeps_nothing_back(schema: Schema, source: MysqlSource) -> None:
+    """A change is handed over, and positions go on, however much of other tables follows."""
+    schema.execute("CREATE TABLE noise (id int PRIMARY KEY AUTO_INCREMENT, pad varchar(4000))")
+    position, _ = copy(source)
+    schema.execute("INSERT INTO t VALUES (1, 'a', 0)")
+    schema.execute("INSERT INTO noise (pad) VALUES (REPEAT('x', 4000))")
+    for _ in range(12):
+        schema.execute("INSERT INTO noise (pad) SELECT pad FROM noise")
+    found = []
+    with streaming(source, position) as stream:
+        end = source.mark()
+        for _ in range(400):
+            begun = time.monotonic()
+            batch = stream.read(0.05)
+            assert time.monotonic() - begun < 2
+            if batch is not None:
+                found.append(batch)
+                if batch.position and source.passed(batch.position, end):
+                    break
+    assert sum(batch.changes for batch in found) == 1
+    assert len(found) > 1
+
+
+def test_values_that_a_definition_changes_are_told(
+    schema: Schema, source: MysqlSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[tuple[str, str]] = []
+    monkeypatch.setattr(
+        source, "_tell_of_values", lambda table, verb: told.append((table.name, verb))
+    )
+    position, _ = copy(source)
+    schema.execute("ALTER TABLE t ADD COLUMN more int, ADD INDEX (name)")
+    schema.execute("ALTER TABLE t MODIFY COLUMN pay decimal(10,0), DROP COLUMN more")
+    read_from(source, position)
+    assert told == [("t", "ALTER TABLE")]

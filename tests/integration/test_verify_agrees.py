@@ -18,8 +18,9 @@ from cdc_daemon.model.changes import Row
 from cdc_daemon.model.errors import DataError
 from cdc_daemon.sources.postgres.connection import Server
 from cdc_daemon.verify.reading import SourceReader, Texts, encoding_of, snapshot
+from cdc_daemon.verify.source_postgres import dialect_of
 from cdc_daemon.verify.statement import source_statement
-from cdc_daemon.verify.verification import compile_source, dialect_of
+from cdc_daemon.verify.verification import compile_source
 from tests.support.databases import Database
 from tests.support.filled import Filled, filled
 

@@ -17,6 +17,7 @@ from cdc_daemon.sources.mysql.gtid import (
     format_domains,
     parse_domains,
     parse_gtid,
+    parse_owned,
     parse_set,
     parse_triple,
 )
@@ -80,6 +81,13 @@ def test_m32_a_tagged_set_is_read_as_mysql_writes_it() -> None:
     assert Gtid(f"{A}:tagx", 1) in found
     assert Gtid(f"{A}:tagx", 2) not in found
     assert found.count() == 214 + 1 + 4 + 3
+
+
+def test_owned_numbers_are_read_with_and_without_a_mark_between() -> None:
+    assert parse_owned("") == parse_set("")
+    assert parse_owned(f"{A}:5#12:7#9") == parse_set(f"{A}:5:7")
+    for between in ("", ", ", ",\n"):
+        assert parse_owned(f"{A}:5#12{between}{A}:tagx:3#7") == parse_set(f"{A}:5:tagx:3")
 
 
 def test_a_set_without_tags_is_sent_in_the_older_form() -> None:

@@ -82,7 +82,8 @@ def test_the_statements_of_a_real_file() -> None:
     assert Definition("CREATE TABLE", (t("ctas"),), Effect.ROWS) in found
     assert Definition("DROP TABLE", (t("q t"),), Effect.ROWS) in found
     assert Definition("RENAME TABLE", (t("m"), t("m2")), Effect.ROWS) in found
-    assert found.count(Definition("ALTER TABLE", (t("t"),), Effect.VALUES)) == 6
+    altered = [one for one in found if isinstance(one, Definition) and one.tables == (t("t"),)]
+    assert [one.effect for one in altered if one.verb == "ALTER TABLE"] == [Effect.VALUES] * 6
     assert found.count(RowStatement("INSERT", (t("t"),))) == 2
     assert Truncate(t("t")) in found
     assert Savepoint("s1") in found
@@ -296,3 +297,29 @@ def test_any_name_in_quotes_comes_back(
 def test_no_text_is_an_error(words: list[str], spaced: bool) -> None:
     """It is a statement of some kind, in the worst case one that may change rows."""
     said((" " if spaced else "").join(words))
+
+
+def altered(text: str) -> set[str] | None:
+    found = statement(f"ALTER TABLE t {text}", MARIADB, "d")
+    assert isinstance(found, Definition)
+    assert found.effect is Effect.VALUES
+    return None if found.columns is None else set(found.columns)
+
+
+NONE: set[str] = set()
+
+
+def test_what_an_alter_changes_of_values() -> None:
+    assert (
+        altered("ADD INDEX (a), DROP KEY k, ENGINE = InnoDB, ADD CONSTRAINT c CHECK (a > 0)")
+        == NONE
+    )
+    assert altered("ADD COLUMN IF NOT EXISTS a int, DROP b, MODIFY `c d` int") == {"a", "b", "c d"}
+    assert altered("CHANGE old new int, RENAME COLUMN e TO f, RENAME KEY g TO h") == {
+        *("old", "new", "e", "f"),
+    }
+    assert altered("ADD (a int, b int)") is None
+    assert altered("CONVERT TO CHARACTER SET utf8mb4") is None
+    assert (
+        altered("ALTER COLUMN a SET DEFAULT 1, ADD PARTITION (PARTITION p1 VALUES IN (1))") == NONE
+    )

@@ -27,7 +27,13 @@ _ASK = {
     "UPDATE": "UPDATE {0} SET {1} = {1} WHERE FALSE",
     "DELETE": "DELETE FROM {0} WHERE FALSE",
 }
-_ACCOUNTS = "SELECT CONCAT('''', User, '''@''', Host, '''') FROM mysql.user WHERE User = %s"
+_ACCOUNTS = r"""
+    SELECT CONCAT('''', REPLACE(User, '''', ''''''), '''@''', REPLACE(Host, '''', ''''''), '''')
+      FROM mysql.user
+     WHERE User = %s AND (@@skip_name_resolve = 0 OR Host IN ('', 'localhost') OR Host LIKE '%%:%%'
+                          OR Host REGEXP '^[0-9.%%_/]+$')"""
+"""Where names of hosts are not looked up, an account of such a name is nobody's."""
+
 _GRANTED = """
     SELECT '' AS name, GRANTEE, PRIVILEGE_TYPE FROM information_schema.USER_PRIVILEGES
      WHERE GRANTEE IN ({0})

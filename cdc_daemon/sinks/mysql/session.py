@@ -20,7 +20,7 @@ from pymysql.constants import CLIENT, SERVER_STATUS
 from pymysql.cursors import SSCursor
 
 from cdc_daemon.config.mysql_address import DEFAULT_PORT, tls_keywords
-from cdc_daemon.model.errors import ConfigurationError, Problem, Unreachable
+from cdc_daemon.model.errors import ConfigurationError, Problem
 from cdc_daemon.sinks.mysql.errors import refused, translate
 from cdc_daemon.sinks.mysql.values import literal
 
@@ -235,5 +235,3 @@ def translated(known: Sequence[str] = ()) -> Iterator[None]:
         yield
     except pymysql.Error as exc:
         raise translate(exc, known=known) from exc
-    except (OSError, AttributeError) as exc:  # the socket was closed under the driver
-        raise Unreachable("The connection to the control database was lost.") from exc

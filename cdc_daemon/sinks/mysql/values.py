@@ -12,6 +12,7 @@ import json
 import re
 from collections.abc import Callable, Sequence
 from functools import lru_cache
+from typing import Final
 
 from cdc_daemon.mapping.decimals import parse_double, print_double
 from cdc_daemon.mapping.times import trim_fraction
@@ -116,7 +117,17 @@ def _whole(column: Sequence[Stored], attribute: Attribute) -> Sequence[Stored]:
     text = ",".join(given)
     if given and (text.count(",") != len(given) - 1 or not _WHOLE.fullmatch(text)):
         raise data_error("22P02", attribute=attribute.name)
+    digits, bits = _RANGES[attribute.type.kind]
+    if given and len(max(given, key=len)) >= digits:
+        numbers = [int(value) for value in given]
+        if max(numbers) >= 1 << bits or min(numbers) < -(1 << bits):
+            raise data_error("22003", attribute=attribute.name)
     return column
+
+
+_RANGES: Final = {Kind.INTEGER: (10, 31), Kind.BIGINT: (19, 63)}
+"""From how many characters on a number may be too large, and its bits: a key that does not fit
+would silently be another one in JSON_TABLE."""
 
 
 def _years(code: str, cut: int) -> Callable[[Sequence[Stored], Attribute], Sequence[Stored]]:

@@ -64,14 +64,21 @@ SESSION: Final = {
     "character_set_results": "utf8mb4",
     "sql_auto_is_null": "0",
     "sql_big_selects": "1",
-    "sql_select_limit": "DEFAULT",
+    "sql_select_limit": "18446744073709551615",  # DEFAULT would be the server's own
+    "wait_timeout": "31536000",  # between two tables a copy waits for the control database
     "lc_time_names": "'en_US'",
     "net_write_timeout": "3600",  # a long copy may be slower than the server likes
+    "wait_timeout": "28800",  # and a snapshot is held while nothing is asked of it
     "lock_wait_timeout": "60",
     "innodb_lock_wait_timeout": "60",
 }
 _SESSION_OF: Final = {
-    True: {"max_statement_time": "0", "system_versioning_asof": "DEFAULT"},
+    True: {
+        "max_statement_time": "0",
+        "system_versioning_asof": "DEFAULT",  # of a server that has it, such tables are refused
+        "idle_transaction_timeout": "0",
+        "idle_readonly_transaction_timeout": "0",
+    },
     False: {"max_execution_time": "0"},
 }
 """Of MariaDB, and of MySQL."""

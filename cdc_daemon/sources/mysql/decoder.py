@@ -73,6 +73,7 @@ class Decoder:
         self._group: Group | None = None
         self._offset = 0  # behind the event at hand, in its file
         self._begins_at = 0
+        self._time = 0  # of the event at hand, in its header
         self.position = position
         self.marks = Marks()
         self.events = 0  # how many were read
@@ -100,8 +101,13 @@ class Decoder:
 
     @property
     def quiet(self) -> bool:
-        """Whether nothing is held back: no open group, no change that was not taken."""
-        return self._group is None and not self._queue and self._collected.quiet
+        """Whether nothing is held back behind the position: it may be saved as it is."""
+        return self._collected.quiet
+
+    @property
+    def complete(self) -> bool:
+        """Whether a whole transaction with changes waits to be taken."""
+        return self._collected.complete
 
     @property
     def full(self) -> bool:
@@ -153,11 +159,15 @@ class Decoder:
         if kind == Kind.FORMAT_DESCRIPTION:
             self._framing.describe(event)
             self._tables.forget()
+            self._locate(event)
+            self._pass_head()
         elif kind == Kind.ROTATE:
             self._rotate(event)
         else:
             self._locate(event)
             end = self._framing.end(event)
+            if kind == Kind.PREVIOUS_GTIDS:
+                self._pass_head()
             if not self._expected.is_event(event, FromFile(self._framing.file, self._offset)):
                 self._handle(event, end)
 
@@ -170,11 +180,18 @@ class Decoder:
 
     def _locate(self, event: bytes) -> None:
         """Follow the offsets; an event that is in no file has none."""
+        self._time = int.from_bytes(event[_TIME], "little")
         low = int.from_bytes(event[_END], "little")
         self._begins_at = self._offset
         if low and not event[17] & _ARTIFICIAL:
             self._offset = true_offset(self._offset, low)
             self._begins_at = self._offset - len(event)
+
+    def _pass_head(self) -> None:
+        """A new file's head is behind: a server that is idle then says that its log ends there."""
+        position = self.position
+        if isinstance(position, FilePosition) and position.last is None and self._group is None:
+            position.at = FromFile(self._framing.file, max(self._offset, position.at.offset))
 
     def _rotate(self, event: bytes) -> None:
         self._offset = self._framing.rotate(event)
@@ -230,13 +247,14 @@ class Decoder:
             return
         self._collected.close()
         at = FromFile(self._framing.file, self._offset)
-        advance(self.position, group, at, self._begins_at)
+        advance(self.position, group, at, self._begins_at, self._time)
 
     # --- rows ---------------------------------------------------------------------------------
 
     def _rows(self, event: bytes, end: int) -> None:
         group = self._opened(event)
-        group.written = int.from_bytes(event[_TIME], "little")
+        if not self._inner:  # rows that are read again are older than the group
+            group.written = int.from_bytes(event[_TIME], "little")
         if group.witness or not self._tables.wants(event):
             return
         runs = self._tables.rows(event, end)

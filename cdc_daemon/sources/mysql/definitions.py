@@ -6,6 +6,7 @@ COALESCE and REMOVE PARTITIONING move rows and keep all of them.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Final
 
 from cdc_daemon.sources.mysql.statement_kinds import (
@@ -24,6 +25,11 @@ _OTHER_OBJECTS: Final = frozenset(
         *("DATABASE", "SCHEMA", "UNDO", "CATALOG"),
     )
 )
+_NO_COLUMNS: Final = (
+    *("INDEX", "KEY", "UNIQUE", "PRIMARY", "FOREIGN", "CONSTRAINT", "CHECK", "FULLTEXT"),
+    *("SPATIAL", "PARTITION", "PERIOD", "SYSTEM"),
+)
+"""What is added or dropped and is no column."""
 
 
 def truncate(reader: Reader) -> Statement:
@@ -120,12 +126,16 @@ def alter(reader: Reader) -> Statement:
     found = [reader.table()]
     _pass_over_wait(reader)
     effect = Effect.ROWS if ignoring else Effect.VALUES
+    columns: set[str] | None = set()
     for clause in reader.clauses():
         other = _clause(clause)
-        if other is not None:
+        if isinstance(other, Columns):
+            columns = None if columns is None or other.names is None else columns | other.names
+        else:
             effect = Effect.ROWS
             found += other
-    return Definition("ALTER TABLE", tuple(found), effect)
+    told = None if columns is None else frozenset(columns)
+    return Definition("ALTER TABLE", tuple(found), effect, columns=told)
 
 
 def _pass_over_wait(reader: Reader) -> None:
@@ -135,8 +145,15 @@ def _pass_over_wait(reader: Reader) -> None:
     reader.has("NOWAIT")
 
 
-def _clause(clause: Reader) -> list[TableName] | None:
-    """None: rows stay; else the other tables that rows go to or come from."""
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """Rows stay; values of these columns may be others by then (None: of any)."""
+
+    names: set[str] | None
+
+
+def _clause(clause: Reader) -> list[TableName] | Columns:
+    """What of the rows stays; a list: rows go to these tables or come from them."""
     first = clause.take()
     if first.says("RENAME"):
         return _renaming(clause)
@@ -144,12 +161,36 @@ def _clause(clause: Reader) -> list[TableName] | None:
         return []
     if first.says("EXCHANGE", "CONVERT") and clause.ahead.says("PARTITION", "TABLE"):
         return _exchanging(clause)
-    return [] if first.says("DISCARD", "IMPORT") else None
+    if first.says("CONVERT"):
+        return Columns(None)
+    if first.says("ADD", "DROP", "MODIFY", "CHANGE"):
+        return _defining(clause, changes=first.says("CHANGE"))
+    return [] if first.says("DISCARD", "IMPORT") else Columns(set())
 
 
-def _renaming(clause: Reader) -> list[TableName] | None:
-    if clause.ahead.says("COLUMN", "INDEX", "KEY"):
-        return None
+def _defining(clause: Reader, *, changes: bool) -> Columns:
+    """The column that is added, dropped, or made another one; keys and the like change no value."""
+    clause.has("COLUMN")
+    if clause.has("IF"):
+        clause.has("NOT")
+        clause.must("EXISTS")
+    if clause.ahead.says(*_NO_COLUMNS):
+        return Columns(set())
+    if clause.ahead.says("("):
+        return Columns(None)
+    names = {clause.name()}
+    if changes:
+        names.add(clause.name())
+    return Columns(names)
+
+
+def _renaming(clause: Reader) -> list[TableName] | Columns:
+    if clause.has("COLUMN"):
+        first = clause.name()
+        clause.must("TO")
+        return Columns({first, clause.name()})
+    if clause.ahead.says("INDEX", "KEY"):
+        return Columns(set())
     for word in ("TO", "AS", "="):
         clause.has(word)
     return [clause.table()]

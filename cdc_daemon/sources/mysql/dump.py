@@ -16,7 +16,6 @@ import select
 import ssl
 import threading
 import time
-from contextlib import closing
 from typing import Final
 
 from cdc_daemon.model.errors import CdcError, Unreachable
@@ -52,15 +51,21 @@ def open_dump(
     server_id: int,
     until_end: bool = False,
     silent: float = _SILENT,
+    position: Position | None = None,
 ) -> Dump:
     """The log from there on. ``until_end``: only what is there, then ``read`` gives an empty list.
 
-    ``silent``: seconds without a word after which the server is given up. Raises DumpRefused where
-    the log does not begin or go on there, and whatever a connection raises.
+    ``silent``: seconds without a word after which the server is given up. ``position``: what the
+    server must have, asked on the connection that reads: another one may lead to another server.
+    Raises DumpRefused where the log does not begin or go on there, PreflightRefusal where the
+    server does not have what was read, or no longer what follows, and whatever a connection raises.
     """
     connection = server.connect_for_replication(read_timeout=silent)
     try:
         edition = server.edition(connection)
+        if position is not None:
+            with server.placed():
+                check_server(server, connection, position)
         with server.errors("asking for the binlog"):
             prepare(connection, edition, start, server_id, min(_HEARTBEAT, silent / 2))
             command(connection, REGISTER, registration(server_id))
@@ -77,17 +82,17 @@ def resume(server: Server, position: Position, *, server_id: int) -> tuple[Dump,
     """The log behind a position, and the witness that must come in it.
 
     Where only the witness was purged, and nothing behind it, the log begins right behind it. Raises
-    PreflightRefusal where the server does not have what was read, or no longer what follows.
+    as ``open_dump``.
     """
-    with server.placed(), closing(server.connect()) as connection:
-        check_server(server, connection, position)
     witness = position.witness
+    start = position.start()
     try:
-        return open_dump(server, position.start(), server_id=server_id), witness
+        return open_dump(server, start, server_id=server_id, position=position), witness
     except DumpRefused as refused:
         if witness is None or refused.reason is not Reason.PURGED:
             raise
-    return open_dump(server, position.start(witness=False), server_id=server_id), None
+    start = position.start(witness=False)
+    return open_dump(server, start, server_id=server_id, position=position), None
 
 
 # --- reading ------------------------------------------------------------------------------------

@@ -36,14 +36,15 @@ class Group:
     from_: FromFile = _NOWHERE
 
 
-def advance(position: Position, group: Group, at: FromFile, last: int) -> None:
-    """The group was read to its end; ``at``: behind its last event, which begins at ``last``."""
+def advance(position: Position, group: Group, at: FromFile, last: int, time: int) -> None:
+    """The group was read to its end; ``at``: behind its last event, which begins at ``last`` and
+    has that ``time`` in its header."""
     match position:
         case MysqlPosition():
             assert isinstance(group.gtid, Gtid)
             position.advance(group.gtid, group.time)
         case FilePosition():
-            position.advance(at, last=last, time=group.written)
+            position.advance(at, last=last, time=time)
         case _:
             assert isinstance(group.gtid, Triple)
             position.advance(group.gtid, group.written)

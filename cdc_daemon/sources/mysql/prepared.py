@@ -11,7 +11,7 @@ from cdc_daemon.sources.mysql.again import group_again
 from cdc_daemon.sources.mysql.events import Framing
 from cdc_daemon.sources.mysql.group import Group, note_prepared, wanted_again
 from cdc_daemon.sources.mysql.gtid import Gtid, Triple
-from cdc_daemon.sources.mysql.position import FilePosition, Position, Start
+from cdc_daemon.sources.mysql.position import FilePosition, MariadbPosition, Position, Start
 from cdc_daemon.sources.mysql.relations import NEW_COPY
 from cdc_daemon.sources.mysql.xid import Xid
 
@@ -59,9 +59,12 @@ class Prepared:
     def effective(self, xid: Xid) -> tuple[list[Run], int] | Iterator[Located]:
         """What takes effect: the runs and their size, or the events, which are read again.
 
-        Raises PreflightRefusal for a transaction that is not known.
+        MySQL's copy begins under a lock that waits for whoever has prepared changes of the tables:
+        what is not known there has none. On MariaDB that is a PreflightRefusal.
         """
         if xid not in self._position.prepared:
+            if not isinstance(self._position, MariadbPosition):
+                return [], 0
             what = (
                 f"the XA transaction {xid} takes effect, which was prepared before the copy was "
                 "taken: its rows are not known"

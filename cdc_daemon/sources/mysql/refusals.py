@@ -19,7 +19,7 @@ _PASSING: Final = frozenset(
         *(1040, 1203, 1226),  # too many connections
         *(1053, 1079, 1080, 1094, 1129, 1152, 1317, 1927, 4031),  # shut down, killed, aborted
         *(1154, 1155, 1156, 1157, 1158, 1159, 1160, 1161, 1184),  # the network
-        *(1205, 1213, 1969, 3024, 3572),  # locks, time limits
+        *(1205, 1213, 1412, 1969, 3024, 3572),  # locks, time limits, a table defined anew
         *(2002, 2003, 2005, 2006, 2012, 2013, 2014, 2027, 2055),  # the client's own
         3032,  # offline mode
     )
@@ -27,7 +27,7 @@ _PASSING: Final = frozenset(
 _SPEAKABLE: Final = frozenset(
     (
         *(1044, 1045, 1046, 1049, 1054, 1129, 1130, 1142, 1143, 1146, 1193, 1227, 1235, 1236, 1290),
-        *(1305, 1356, 1381, 1449, 1698, 3024, 4052),
+        *(1305, 1356, 1381, 1412, 1449, 1698, 3024, 4052),
     )
 )
 """Errors whose messages name objects, accounts and settings only."""

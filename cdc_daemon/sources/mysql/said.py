@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Final
 
@@ -25,12 +25,17 @@ SYSTEM_SCHEMAS: Final = frozenset({"mysql", "sys", "performance_schema", "inform
 """Their tables have no triggers, so a statement that names only them changes nothing else."""
 
 
+Tell = Callable[[Table, str], None]
+"""Says that a definition, whose verb is given, may have changed values of a mapped table."""
+
+
 class Statements:
     """The statements of one server's log."""
 
-    def __init__(self, relations: Relations, dialect: Dialect) -> None:
+    def __init__(self, relations: Relations, dialect: Dialect, tell: Tell) -> None:
         self._relations = relations
         self._dialect = dialect
+        self._tell = tell
 
     def read(self, event: bytes, end: int) -> Statement:
         """What a QUERY event's statement is. Raises DecodeError."""
@@ -48,10 +53,13 @@ class Statements:
         return None if table is None else self._relations.newest(table)
 
     def check_definition(self, found: Definition) -> None:
-        """Raise PreflightRefusal where rows of a mapped table came or went without a word."""
-        if found.effect is not Effect.ROWS:
-            return
+        """Raise PreflightRefusal where rows of a mapped table came or went without a word; tell
+        where values of mapped columns may be others by then."""
         for table in self._touched(found):
+            if found.effect is not Effect.ROWS:
+                if found.effect is Effect.VALUES and _concerns(found, table):
+                    self._tell(table, found.verb)
+                continue
             what = f"in the log it is changed by {found.verb}, which does not tell its rows"
             raise self._relations.refused(table, what)
 
@@ -72,6 +80,14 @@ class Statements:
             hint="SET GLOBAL binlog_format = 'ROW', and no session may set it otherwise; "
             + NEW_COPY,
         )
+
+
+def _concerns(found: Definition, table: Table) -> bool:
+    """Whether a definition touches mapped columns; names of columns are the same in any case."""
+    if found.columns is None:
+        return True
+    mapped = {name.lower() for name in (*table.columns, *table.identity)}
+    return not mapped.isdisjoint(name.lower() for name in found.columns)
 
 
 def _text(sql: bytes, collation: int) -> str:

@@ -16,10 +16,10 @@ from typing import Any, Final
 import pymysql
 from pymysql.cursors import SSCursor
 
-from cdc_daemon.model.changes import Batch, Operation, Relation, Run
+from cdc_daemon.model.changes import Batch, Operation, Relation, Row, Run
 from cdc_daemon.model.errors import Stop, Unreachable
 from cdc_daemon.model.ports import Table
-from cdc_daemon.sources.mysql.asked import spelled
+from cdc_daemon.sources.mysql.asked import quoted, spelled
 from cdc_daemon.sources.mysql.catalog import TableFacts
 from cdc_daemon.sources.mysql.connection import Connection, Server
 from cdc_daemon.sources.mysql.gtid import parse_domains, parse_set
@@ -51,7 +51,7 @@ class MysqlSnapshot:
         server: Server,
         connection: Connection,
         *,
-        position: Position,
+        position: str,
         relations: Mapping[Key, Relation],
         facts: Mapping[Key, TableFacts],
         piece_rows: int,
@@ -60,7 +60,7 @@ class MysqlSnapshot:
     ) -> None:
         self._server = server
         self._connection = connection
-        self._position = str(position)
+        self._position = position
         self._relations = relations
         self._facts = facts
         self._piece_rows = piece_rows
@@ -81,9 +81,27 @@ class MysqlSnapshot:
             key = (table.schema, table.name)
             relation, facts = self._relations[key], self._facts[key]
             readers = [reader(column) for column in columns_of(relation, facts)]
-            with self._server.errors(f"copying {table.schema}.{table.name}"):
+            with self._server.errors(f"reading {table.schema}.{table.name}"):
+                self._run("SAVEPOINT copying")
                 for rows, size in self._pieces(select(relation, facts), relation):
                     yield self._batch(relation, rows, readers, size)
+                self._run("ROLLBACK TO SAVEPOINT copying")  # lets go of the table's definition
+
+    def _run(self, statement: str) -> None:
+        self._connection.cursor().execute(statement)
+
+    def first(self, table: Table, limit: int) -> list[Row]:
+        """The first rows of a table in the order of their identity."""
+        key = (table.schema, table.name)
+        relation, facts = self._relations[key], self._facts[key]
+        columns = columns_of(relation, facts)
+        order = ", ".join(quoted(columns[i].name) for i in relation.identity)
+        statement = f"{select(relation, facts)} ORDER BY {order} LIMIT {limit}"
+        with self._server.errors(f"reading {table.schema}.{table.name}"):
+            cursor = self._connection.cursor()
+            cursor.execute(statement)
+            rows = list(cursor.fetchall())
+        return read_rows(rows, list(map(reader, columns)))[0] if rows else []
 
     def _batch(
         self,
@@ -183,15 +201,25 @@ def consistent_snapshot(
         yield connection, position
 
 
+@contextmanager
+def view(server: Server) -> Iterator[Connection]:
+    """A connection whose transaction sees every table as of one moment, wherever in the log."""
+    with closing(connect_for_rows(server)) as connection:
+        with server.errors("beginning to read"):
+            connection.cursor().execute(_BEGIN)
+        yield connection
+
+
 def _begin_on_mariadb(
     server: Server, connection: Connection, _tables: Sequence[Table], timeout: float
 ) -> Position:
     """Begin where no XA transaction is prepared: its rows would be in neither copy nor log."""
     deadline = time.monotonic() + timeout
     while True:
+        prepared = _ask(connection, "XA RECOVER")
         connection.cursor().execute(_BEGIN)
         file, offset = _place_on_mariadb(connection)
-        prepared = _ask(connection, "XA RECOVER")
+        prepared = prepared or _ask(connection, "XA RECOVER")
         if not prepared:
             break
         connection.rollback()
@@ -200,6 +228,9 @@ def _begin_on_mariadb(
             raise Unreachable(message, hint="see XA RECOVER; commit them or roll them back")
         time.sleep(_PAUSE)
     ((text,),) = _ask(connection, f"SELECT BINLOG_GTID_POS('{file}', {int(offset)})")
+    if text is None:
+        message = f"{server.where}: the log was rotated and purged while the copy began"
+        raise Unreachable(message, hint="it is tried again")
     return MariadbPosition(domains=parse_domains(text))
 
 
@@ -215,6 +246,12 @@ def _begin_on_mysql(
     with closing(server.connect()) as lock:
         _lock(server, lock, tables, timeout)
         connection.cursor().execute(_BEGIN)
+        who = "SELECT @@server_uuid"
+        if _ask(lock, who) != _ask(connection, who):
+            raise Unreachable(
+                f"{server.where}: two connections lead to two servers, and a copy needs one",
+                hint="give the address of one server; it is tried again",
+            )
         return position_of(lock)
 
 

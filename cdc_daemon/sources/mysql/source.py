@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from cdc_daemon.config.mysql_address import is_local_mysql
 from cdc_daemon.model.changes import Relation, Row
 from cdc_daemon.model.effects import Key
-from cdc_daemon.model.errors import ConfigurationError, Problem
+from cdc_daemon.model.errors import ConfigurationError, Problem, Unreachable
 from cdc_daemon.model.findings import Finding
 from cdc_daemon.model.ports import SlotState, Table
 from cdc_daemon.model.position import Checkpoint, SourceIdentity
@@ -22,9 +22,9 @@ from cdc_daemon.sources.mysql.asked import Answer, Asked
 from cdc_daemon.sources.mysql.catalog import Name, TableFacts, read_tables
 from cdc_daemon.sources.mysql.connection import Connection, Edition, Server
 from cdc_daemon.sources.mysql.decoder import Decoder
-from cdc_daemon.sources.mysql.dump import open_dump, resume
+from cdc_daemon.sources.mysql.dump import open_dump, resume, server_id_of
 from cdc_daemon.sources.mysql.events import Framing
-from cdc_daemon.sources.mysql.gtid import parse_domains
+from cdc_daemon.sources.mysql.gtid import parse_domains, parse_owned
 from cdc_daemon.sources.mysql.position import (
     FilePosition,
     FromFile,
@@ -38,13 +38,22 @@ from cdc_daemon.sources.mysql.relations import Described, Relations
 from cdc_daemon.sources.mysql.requirements import identity_problems, table_problems
 from cdc_daemon.sources.mysql.reread import reread
 from cdc_daemon.sources.mysql.said import Statements
-from cdc_daemon.sources.mysql.snapshot import MysqlSnapshot, consistent_snapshot, position_of
+from cdc_daemon.sources.mysql.snapshot import (
+    MysqlSnapshot,
+    consistent_snapshot,
+    position_of,
+    view,
+)
 from cdc_daemon.sources.mysql.stream import MysqlStream
 from cdc_daemon.sources.mysql.system import read_system
 from cdc_daemon.sources.mysql.tables import Tables
 from cdc_daemon.sources.mysql.types import catalogue_word, column_type_of
+from cdc_daemon.telemetry import get_logger
 
 _SILENT = 60.0  # seconds that the log may take to go on when it is read again
+
+
+log = get_logger(__name__)
 
 
 class MysqlSource:
@@ -66,6 +75,7 @@ class MysqlSource:
         self.tables = tuple(tables)
         self._server = Server(name, settings)
         self._server_id = server_id
+        self._second_id = server_id_of(name, str(server_id), "again")
         self._piece_rows = piece_rows
         self._piece_bytes = piece_bytes
         self._max_value_bytes = max_value_bytes
@@ -172,18 +182,26 @@ class MysqlSource:
         with consistent_snapshot(
             self._server, self.tables, mariadb=mariadb, timeout=self._lock_timeout
         ) as (connection, position):
-            yield MysqlSnapshot(
-                self._server,
-                connection,
-                position=position,
-                relations={
-                    (table.schema, table.name): self._describe(table) for table in self.tables
-                },
-                facts=self._facts,
-                piece_rows=self._piece_rows,
-                piece_bytes=self._piece_bytes,
-                max_value_bytes=self._max_value_bytes,
-            )
+            yield self._reading(connection, str(position))
+
+    @contextmanager
+    def view(self) -> Iterator[MysqlSnapshot]:
+        """The tables, as :meth:`relations` described them, at one moment: for looking, not for
+        going on, so that nothing is locked and no place in the log is known."""
+        with view(self._server) as connection:
+            yield self._reading(connection, "")
+
+    def _reading(self, connection: Connection, position: str) -> MysqlSnapshot:
+        return MysqlSnapshot(
+            self._server,
+            connection,
+            position=position,
+            relations={(table.schema, table.name): self._describe(table) for table in self.tables},
+            facts=self._facts,
+            piece_rows=self._piece_rows,
+            piece_bytes=self._piece_bytes,
+            max_value_bytes=self._max_value_bytes,
+        )
 
     def stream(self, after: str) -> MysqlStream:
         position = parse_position(after)
@@ -198,7 +216,7 @@ class MysqlSource:
         )
         decoder = Decoder(
             tables,
-            Statements(self._relations, dump.edition.dialect),
+            Statements(self._relations, dump.edition.dialect, self._tell_of_values),
             position,
             Framing(),
             fetch=self._read_again,
@@ -208,12 +226,23 @@ class MysqlSource:
         )
         return MysqlStream(self._server, dump, decoder)
 
+    def _tell_of_values(self, table: Table, verb: str) -> None:
+        log.warning(
+            "values of rows may have changed without a word in the log",
+            source=self.name,
+            table=f"{table.schema}.{table.name}",
+            by=verb,
+            cure="compare them: cdc-daemon verify --repair",
+        )
+
     def _read_again(self, start: Start) -> Iterator[bytes]:
         """What the log holds from there on, in a reading of its own."""
-        dump = open_dump(self._server, start, server_id=self._server_id ^ 1, until_end=True)
+        dump = open_dump(self._server, start, server_id=self._second_id, until_end=True)
         try:
             while events := dump.read(_SILENT):
                 yield from events
+            if events is None:
+                raise Unreachable(f"{self._server.where}: reading the log again took too long")
         finally:
             dump.close()
 
@@ -236,13 +265,17 @@ class MysqlSource:
             return reread(self._rows, relation, facts, keys)
 
     def mark(self) -> str:
-        """Where the log ends now."""
+        """Where the log ends now, with what MySQL shows already and only then lists as executed."""
         connection = self._sql()
         with self._server.errors("looking at the log"):
             if self._edition_of(connection).mariadb:
                 ((text,),) = self._ask("SELECT @@GLOBAL.gtid_binlog_pos")
                 return str(MariadbPosition(domains=parse_domains(str(text))))
-            return str(position_of(connection))
+            ((owned,),) = self._ask("SELECT @@GLOBAL.gtid_owned")
+            position = position_of(connection)
+            if isinstance(position, MysqlPosition):
+                position.executed.update(parse_owned(owned))
+            return str(position)
 
     def passed(self, position: str, mark: str) -> bool:
         match parse_position(position), parse_position(mark):

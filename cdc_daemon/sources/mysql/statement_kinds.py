@@ -93,12 +93,14 @@ class Truncate:
 
 @dataclass(frozen=True, slots=True)
 class Definition:
-    """Tables, or all of a schema's, are defined anew. ``verb``: for messages."""
+    """Tables, or all of a schema's, are defined anew. ``verb``: for messages. ``columns``: those
+    whose values may be others by then; None: they cannot be told."""
 
     verb: str
     tables: tuple[TableName, ...]
     effect: Effect
     schemas: tuple[str, ...] = ()
+    columns: frozenset[str] | None = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

@@ -60,7 +60,7 @@ _OTHER: Final = frozenset(
     (
         *("ANALYZE", "BACKUP", "CACHE", "CHANGE", "CHECK", "CHECKSUM", "DEALLOCATE", "EXPLAIN"),
         *("FLUSH", "GRANT", "INSTALL", "KILL", "LOCK", "OPTIMIZE", "PREPARE", "PURGE", "RELEASE"),
-        *("REPAIR", "RESET", "RESTART", "REVOKE", "SET", "SHOW", "SHUTDOWN", "SIGNAL", "STOP"),
+        *("REPAIR", "RESET", "RESTART", "REVOKE", "SHOW", "SHUTDOWN", "SIGNAL", "STOP"),
         *("UNINSTALL", "UNLOCK", "USE"),
     )
 )
@@ -81,12 +81,32 @@ def statement(sql: str, dialect: Dialect, schema: str) -> Statement:
     if usual is not None:
         return usual
     reader = Reader.of(sql, dialect, schema)
-    first = "?"
     try:
-        first = reader.word()
+        return _read(reader)
+    except NotUnderstood:
+        return RowStatement("?")
+
+
+def _read(reader: Reader) -> Statement:
+    first = reader.word()
+    try:
         return _READERS.get(first, _by_word(first))(reader)
     except NotUnderstood:
         return RowStatement(first)
+
+
+def _set(reader: Reader) -> Statement:
+    """MariaDB's ``SET STATEMENT name = value, … FOR`` is the statement behind it."""
+    if not reader.has("STATEMENT"):
+        return Other("SET")
+    depth = 0
+    while depth or not reader.ahead.says("FOR"):
+        found = reader.take()
+        if found == END:
+            raise NotUnderstood
+        depth += found.says("(") - found.says(")")
+    reader.must("FOR")
+    return _read(reader)
 
 
 def _by_word(first: str) -> Callable[[Reader], Statement]:
@@ -204,4 +224,5 @@ _READERS: Final[dict[str, Callable[[Reader], Statement]]] = {
     "UPDATE": _update,
     "DELETE": _delete,
     "LOAD": _load,
+    "SET": _set,
 }

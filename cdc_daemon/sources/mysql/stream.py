@@ -39,22 +39,29 @@ class MysqlStream:
         """What is complete, or a piece of a large transaction, or an idle position, or None.
 
         Returns as soon as something is complete and nothing more comes at once. A busy log is given
-        a millisecond again and again to send more, so that batches are worth their handling.
+        a millisecond again and again to send more, so that batches are worth their handling. A log
+        that is full of what nobody mapped must not keep what is complete from its reader.
         """
         with self._server.placed():
             return self._read(timeout)
 
     def _read(self, timeout: float) -> Batch | None:
-        deadline = time.monotonic() + timeout
+        begun = time.monotonic()
+        deadline = begun + timeout
         decoder, busy_since, seen = self._decoder, 0.0, 0
         while True:
             left = decoder.pump()
             if decoder.full and (batch := decoder.take()):
                 batch.busy = True
                 return self._hand_over(batch)
-            if left or self._more(0.0):
-                continue
             now = time.monotonic()
+            if left or self._more(0.0):
+                if now < (begun + _PATIENCE if decoder.complete else deadline):
+                    continue
+                batch = decoder.take() or self._idle_batch(now)
+                if batch is not None or now >= deadline:
+                    return batch and self._hand_over(batch)
+                continue
             growing = decoder.waiting >= _BUSY and decoder.waiting > seen
             if growing:
                 seen, busy_since = decoder.waiting, busy_since or now

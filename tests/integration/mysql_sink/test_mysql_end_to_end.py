@@ -10,6 +10,7 @@ from typing import Any, cast
 
 import pytest
 
+from cdc_daemon.demo.mariadb import PrivateMariaDB
 from cdc_daemon.demo.mysql_family import FamilyServer
 from tests.conftest import DatabaseFactory
 from tests.integration.test_verify_sqlite import MAPPINGS
@@ -105,3 +106,39 @@ def test_every_type_is_equal_and_every_difference_is_found(erp: Erp) -> None:
     findings = json.loads(erp.ask("doctor", "-o", "json").stdout)["findings"]
     told = {one["check"]: one["state"] for one in findings}
     assert {told[f"target.{name}"] for name in ("ledger", "rights", "tables", "keys")} == {"ok"}
+
+
+def test_killed_around_the_commit(
+    mariadb: PrivateMariaDB, database_factory: DatabaseFactory, tmp_path: Path
+) -> None:
+    """Rows and checkpoint are one transaction; what is committed stays so, and both ends agree."""
+    source = database_factory()
+    mariadb.create_database(source.name)
+    erp = Erp(
+        source, cast(Database, MysqlDatabase(server=mariadb, name=source.name)), tmp_path
+    ).set_up()
+    try:
+        with erp.streaming() as daemon:
+            daemon.kill()
+        erp.commit(
+            "INSERT INTO t_customer VALUES (1, 'C1', 'one'), (2, 'C2', 'two')",
+            "INSERT INTO t_order VALUES (1, 'O1', 1, 10), (2, 'O2', 2, 20)",
+            "INSERT INTO t_material VALUES (1, 'M1', 'bolt', 'PCS', 1, NULL)",
+        )
+        state = "SELECT position, transactions, changes, (SELECT count(*) FROM customer) FROM"
+        before = erp.target.query(f"{state} cdc.checkpoint")
+        erp.crash("before_sink_commit")
+        assert erp.target.query(f"{state} cdc.checkpoint") == before
+        erp.crash("after_sink_commit")
+        ((_, *counted),) = erp.target.query(f"{state} cdc.checkpoint")
+        assert counted == [1, 5, 2]
+        erp.commit(
+            "UPDATE t_order SET famount = 2 WHERE fid = 1", "DELETE FROM t_order WHERE fid=2"
+        )
+        with erp.streaming() as daemon:
+            erp.caught_up(daemon)
+            done = erp.ask("verify", "--timeout", "5")
+        assert done.exit_code == 0, done.output
+        assert erp.target.query("SELECT order_no, amount FROM sales_order") == [("O1", 2)]
+    finally:
+        mariadb.drop_database(source.name)
