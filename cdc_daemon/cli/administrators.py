@@ -34,7 +34,7 @@ def admin_option(command: F) -> F:
         envvar=VARIABLE,
         help="Connection with the rights to create things, for the source NAME or for the target;"
         f" repeatable. Default: ${VARIABLE} (divided by blanks), else as configured. Keep passwords"
-        " out of it: use PGPASSFILE.",
+        f" out of arguments: use PGPASSFILE, or for MySQL {VARIABLE} or a socket.",
     )
     return option(command)
 
@@ -67,13 +67,13 @@ def _divided(configuration: Configuration, given: str) -> tuple[str, str]:
 
 def _conninfo(configuration: Configuration, name: str, dsn: str) -> Mapping[str, str]:
     from cdc_daemon.config.conninfo import VERIFIED, parse_conninfo, secured
-    from cdc_daemon.config.mysql_address import parse_mysql, secured_mysql
+    from cdc_daemon.config.mysql_address import SCHEMES, parse_mysql, secured_mysql
     from cdc_daemon.config.scalars import Complaint
 
     configured = configuration.target if name == TARGET else configuration.sources[name]
-    mysql = name == TARGET and configuration.target.kind == "mysql"
+    mysql = configured.kind in SCHEMES
     try:
-        found = parse_mysql(dsn) if mysql else parse_conninfo(dsn)
+        found = parse_mysql(dsn, database=name == TARGET) if mysql else parse_conninfo(dsn)
     except Complaint as complaint:
         cure = f" ({complaint.cure})" if complaint.cure else ""
         raise click.UsageError(f"--admin-dsn for {name}: {complaint.what}{cure}") from None

@@ -20,13 +20,14 @@ from cdc_daemon.cli.given import shared_options
 )
 @click.option(
     "--target",
-    type=click.Choice(["postgresql", "sqlite"]),
+    type=click.Choice(["postgresql", "mysql", "sqlite"]),
     default="postgresql",
     show_default=True,
-    help="What the control database is; an SQLite file takes one source, the ERP.",
+    help="What the control database is; mysql is MariaDB, where that is installed; an SQLite file"
+    " takes one source, the ERP.",
 )
 @click.option("--keep", is_flag=True, help="Keep servers and files until Ctrl-C.")
-def demo(seconds: float, target: Literal["postgresql", "sqlite"], keep: bool) -> int:
+def demo(seconds: float, target: Literal["postgresql", "mysql", "sqlite"], keep: bool) -> int:
     """Show the daemon at work on private databases; exits 0 only if all rows are equal."""
     from cdc_daemon.demo.show import run_demo
 

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 WORSE = ("degraded", "stalled", "blocked", "stopped")
 """States that somebody should look at, the worst last."""
 
+_POSITION = 56  # characters of one: MySQL's first GTID, MariaDB's first domains
+
 _HEAD = (
     "PIPELINE",
     "STATE",
@@ -276,12 +278,19 @@ def _row(standing: Standing) -> Sequence[object]:
         standing.parked,
         standing.transactions,
         standing.changes,
-        standing.position,
+        _shortened(standing.position),
         ago(standing.updated_at),
         _verified(standing),
         None if lasts is None else duration(lasts),
         _note(standing),
     )
+
+
+def _shortened(position: str | None) -> str | None:
+    """A position as a table has room for it; ``checkpoint show`` and JSON have all of it."""
+    if position is None or len(position) <= _POSITION:
+        return position
+    return position[: _POSITION - 1] + "…"
 
 
 def _note(standing: Standing) -> str:

@@ -27,15 +27,15 @@ def is_mysql(text: str) -> bool:
     return text.partition("://")[0].lower() in SCHEMES
 
 
-def parse_mysql(text: str) -> dict[str, str]:
-    """Keywords and values of an address. Raises Complaint."""
+def parse_mysql(text: str, *, database: bool = True) -> dict[str, str]:
+    """Keywords and values of an address. Raises Complaint; where ``database``, also for none."""
     malformed = Complaint("the connection is not a valid address", _WRITE)
     try:
         parts = urlsplit(text)
         port = parts.port
     except ValueError:
         raise malformed from None
-    if parts.fragment or "/" in parts.path[1:] or "," in parts.netloc:
+    if not is_mysql(text) or parts.fragment or "/" in parts.path[1:] or "," in parts.netloc:
         raise malformed
     given = {
         "user": unquote(parts.username or ""),
@@ -48,7 +48,7 @@ def parse_mysql(text: str) -> dict[str, str]:
     found = {keyword: value for keyword, value in given.items() if value}
     if any("\0" in value for value in found.values()):
         raise malformed
-    _check(found)
+    _check(found, database=database)
     return found
 
 
@@ -64,11 +64,11 @@ def _options(query: str, malformed: Complaint) -> dict[str, str]:
     return found
 
 
-def _check(found: Mapping[str, str]) -> None:
+def _check(found: Mapping[str, str], *, database: bool) -> None:
     mode = found.get("sslmode")
     if mode is not None and mode not in SSL_MODES:
         raise Complaint("unknown sslmode", f"sslmode is one of {', '.join(SSL_MODES)}")
-    if not found.get("dbname"):
+    if database and not found.get("dbname"):
         raise Complaint("the connection names no database", "write mysql://user@host/database")
     if not found.get("connect_timeout", "1").isdecimal():
         raise Complaint("connect_timeout is no number of seconds", _WRITE)

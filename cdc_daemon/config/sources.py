@@ -135,6 +135,12 @@ class MysqlSourceConfig(SourceConfig):
         "(`refuse`), or leave such rows as they are in the target (`ignore`).",
     )
 
+    @field_validator("port", mode="before")
+    @classmethod
+    def _from_a_variable(cls, value: Any) -> Any:
+        """A number that comes from ``${VAR}`` is a text."""
+        return int(value) if isinstance(value, str) and value.isdecimal() else value
+
     def model_post_init(self, context: Any, /) -> None:
         """Keep the address as keywords."""
         super().model_post_init(context)

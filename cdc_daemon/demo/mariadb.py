@@ -19,6 +19,7 @@ from cdc_daemon.demo.mysql_family import FamilyServer, Programs, Replication, Se
 
 _PLACES: Final = "/usr/sbin:/usr/libexec:/usr/bin:/usr/local/sbin:/usr/local/bin:/usr/local/libexec"
 _REDO_LOG: Final = "16M"
+INSTALL_MARIADB: Final = "on Debian: sudo apt-get install mariadb-server-core mariadb-client-core"
 _making = threading.Lock()
 
 
@@ -49,8 +50,7 @@ class PrivateMariaDB(FamilyServer):
     ) -> None:
         programs = find_mariadb()
         if programs is None:
-            cure = "on Debian: sudo apt-get install mariadb-server-core mariadb-client-core"
-            raise ServerError(f"MariaDB's server programs were not found; {cure}.")
+            raise ServerError(f"MariaDB's server programs were not found; {INSTALL_MARIADB}.")
         super().__init__(programs, settings=settings, password=password)
 
 

@@ -26,6 +26,7 @@ from rich.table import Table
 
 import cdc_daemon
 from cdc_daemon.demo.installation import workshop
+from cdc_daemon.demo.mariadb import INSTALL_MARIADB, PrivateMariaDB, find_mariadb
 from cdc_daemon.demo.processes import die_with
 from cdc_daemon.demo.server import PrivatePostgres, ServerError, find_postgres, free_port
 from cdc_daemon.demo.workload import Workload
@@ -34,12 +35,16 @@ from cdc_daemon.model.errors import EXIT_FAILED, EXIT_OK
 VERSION = 18
 READY_SECONDS = 60.0
 CATCH_UP_SECONDS = 120.0
+PASSWORD = "demo"  # noqa: S105 - of a private server on loopback
 
-Sources = Mapping[str, PrivatePostgres]
+Server = PrivatePostgres | PrivateMariaDB
+Sources = Mapping[str, Server]
 """Servers by source; the database has the source's name."""
+Place = Server | Path
+"""The control database's server, or its file."""
 
 
-Target = Literal["postgresql", "sqlite"]
+Target = Literal["postgresql", "mysql", "sqlite"]
 
 
 def run_demo(seconds: float, keep: bool, target: Target = "postgresql") -> int:
@@ -86,12 +91,13 @@ def shipped_configuration() -> Path:
 class _Stage:
     """Private servers, the workload, and the daemon in a process of its own.
 
-    An SQLite target takes one source, the ERP, and needs no server.
+    The HR system is on MariaDB where that is installed. An SQLite target takes one source, the ERP,
+    and needs no server.
     """
 
     def __init__(self, console: Console, target: Target) -> None:
         self._console = console
-        self._embedded = target == "sqlite"
+        self._target = target
         self._exit = ExitStack()
         self._environment = dict(os.environ)
         self._port = free_port()
@@ -106,10 +112,10 @@ class _Stage:
 
     def play(self, seconds: float, *, keep: bool) -> int:
         """The whole show."""
-        sources, target = self._embedded_set() if self._embedded else self._served_set()
-        workload = Workload(
-            sources["erp"].dsn("erp"), sources["hr"].dsn("hr") if "hr" in sources else None
-        )
+        sources, target = self._embedded_set() if self._target == "sqlite" else self._served_set()
+        erp, hr = sources["erp"], sources.get("hr")
+        assert isinstance(erp, PrivatePostgres)
+        workload = Workload(erp.dsn("erp"), _address("hr", hr) if hr is not None else None)
         workload.create()
         self._configure(sources, target)
         self._apply(sources, target)
@@ -129,44 +135,58 @@ class _Stage:
 
     # --- setting up -----------------------------------------------------------------------------
 
-    def _served_set(self) -> tuple[Sources, PrivatePostgres | Path]:
-        self._say("Starting three PostgreSQL servers: an ERP, an HR system, the control database")
-        control = self._server("group_control")
-        return {"erp": self._server("erp"), "hr": self._server("hr")}, control
+    def _served_set(self) -> tuple[Sources, Place]:
+        on_mariadb = find_mariadb() is not None
+        if self._target == "mysql" and not on_mariadb:
+            raise ServerError(f"The target mysql needs MariaDB; {INSTALL_MARIADB}.")
+        hr = "MariaDB" if on_mariadb else "PostgreSQL (MariaDB is not installed)"
+        control = "MariaDB" if self._target == "mysql" else "PostgreSQL"
+        self._say(
+            f"Starting three servers: an ERP on PostgreSQL, an HR system on {hr}, the control"
+            f" database on {control}"
+        )
+        make = self._mariadb if on_mariadb else self._postgres
+        make_control = self._mariadb if self._target == "mysql" else self._postgres
+        sources = {"erp": self._postgres("erp"), "hr": make("hr")}
+        return sources, make_control("group_control")
 
-    def _embedded_set(self) -> tuple[Sources, PrivatePostgres | Path]:
+    def _embedded_set(self) -> tuple[Sources, Place]:
         self._say(
             "Starting a PostgreSQL server: an ERP. The control database is an SQLite file, which"
             " takes one source, so the HR system stays away"
         )
         folder = self._exit.enter_context(tempfile.TemporaryDirectory(dir=workshop()))
-        return {"erp": self._server("erp")}, Path(folder) / "control.db"
+        return {"erp": self._postgres("erp")}, Path(folder) / "control.db"
 
-    def _server(self, database: str) -> PrivatePostgres:
+    def _postgres(self, database: str) -> PrivatePostgres:
         server = self._exit.enter_context(PrivatePostgres(VERSION))
         server.execute("CREATE ROLE cdc LOGIN REPLICATION")
         server.create_database(database)
         return server
 
-    def _configure(self, sources: Sources, target: PrivatePostgres | Path) -> None:
+    def _mariadb(self, database: str) -> PrivateMariaDB:
+        server = self._exit.enter_context(PrivateMariaDB())
+        server.create_account("cdc", PASSWORD)
+        server.create_database(database)
+        return server
+
+    def _configure(self, sources: Sources, target: Place) -> None:
         file = "embedded.yaml" if isinstance(target, Path) else "cdc-daemon.yaml"
-        url = (
-            f"sqlite:///{target}"
-            if isinstance(target, Path)
-            else target.dsn("group_control", user="cdc")
-        )
+        if isinstance(sources.get("hr"), PrivateMariaDB):
+            file = "mixed.yaml"
         self._shown = {
             "CDC_DAEMON_CONFIG": str(shipped_configuration() / file),
-            **{f"CDC_{name.upper()}_DSN": s.dsn(name, user="cdc") for name, s in sources.items()},
-            "CDC_TARGET_URL": url,
+            "CDC_TARGET_URL": _target_url(target),
         }
+        for name, server in sources.items():
+            self._shown |= _variables(name, server)
         self._environment |= {**self._shown, "CDC_METRICS_LISTEN": f"127.0.0.1:{self._port}"}
 
-    def _apply(self, sources: Sources, target: PrivatePostgres | Path) -> None:
+    def _apply(self, sources: Sources, target: Place) -> None:
         self._say("Creating publications, ledger and entity tables: cdc-daemon apply")
-        admins = {name: server.dsn(name) for name, server in sources.items()}
+        admins = {name: _administrator(name, server) for name, server in sources.items()}
         if not isinstance(target, Path):
-            admins["target"] = target.dsn("group_control")
+            admins["target"] = _administrator("group_control", target)
         options = [
             part for name, dsn in admins.items() for part in ("--admin-dsn", f"{name}={dsn}")
         ]
@@ -282,6 +302,36 @@ class _Stage:
 
     def _say(self, words: str) -> None:
         self._console.print(f"[bold]→[/bold] {words}")
+
+
+def _address(database: str, server: Server) -> str | dict[str, Any]:
+    """How the workload reaches a database, as its server's superuser."""
+    return server.dsn(database) if isinstance(server, PrivatePostgres) else server.address
+
+
+def _administrator(database: str, server: Server) -> str:
+    """The connection of a server's superuser, for ``apply``."""
+    if isinstance(server, PrivatePostgres):
+        return server.dsn(database)
+    return f"mysql://root@127.0.0.1:{server.port}/{database}"
+
+
+def _target_url(target: Place) -> str:
+    match target:
+        case Path():
+            return f"sqlite:///{target}"
+        case PrivatePostgres():
+            return target.dsn("group_control", user="cdc")
+        case PrivateMariaDB():
+            return f"mysql://cdc:{PASSWORD}@127.0.0.1:{target.port}/group_control"
+
+
+def _variables(name: str, server: Server) -> dict[str, str]:
+    """What the shipped configuration asks the environment for, to reach a source as ``cdc``."""
+    prefix = f"CDC_{name.upper()}"
+    if isinstance(server, PrivatePostgres):
+        return {f"{prefix}_DSN": server.dsn(name, user="cdc")}
+    return {f"{prefix}_PORT": str(server.port), f"{prefix}_PASSWORD": PASSWORD}
 
 
 def _words(done: Mapping[str, int]) -> str:

@@ -11,12 +11,15 @@ import datetime as dt
 import random
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, closing, contextmanager
 from importlib.resources import files
+from typing import Any, TypeAlias, TypeVar
 
 import psycopg
+import pymysql
 from psycopg.types.json import Jsonb
+from pymysql.constants import CLIENT
 
 LARGE = 20_000  # rows in the large transaction
 PAUSE = 0.002  # seconds between transactions
@@ -35,14 +38,22 @@ GOODS = [
 ]
 
 
+C = TypeVar("C", bound="psycopg.Connection | pymysql.Connection[Any]")
+Hr: TypeAlias = "psycopg.Connection | pymysql.Connection[Any]"
+"""The HR system, on either kind of server; what differs is in the scripts that make its tables."""
+
+
 class Workload:
     """Writes to the two databases from a thread of its own. ``done`` counts what was committed.
 
-    ``hr`` None: there is an ERP only.
+    ``hr``: a libpq URI, or the keywords of a MariaDB server; None: there is an ERP only.
     """
 
-    def __init__(self, erp: str, hr: str | None, *, seed: int = 20261122) -> None:
-        self._dsns = {"erp": erp} | ({} if hr is None else {"hr": hr})
+    def __init__(
+        self, erp: str, hr: str | Mapping[str, Any] | None, *, seed: int = 20261122
+    ) -> None:
+        self._erp = erp
+        self._hr = hr
         self._random = random.Random(seed)  # noqa: S311 - made-up data, no secrets
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="workload", daemon=True)
@@ -58,11 +69,11 @@ class Workload:
 
     def create(self) -> None:
         """Create the tables and their first rows."""
-        for name, dsn in self._dsns.items():
-            script = files("cdc_daemon.demo").joinpath(f"{name}.sql").read_text("utf-8")
-            with psycopg.connect(dsn) as connection:
-                connection.execute(script.encode())
         with self._connected() as (erp, hr):
+            erp.execute(_script("erp.sql").encode())
+            if hr is not None:
+                on_mariadb = isinstance(hr, pymysql.Connection)
+                _execute(hr, _script("hr_mariadb.sql" if on_mariadb else "hr.sql"))
             for _ in range(300):
                 self._new_material(erp)
                 self._new_customer(erp)
@@ -103,21 +114,24 @@ class Workload:
             self.failure = error
 
     @contextmanager
-    def _connected(self) -> Iterator[tuple[psycopg.Connection, psycopg.Connection | None]]:
-        """The ERP and, if there is one, the HR system."""
-        with ExitStack() as stack:
-            open_ = stack.enter_context
-            found = {name: open_(psycopg.connect(dsn)) for name, dsn in self._dsns.items()}
-            yield found["erp"], found.get("hr")
+    def _connected(self) -> Iterator[tuple[psycopg.Connection, Hr | None]]:
+        """The ERP and, if there is one, the HR system; committed at the end."""
+        with psycopg.connect(self._erp) as erp, ExitStack() as stack:
+            hr: Hr | None = None
+            if isinstance(self._hr, str):
+                hr = stack.enter_context(psycopg.connect(self._hr))
+            elif self._hr is not None:
+                hr = stack.enter_context(closing(_on_mariadb(self._hr)))
+            yield erp, hr
+            if hr is not None:
+                hr.commit()
 
-    def _commit(
-        self, connection: psycopg.Connection, what: str, write: Callable[[psycopg.Connection], None]
-    ) -> None:
+    def _commit(self, connection: C, what: str, write: Callable[[C], None]) -> None:
         write(connection)
         connection.commit()
         self.done[what] = self.done.get(what, 0) + 1
 
-    def _transaction(self, erp: psycopg.Connection, hr: psycopg.Connection | None) -> None:
+    def _transaction(self, erp: psycopg.Connection, hr: Hr | None) -> None:
         choice = self._random.choices(
             ["order", "price", "approve", "close", "rename", "cancel", "partner", "hire", "leave"],
             [30, 20, 10, 15, 2, 6, 5, 5, 2],
@@ -285,16 +299,17 @@ class Workload:
         self._insert_order(erp, fid, "Z", " ")
         self._insert_line(erp, fid, 1)
 
-    def _new_tree(self, hr: psycopg.Connection) -> None:
+    def _new_tree(self, hr: Hr) -> None:
         top = self._unit(hr, 0, "1")
         for _ in range(8):
             company = self._unit(hr, top, "1")
             for _ in range(5):
                 self._unit(hr, company, "2")
 
-    def _unit(self, hr: psycopg.Connection, parent: int, kind: str) -> int:
+    def _unit(self, hr: Hr, parent: int, kind: str) -> int:
         fid = self._id()
-        hr.execute(
+        _execute(
+            hr,
             "INSERT INTO t_org_org (fid, fnumber, fname, fparentid, faccountingtype)"
             " VALUES (%s, %s, %s, %s, %s)",
             (fid, f"ORG{fid}", f"Unit {fid}", parent, kind),
@@ -302,9 +317,10 @@ class Workload:
         self._units.append(fid)
         return fid
 
-    def _new_person(self, hr: psycopg.Connection) -> None:
+    def _new_person(self, hr: Hr) -> None:
         fid, pick = self._id(), self._random
-        hr.execute(
+        _execute(
+            hr,
             "INSERT INTO t_sec_user (fid, fnumber, ftruename, forgid, fgender, femail, fidcard,"
             " fhiredate, fshiftstart, fphoto, fmodifytime)"
             " VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)",
@@ -317,6 +333,30 @@ class Workload:
         )  # fmt: skip
         self._people.append(fid)
 
-    def _person_leaves(self, hr: psycopg.Connection) -> None:
+    def _person_leaves(self, hr: Hr) -> None:
         fid = self._people.pop(self._random.randrange(len(self._people)))
-        hr.execute("DELETE FROM t_sec_user WHERE fid = %s", (fid,))
+        _execute(hr, "DELETE FROM t_sec_user WHERE fid = %s", (fid,))
+
+
+def _execute(hr: Hr, sql: str, params: tuple[object, ...] | None = None) -> None:
+    """Run SQL, which may be several statements; both drivers take the same parameters."""
+    cursor: Any = hr.cursor()
+    with closing(cursor):
+        cursor.execute(sql, params)
+        while cursor.nextset():
+            pass
+
+
+def _script(name: str) -> str:
+    return files("cdc_daemon.demo").joinpath(name).read_text("utf-8")
+
+
+def _on_mariadb(address: Mapping[str, Any]) -> pymysql.Connection[Any]:
+    """A session that writes moments as they are meant, in UTC."""
+    return pymysql.connect(
+        **address,
+        database="hr",
+        charset="utf8mb4",
+        client_flag=CLIENT.MULTI_STATEMENTS,
+        init_command="SET time_zone = '+00:00'",
+    )

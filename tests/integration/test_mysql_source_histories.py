@@ -62,6 +62,7 @@ def refused(schema: Schema, position: str) -> str:
     source = schema.source(schema.table("t", "id", "name"))
     with pytest.raises(PreflightRefusal) as found:
         read_from(source, position)
+    assert str(found.value).startswith("source hr (127.0.0.1:")
     assert "snapshot start" in str(found.value)
     return str(found.value)
 

@@ -57,6 +57,16 @@ def test_the_daemons_word_goes_first_and_adds_lag() -> None:
     assert standing("erp", None, live, None, None).parked == 4
 
 
+def test_a_long_position_does_not_spread_the_table() -> None:
+    gtids = "mysql/1 set=763b2316-ea98-11f1-aa46-02fc00000001:1-46 last=763b2316:46@1"
+    long = dataclasses.replace(CHECKPOINT, position=gtids)
+    known = standing("hr", long, None, True, 0)
+    assert known.position == gtids
+    assert gtids[:50] in str(_row(known))
+    assert gtids not in str(_row(known))
+    assert "0/1A2B" in _row(standing("erp", CHECKPOINT, None, True, 0))
+
+
 def test_how_long_the_slot_lasts_and_what_checks_find_amiss() -> None:
     slot = SlotState(
         active=True, status="extended", retained_bytes=1, safe_bytes=7200, behind_bytes=0

@@ -6,11 +6,13 @@ import pickle
 from pathlib import Path
 
 import pytest
+from click import UsageError
 
 from cdc_daemon.cli.administrators import connections
 from cdc_daemon.config.configuration import Configuration
 from cdc_daemon.config.conninfo import parse_conninfo, secured
 from cdc_daemon.config.load import load
+from cdc_daemon.demo.show import shipped_configuration
 from tests.unit.test_config_problems import changed
 
 DSN = "dsn: postgresql://cdc@127.0.0.1/erp"
@@ -96,6 +98,44 @@ def test_an_administrator_trusts_whom_the_daemon_trusts(
     conninfo = connections(found, [f"erp={admin}"])["erp"]
     assert conninfo.get("sslrootcert") == authority
     assert "sslcert" not in conninfo
+
+
+def test_an_administrator_of_a_mysql_source_names_no_database(tmp_path: Path) -> None:
+    """The server is set up as a whole; certificates are checked as with any other."""
+    source = "  hr: {kind: mysql, host: hr-db, user: cdc, tls: {ca: /hr-ca.pem}}\n"
+    text = changed("sources:\n", "sources:\n" + source)
+    found = loaded(text, tmp_path)
+    given = ["hr=mysql://root:secret@hr-db:3307"]
+    assert connections(found, given)["hr"] == {
+        "host": "hr-db",
+        "port": "3307",
+        "user": "root",
+        "password": "secret",
+        "sslmode": "verify-full",
+        "sslrootcert": "/hr-ca.pem",
+    }
+    with pytest.raises(UsageError, match="hr"):
+        connections(found, ["hr=postgresql://root@hr-db/hr"])
+
+
+def test_a_port_may_come_from_a_variable(tmp_path: Path) -> None:
+    source = "  hr: {kind: mysql, port: '${HR_PORT}', user: cdc}\n"
+    found = loaded(changed("sources:\n", "sources:\n" + source), tmp_path, HR_PORT="3310")
+    assert found.sources["hr"].conninfo["port"] == "3310"
+
+
+def test_the_shipped_pattern_with_a_mysql_source_is_whole() -> None:
+    """The demo reaches its private MariaDB by these variables."""
+    environ = {"CDC_HR_PORT": "3310", "CDC_HR_PASSWORD": "demo"}
+    found = load([shipped_configuration() / "mixed.yaml"], environ=environ)
+    assert {mapping.source for mapping in found.mappings} == {"erp", "hr"}
+    assert dict(found.sources["hr"].conninfo) == {
+        "user": "cdc",
+        "host": "127.0.0.1",
+        "port": "3310",
+        "password": "demo",
+        "sslmode": "prefer",
+    }
 
 
 TARGET = "url: postgresql://cdc@127.0.0.1/control"

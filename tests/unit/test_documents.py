@@ -220,7 +220,8 @@ def completed(page: Path) -> str:
         if piece.page != page or not part.keys() <= set(SECTIONS):
             continue
         whole["mappings"] += part.pop("mappings", [])
-        whole["entities"].update(part.pop("entities", {}))
+        for section in ("entities", "sources"):
+            whole[section].update(part.pop(section, {}))
         whole.update(part)
     return yaml.safe_dump(whole, sort_keys=False)
 

@@ -84,6 +84,9 @@ def server(variables: dict[str, str], **different: str) -> System:
     )
 
 
+LOCKING = {"shop": frozenset({"LOCK TABLES"})}
+
+
 def well(system: System, position: str | None = None, **facts: Any) -> Examined:
     """A source with which all is well but for these facts."""
     checkpoint = None
@@ -96,7 +99,7 @@ def well(system: System, position: str | None = None, **facts: Any) -> Examined:
     at = Examined("source shop", never, lambda _: nullcontext(), asked, checkpoint)
     usual: dict[str, Any] = {
         "system": system,
-        "grants": Grants({"*": frozenset({"REPLICATION SLAVE", "REPLICATION CLIENT", "RELOAD"})}),
+        "grants": Grants({"*": frozenset({"REPLICATION SLAVE", "REPLICATION CLIENT"})} | LOCKING),
         "account": "'cdc'@'%'",
         "replicates": False,
         "readers": [],
@@ -228,11 +231,14 @@ def test_a_replica_that_does_not_log_what_it_replicates() -> None:
 
 
 def test_rights_that_are_missing() -> None:
-    at = well(server(MARIADB), grants=Grants({"*": frozenset({"REPLICATION SLAVE", "RELOAD"})}))
+    at = well(server(MARIADB), grants=Grants({"*": frozenset({"REPLICATION SLAVE"})}))
     [finding] = [f for f in checks.examine(at) if f.verdict is Verdict.PROBLEM]
     assert finding.cure == "GRANT BINLOG MONITOR ON *.* TO 'cdc'@'%'"
     reading = frozenset({"REPLICATION SLAVE", "REPLICATION CLIENT"})
-    at = well(server(MYSQL), grants=Grants({"*": reading}))
+    assert (
+        said(well(server(MARIADB), grants=Grants({"*": reading}))) == {}
+    )  # its copy locks nothing
+    at = well(server(MYSQL), grants=Grants({"*": reading | {"RELOAD"}}))
     [finding] = [f for f in checks.examine(at) if f.verdict is Verdict.PROBLEM]
     assert finding.cure == "GRANT LOCK TABLES ON `shop`.* TO 'cdc'@'%'"
     locking = Grants(

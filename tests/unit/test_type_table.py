@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from cdc_daemon.config.scalars import parse_entity_type
-from cdc_daemon.mapping.type_table import LINES, fits, markdown
+from cdc_daemon.mapping.type_table import LINES, MYSQL_LINES, Line, fits, markdown
+from cdc_daemon.sources.mysql.types import column_type_of
 from cdc_daemon.sources.postgres.types import Types
 from tests.support.type_cases import CASES, TypeCase
 
@@ -30,3 +31,11 @@ def test_what_the_matrix_compares_stands_on_the_page(case: TypeCase) -> None:
     type_ = Types().column_type(OIDS[case.type], -1)
     assert type_.name in {line.type.name for line in LINES}
     assert all(fits(type_, parse_entity_type(kind)) is not None for kind in case.fits)
+
+
+@pytest.mark.parametrize("line", MYSQL_LINES, ids=lambda line: line.names)
+def test_the_names_of_a_line_are_read_as_the_page_says(line: Line) -> None:
+    for native in line.natives:
+        found = column_type_of(native.partition("(")[0], native)
+        assert found.name == line.type.name, native
+        assert found.name == "varchar" or found.length == line.type.length, native

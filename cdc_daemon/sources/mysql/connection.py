@@ -16,6 +16,7 @@ import socket
 import struct
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
+from dataclasses import replace
 from typing import Any, Final, Protocol, TypeAlias, cast
 
 import pymysql
@@ -28,6 +29,7 @@ from cdc_daemon.model.errors import (
     CdcError,
     ConfigurationError,
     NotAdmitted,
+    PreflightRefusal,
     Problem,
     Stop,
     Unreachable,
@@ -241,6 +243,17 @@ class Server:
             yield
         except err.Error as exc:
             raise self.translate(exc, doing) from exc
+
+    @contextmanager
+    def placed(self) -> Iterator[None]:
+        """Let refusals that name no place name this server."""
+        try:
+            yield
+        except PreflightRefusal as exc:
+            if all(problem.where for problem in exc.problems):
+                raise
+            found = [replace(one, where=one.where or self.where) for one in exc.problems]
+            raise PreflightRefusal(found) from exc
 
     def translate(self, exc: err.Error, doing: str) -> CdcError:
         """An error of an open connection in our words, without values."""

@@ -64,7 +64,8 @@ def open_dump(
     try:
         edition = server.edition(connection)
         if position is not None:
-            check_server(server, connection, position)
+            with server.placed():
+                check_server(server, connection, position)
         with server.errors("asking for the binlog"):
             prepare(connection, edition, start, server_id, min(_HEARTBEAT, silent / 2))
             command(connection, REGISTER, registration(server_id))

@@ -32,6 +32,7 @@ _SETTINGS: Final = {
 }
 _READ_SECONDS: Final = 60.0
 _NO_SUCH_GRANT: Final = 1141
+_NOT_ALLOWED: Final = 1142
 _ON_TABLE: Final = re.compile(
     r"^GRANT (?P<what>.+?) ON (?P<table>`(?:[^`]|``)*`\.`(?:[^`]|``)*`) TO "
 )
@@ -180,11 +181,24 @@ class _Planning:
     # --- rights ---------------------------------------------------------------------------------
 
     def _accounts(self) -> list[str]:
+        """The worker's accounts. Without a right to read them: our own, if that is one of them.
+
+        Raises ConfigurationError for somebody who can see no accounts at all.
+        """
         statement = "SELECT user, host FROM mysql.user WHERE user = %s ORDER BY host"
-        return [
-            f"{_literal(str(user))}@{_literal(str(host))}"
-            for user, host in self._ask(statement, self._worker)
-        ]
+        try:
+            found = self._ask(statement, self._worker)
+        except pymysql.err.Error as exc:
+            if exc.args[:1] != (_NOT_ALLOWED,):
+                raise
+            [(account,)] = self._ask("SELECT CURRENT_USER()")
+            found = [str(account).rpartition("@")[::2]]
+            if found[0][0] != self._worker:
+                what, cure = "no right to read mysql.user", "name an administrator: --admin-dsn"
+                raise ConfigurationError(
+                    [Problem(what=what, where=self._where, cure=cure)]
+                ) from exc
+        return [f"{_literal(str(user))}@{_literal(str(host))}" for user, host in found]
 
     def _grants(self, system: System, account: str) -> Iterator[Change]:
         lines = self._shown(account)

@@ -311,7 +311,7 @@ class MysqlSource:
             piece_rows=self._piece_rows,
             piece_bytes=self._piece_bytes,
         )
-        return MysqlStream(dump, decoder)
+        return MysqlStream(self._server, dump, decoder)
 
     def _tell_of_values(self, table: Table, verb: str) -> None:
         log.warning(

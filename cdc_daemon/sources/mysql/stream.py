@@ -10,6 +10,7 @@ import time
 from typing import Final
 
 from cdc_daemon.model.changes import Batch
+from cdc_daemon.sources.mysql.connection import Server
 from cdc_daemon.sources.mysql.decoder import Decoder
 from cdc_daemon.sources.mysql.dump import Dump
 
@@ -22,7 +23,8 @@ _BUSY: Final = 32  # changes in hand from which a log counts as busy
 class MysqlStream:
     """The log after a position. One thread reads; any thread may acknowledge."""
 
-    def __init__(self, dump: Dump, decoder: Decoder) -> None:
+    def __init__(self, server: Server, dump: Dump, decoder: Decoder) -> None:
+        self._server = server
         self._dump = dump
         self._decoder = decoder
         self._handed_over = str(decoder.position)
@@ -40,6 +42,10 @@ class MysqlStream:
         a millisecond again and again to send more, so that batches are worth their handling. A log
         that is full of what nobody mapped must not keep what is complete from its reader.
         """
+        with self._server.placed():
+            return self._read(timeout)
+
+    def _read(self, timeout: float) -> Batch | None:
         begun = time.monotonic()
         deadline = begun + timeout
         decoder, busy_since, seen = self._decoder, 0.0, 0
