@@ -127,10 +127,11 @@ QUICK: Final = {
 class Erp:
     """The ERP database, the control database, and the daemon's configuration between them.
 
-    `away`: what a session raises when the source is not there.
+    `away`: what a session raises when the source is not there. `verifiable`: by `verify`.
     """
 
     away: type[Exception] = psycopg.OperationalError
+    verifiable = True
 
     def __init__(self, source: Database, target: Database | SqliteDatabase, folder: Path) -> None:
         self.source = source
@@ -214,6 +215,13 @@ class Erp:
     def ask(self, *arguments: str) -> Result:
         """Any command that ends soon, inside this process."""
         return invoke(*arguments, "--config", str(self.configuration))
+
+    def kept_there(self) -> list[tuple[Any, ...]]:
+        """What the source keeps for its reader: the slot and its position."""
+        return self.source.query(
+            "SELECT slot_name, confirmed_flush_lsn FROM pg_replication_slots WHERE slot_name = %s",
+            self.slot,
+        )
 
     def retry_all(self) -> None:
         """`cdc-daemon failures retry --all`; everything parked must apply now."""
