@@ -230,18 +230,14 @@ def make_binlog_erp(
             server = source or request.getfixturevalue(SHARED[source_kind])
             schema = MysqlDatabase(server=server, name=f"erp_{next(_numbers)}")
             server.create_database(schema.name)
-            stack.callback(_drop_schema, schema)
+            if source is None:
+                stack.callback(server.drop_database, schema.name)
             return BinlogErp(schema, make_control(None), tmp_path).set_up()
 
         yield make
 
 
 SHARED = {MARIADB: "mariadb", MYSQL: "mysql9"}
-
-
-def _drop_schema(schema: MysqlDatabase) -> None:
-    if schema.server.running:
-        schema.server.drop_database(schema.name)
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ Content is compared as rows of both sides, counters as on PostgreSQL.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self, cast
@@ -169,7 +170,9 @@ class BinlogErp(Erp):
 
     def run(self, *statements: str) -> None:
         """Statements in one session, each a transaction unless they say otherwise; uncounted."""
-        with Session(self.origin.server.connect(self.source.name)) as session:
+        connection = self.origin.server.connect(self.source.name)
+        with closing(connection):
+            session = Session(connection)
             for statement in statements:
                 session.execute(statement.encode())
 
