@@ -251,6 +251,11 @@ class Meter:
         """The last checkpoint of this worker."""
         return self._position
 
+    @property
+    def commit_time(self) -> float | None:
+        """When the last applied transaction was committed, in seconds since 1970."""
+        return self._commit_time
+
     # --- read by the reporter -----------------------------------------------------------------
 
     def status(self) -> WorkerStatus:
