@@ -7,9 +7,8 @@ mappings are rewritten to them, and so is the SQL of the clerk, who edits all of
 from __future__ import annotations
 
 import re
-import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any, ClassVar, Final
 
@@ -17,22 +16,17 @@ import psycopg
 import yaml
 
 from cdc_daemon import build, provision
-from cdc_daemon.config.configuration import Configuration
 from cdc_daemon.config.conninfo import parse_conninfo
 from cdc_daemon.config.load import load
 from cdc_daemon.config.mysql_address import parse_mysql
 from cdc_daemon.demo.mysql_family import FamilyServer
-from cdc_daemon.engine.meter import Meter
-from cdc_daemon.engine.reading import Stopping
 from cdc_daemon.model.position import Checkpoint
 from cdc_daemon.verify import content_hashes
-from cdc_daemon.worker import Worker
+from tests.support.any_pipeline import AnyPipeline
 from tests.support.chinook import CONFIG, MYSQL_RECONNECT, MYSQL_SCRIPT, load_shop, statements_of
 from tests.support.chinook_edits import Clerk
 from tests.support.databases import Database
 from tests.support.mysql_database import MysqlDatabase
-from tests.support.pipelines import Running
-from tests.support.waiting import until
 
 _LYRICS: Final = "UPDATE track SET lyrics = repeat({number}, 400) WHERE track_id % 20 = 0"
 _WIDE_TEXT: Final = """
@@ -173,7 +167,7 @@ def administrator(target: Database | MysqlDatabase) -> Mapping[str, str]:
     return parse_mysql(MysqlDatabase(server=target.server, name=target.name).dsn)
 
 
-class Canonical:
+class Canonical(AnyPipeline):
     """One shop, its control database, and a worker between them."""
 
     def __init__(
@@ -185,47 +179,12 @@ class Canonical:
         folder.mkdir()
         path = folder / "cdc.yaml"
         path.write_text(yaml.safe_dump(document, allow_unicode=True, sort_keys=False), "utf-8")
-        self.configuration: Configuration = load([path], environ={})
+        super().__init__(load([path], environ={}), "shop")
         source = self.configuration.sources["shop"].conninfo
         provision.apply_all(
             self.configuration,
             {"shop": source, "target": administrator(target)},
         )
-
-    @contextmanager
-    def running(self) -> Iterator[Running]:
-        """A worker that streams; it is stopped at the end."""
-        names = build.mapping_names(self.configuration.mappings)
-        running = Running(Meter("shop", names), Stopping(5.0))
-
-        def work() -> None:
-            worker = Worker(self.configuration, "shop", running.meter, running.stopping)
-            running.code = worker.run()
-
-        running.thread = threading.Thread(target=work, name="worker", daemon=True)
-        running.thread.start()
-        try:
-            self._until(running, lambda found: found.phase.value == "streaming", "the copy")
-            yield running
-        finally:
-            running.stopping.ask()
-            running.wait()
-
-    def caught_up(self, running: Running) -> None:
-        """Until what the shop holds now is in the control database."""
-        with closing(build.make_source(self.configuration, "shop")) as source:
-            mark = source.mark()
-            self._until(
-                running, lambda found: source.passed(found.position or "", mark), "the stream"
-            )
-
-    def _until(self, running: Running, enough: Callable[[Checkpoint], bool], what: str) -> None:
-        def reached() -> bool:
-            assert running.code is None, f"the worker ended with {running.code}"
-            with closing(build.make_control(self.configuration)) as control:
-                return any(map(enough, control.checkpoints()))
-
-        until(reached, seconds=120, what=what)
 
     def hashes(self) -> dict[str, str]:
         """Of every entity's content."""

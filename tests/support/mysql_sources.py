@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pymysql
-from cdc_daemon.sources.mysql.dump import server_id_of
 from pymysql.cursors import Cursor
 
 from cdc_daemon.demo.mysql_family import FamilyServer
 from cdc_daemon.model.changes import Batch, Row
 from cdc_daemon.model.ports import Table
+from cdc_daemon.sources.mysql.dump import server_id_of
 from cdc_daemon.sources.mysql.source import MysqlSource
 from cdc_daemon.sources.mysql.stream import MysqlStream
 
