@@ -61,6 +61,9 @@ class Collected:
 
     def add(self, runs: Iterable[Run], size: int) -> None:
         """The open transaction's next changes; their ordinals are given here."""
+        runs = [run for run in runs if len(run)]
+        if not runs:
+            return
         for run in runs:
             run.sequence = self._next
             self._next += len(run)
