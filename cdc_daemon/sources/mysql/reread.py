@@ -97,12 +97,6 @@ def _exact(value: bytes) -> Decimal:
     return Decimal(value.decode())
 
 
-def _single(value: bytes) -> str:
-    """A single precision number as the double that the server compares."""
-    (number,) = struct.unpack("f", struct.pack("f", float(value)))
-    return repr(number)
-
-
 def _without_zone(value: bytes) -> str:
     return value.removesuffix(b"+00").decode()
 
@@ -112,7 +106,6 @@ _PARAMETERS: Final[Mapping[str, Callable[[bytes], Parameter]]] = {
     **dict.fromkeys(("binary", "varbinary"), _raw),
     **dict.fromkeys(("tinyblob", "blob", "mediumblob", "longblob"), _raw),
     "bit": _bits,
-    "float": _single,
     "decimal": _exact,
     "float": _single,
     "double": float,
