@@ -19,7 +19,6 @@ from cdc_daemon.mapping.compile import CompiledMapping, compile_mapping
 from cdc_daemon.model.changes import Relation, Row
 from cdc_daemon.model.effects import Key
 from cdc_daemon.verify.reading import Texts
-from cdc_daemon.verify.source_mysql import MysqlSide
 from cdc_daemon.verify.source_postgres import PostgresSide
 
 
@@ -64,6 +63,8 @@ def open_source(configuration: Configuration, name: str) -> SourceSide:
         case PostgresSourceConfig() as config:
             return PostgresSide(configuration, name, config)
         case MysqlSourceConfig() as config:
+            from cdc_daemon.verify.source_mysql import MysqlSide
+
             return MysqlSide(configuration, name, config)
 
 

@@ -83,10 +83,10 @@ class MysqlSnapshot:
             relation, facts = self._relations[key], self._facts[key]
             readers = [reader(column) for column in columns_of(relation, facts)]
             with self._server.errors(f"reading {table.schema}.{table.name}"):
-                self._run("SAVEPOINT copying")
+                self._run("SAVEPOINT reading")
                 for rows, size in self._pieces(select(relation, facts), relation):
                     yield self._batch(relation, rows, readers, size)
-                self._run("ROLLBACK TO SAVEPOINT copying")  # lets go of the table's definition
+                self._run("ROLLBACK TO SAVEPOINT reading")  # lets go of the table's definition
 
     def _run(self, statement: str) -> None:
         self._connection.cursor().execute(statement)
