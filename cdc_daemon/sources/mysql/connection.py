@@ -68,7 +68,6 @@ SESSION: Final = {
     "wait_timeout": "31536000",  # between two tables a copy waits for the control database
     "lc_time_names": "'en_US'",
     "net_write_timeout": "3600",  # a long copy may be slower than the server likes
-    "wait_timeout": "28800",  # and a snapshot is held while nothing is asked of it
     "lock_wait_timeout": "60",
     "innodb_lock_wait_timeout": "60",
 }
