@@ -45,7 +45,8 @@ systemd-score: venv ## systemd-analyze's opinion of the units: verify and securi
 	@.ci/systemd-score
 
 type-matrix: venv servers ## every type by every way into every entity type: prints how many cells are equal
-	$(BIN)/pytest -q -s -m "acceptance or not acceptance" tests/integration/test_type_matrix.py
+	$(BIN)/pytest -q -s -m "acceptance or not acceptance" tests/integration/test_type_matrix.py \
+	    tests/integration/test_mysql_type_matrix.py tests/integration/test_mysql_types_end_to_end.py
 
 fault-table: venv servers ## every fault on both kinds of control database, and fault × result
 	$(BIN)/pytest -n 2 --dist worksteal --timeout 0 -m fault --fault-table tests/integration $(PYTEST_ARGS)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from cdc_daemon.config.configuration import Configuration
 from cdc_daemon.config.schema import MappingConfig, MysqlSourceConfig, PostgresSourceConfig
 from cdc_daemon.engine.applying import Applier
+from cdc_daemon.engine.cascading import Cascading
 from cdc_daemon.engine.lanes import Lanes
 from cdc_daemon.engine.mending import Mending, Reading
 from cdc_daemon.engine.meter import Meter
@@ -25,6 +26,7 @@ from cdc_daemon.mapping.compile import (
     tables_of,
 )
 from cdc_daemon.mapping.mapper import Mapper
+from cdc_daemon.model.cascades import Cascades
 from cdc_daemon.model.changes import Relation
 from cdc_daemon.model.effects import Layout
 from cdc_daemon.model.entities import reference_order
@@ -84,6 +86,7 @@ def make_source(
                 conninfo or source.conninfo,
                 tables,
                 server_id=source.server_id or server_id_of(name, configuration.target.url),
+                cascades=source.cascades,
                 max_value_bytes=source.max_value_bytes,
             )
 
@@ -199,6 +202,7 @@ def open_pipeline(configuration: Configuration, name: str, meter: Meter) -> Part
 def _assemble(configuration: Configuration, name: str, source: Source, meter: Meter) -> Parts:
     compile_relation = compiler(configuration, name)
     relations = source.relations()
+    cascades = source.cascades()
     compiled = compile_all(configuration, relations, compile_relation)
     layouts = tuple(one.layout for one in compiled)
     sink = make_sink(configuration, name, layouts)
@@ -258,9 +262,10 @@ def _assemble(configuration: Configuration, name: str, source: Source, meter: Me
         copying=Copying(
             name=name,
             slot=configuration.sources[name].slot,
-            groups=snapshot_groups(configuration, name),
+            groups=[*snapshot_groups(configuration, name), *beside(cascades)],
             layouts=layouts,
             mappings=mappings,
+            cascading=Cascading(name, cascades, relations),
         ),
         limits=limits(configuration),
         mappings=mappings,
@@ -316,6 +321,21 @@ def snapshot_groups(configuration: Configuration, name: str) -> list[list[Table]
     for key, table in tables.items():
         groups.setdefault(_root(merged, first[key]), []).append(table)
     return [groups[n] for n in sorted(groups)]
+
+
+def beside(cascades: Cascades) -> list[list[Table]]:
+    """The tables that nobody maps and whose rows refer to others, to be copied as a group."""
+    tables = [
+        Table(
+            schema=one.schema,
+            name=one.table,
+            columns=frozenset(column.name for column in one.columns),
+            mapped=False,
+        )
+        for one in cascades.beside
+        if (one.schema, one.table) in {key.child for key in cascades.keys}
+    ]
+    return [tables] if tables else []
 
 
 def _root(merged: Sequence[int], n: int) -> int:

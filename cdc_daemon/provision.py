@@ -112,7 +112,13 @@ def _set_up_mysql(
     source: MysqlSourceConfig, admin: Mapping[str, str], tables: Sequence[Table], *, apply: bool
 ) -> ServerPlan:
     make = mysql_setup.apply_plan if apply else mysql_setup.plan
-    made = make(source.name, admin, tables=tables, worker=source.user)
+    made = make(
+        source.name,
+        admin,
+        tables=tables,
+        worker=source.user,
+        follows=source.cascades == "follow",
+    )
     return ServerPlan(
         server=f"source {source.name}",
         changes=made.changes,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import base64
+import datetime as dt
 import gc
 import json
 import os
@@ -136,6 +137,7 @@ class Worker:
         self._began = time.time()
         self._admitted = False  # by both servers, for every kind of connection
         self._checkpoint: Checkpoint | None = None
+        self._streamed_from: str | None = None  # the meter's position when this session began
 
     def run(self) -> int:
         """Work; the exit code."""
@@ -234,6 +236,7 @@ class Worker:
         checkpoint = self._hold(parts)
         position = self._position(parts, checkpoint)
         self._watch_parked(parts)
+        self._streamed_from = self._meter.position
         log.info("streaming", pipeline=self._name, position=position, epoch=self._meter.epoch)
         Pipeline(
             name=self._name,
@@ -245,6 +248,7 @@ class Worker:
             stopping=self._stopping,
             versions={name: one.version for name, one in parts.mappings.items()},
             between=self._between,
+            cascading=parts.copying.cascading,
         ).stream(position)
 
     def _opened(self) -> build.Parts:
@@ -360,9 +364,17 @@ class Worker:
     def _watch_source(self, parts: build.Parts, checkpoint: Checkpoint) -> None:
         """The publication must not change; what the slot keeps is to be seen."""
         self._note_slot(parts.source, checkpoint)
-        findings = parts.source.watch(checkpoint, self._meter.log_rate)
+        findings = parts.source.watch(self._moved(checkpoint), self._meter.log_rate)
         self._remember(parts)
         self._watching.watch(findings)
+
+    def _moved(self, checkpoint: Checkpoint) -> Checkpoint:
+        """As it stands now: this session's units of work have moved it since it was read."""
+        position, commit_time = self._meter.position, self._meter.commit_time
+        if position is None or position == self._streamed_from:
+            return checkpoint
+        moment = dt.datetime.fromtimestamp(commit_time, dt.UTC) if commit_time else None
+        return replace(checkpoint, position=position, commit_time=moment or checkpoint.commit_time)
 
     def _note_slot(self, source: Source, checkpoint: Checkpoint) -> None:
         """A slot that is lost is to be seen also where the pipeline is refused for it."""

@@ -6,7 +6,7 @@ worker); a test that stops or kills a server takes one of its own, such as from 
 
 import itertools
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import NoReturn, Protocol
@@ -14,10 +14,13 @@ from typing import NoReturn, Protocol
 import pytest
 
 from cdc_daemon.demo.mariadb import PrivateMariaDB, find_mariadb
+from cdc_daemon.demo.mysql_family import FamilyServer, Setting
 from cdc_daemon.demo.server import Auth, PrivatePostgres, find_postgres
-from tests.support.catalogue import SQLITE
+from tests.support.binlog_erp import BinlogErp
+from tests.support.catalogue import MARIADB, MYSQL, POSTGRES, SQLITE
 from tests.support.databases import Database
 from tests.support.erp import Erp
+from tests.support.mysql_database import MysqlDatabase
 from tests.support.mysql_server import PrivateMySQL, find_mysql
 from tests.support.sqlite_database import SqliteDatabase
 from tests.support.versions import ALWAYS
@@ -169,25 +172,99 @@ class ErpFactory(Protocol):
     ) -> Erp: ...
 
 
-@pytest.fixture
-def make_erp(database_factory: DatabaseFactory, tmp_path: Path, target_kind: str) -> ErpFactory:
-    """Makes `erp` on other servers."""
+class BinlogErpFactory(Protocol):
+    """The same with a source on MySQL or MariaDB."""
 
-    def make(
-        *, source: PrivatePostgres | None = None, target: PrivatePostgres | None = None
-    ) -> Erp:
-        if target_kind == SQLITE:
-            assert target is None, "a file has no server"
-            (tmp_path / "control").mkdir()
-            file = SqliteDatabase(path=tmp_path / "control" / "control.db")
-            return Erp(database_factory(server=source), file, tmp_path).set_up()
-        databases = database_factory(server=source), database_factory(server=target)
-        return Erp(*databases, tmp_path).set_up()
+    def __call__(self, *, source: FamilyServer | None = None) -> BinlogErp: ...
+
+
+class BinlogServers(Protocol):
+    """Starts a MySQL or MariaDB server of `source_kind` that is gone after the test."""
+
+    def __call__(self, **settings: Setting) -> FamilyServer: ...
+
+
+@pytest.fixture
+def make_control(
+    database_factory: DatabaseFactory, tmp_path: Path, target_kind: str
+) -> Callable[[PrivatePostgres | None], Database | SqliteDatabase]:
+    """Makes an empty control database of `target_kind`, on another server if told so."""
+
+    def make(server: PrivatePostgres | None) -> Database | SqliteDatabase:
+        if target_kind != SQLITE:
+            return database_factory(server=server)
+        assert server is None, "a file has no server"
+        (tmp_path / "control").mkdir()
+        return SqliteDatabase(path=tmp_path / "control" / "control.db")
 
     return make
 
 
 @pytest.fixture
-def erp(make_erp: ErpFactory) -> Erp:
-    """An ERP database and a control database on PostgreSQL 18, applied, with no daemon yet."""
-    return make_erp()
+def make_erp(
+    database_factory: DatabaseFactory,
+    make_control: Callable[[PrivatePostgres | None], Database | SqliteDatabase],
+    tmp_path: Path,
+) -> ErpFactory:
+    """Makes `erp` on other servers, with a source on PostgreSQL."""
+
+    def make(
+        *, source: PrivatePostgres | None = None, target: PrivatePostgres | None = None
+    ) -> Erp:
+        return Erp(database_factory(server=source), make_control(target), tmp_path).set_up()
+
+    return make
+
+
+@pytest.fixture
+def make_binlog_erp(
+    request: pytest.FixtureRequest,
+    make_control: Callable[[PrivatePostgres | None], Database | SqliteDatabase],
+    source_kind: str,
+    tmp_path: Path,
+) -> Iterator[BinlogErpFactory]:
+    """Makes `binlog_erp` on other servers."""
+    with ExitStack() as stack:
+
+        def make(*, source: FamilyServer | None = None) -> BinlogErp:
+            server = source or request.getfixturevalue(SHARED[source_kind])
+            schema = MysqlDatabase(server=server, name=f"erp_{next(_numbers)}")
+            server.create_database(schema.name)
+            if source is None:
+                stack.callback(server.drop_database, schema.name)
+            return BinlogErp(schema, make_control(None), tmp_path).set_up()
+
+        yield make
+
+
+SHARED = {MARIADB: "mariadb", MYSQL: "mysql9"}
+
+
+@pytest.fixture
+def binlog_server(request: pytest.FixtureRequest, source_kind: str) -> Iterator[BinlogServers]:
+    """Servers of the test's own, to be killed, reset or set up differently."""
+    kind, find = {
+        MARIADB: (PrivateMariaDB, find_mariadb),
+        MYSQL: (PrivateMySQL, find_mysql),
+    }[source_kind]
+    if find() is None:
+        request.getfixturevalue(SHARED[source_kind])  # says so
+    with ExitStack() as stack:
+        yield lambda **settings: stack.enter_context(kind(settings=settings))
+
+
+@pytest.fixture
+def binlog_erp(make_binlog_erp: BinlogErpFactory) -> BinlogErp:
+    """An ERP database on MariaDB or MySQL 9 and a control database, applied, no daemon yet."""
+    return make_binlog_erp()
+
+
+@pytest.fixture
+def erp(request: pytest.FixtureRequest, source_kind: str, target_kind: str) -> Erp:
+    """An ERP database and a control database, applied, with no daemon yet: on PostgreSQL 18, unless
+    the catalogue's entry asks for others."""
+    del target_kind  # for the catalogue, which looks for its name
+    name = "make_erp" if source_kind == POSTGRES else "make_binlog_erp"
+    found = request.getfixturevalue(name)()
+    assert isinstance(found, Erp)
+    return found

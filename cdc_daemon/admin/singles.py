@@ -140,6 +140,11 @@ COUNTERS = (
         "Source commits applied.",
         lambda v: v.status.applied_transactions,
     ),
+    Single(
+        "cdc_changes_cascaded_total",
+        "Changes of mapped tables that foreign keys made and that the source's log lacks.",
+        lambda v: v.status.cascaded,
+    ),
     Single("cdc_retries_total", "Failed attempts that were repeated.", lambda v: v.status.retries),
     Single("cdc_snapshot_rows_total", "Rows copied first.", lambda v: v.status.snapshot_rows),
     Single(

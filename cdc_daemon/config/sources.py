@@ -127,6 +127,13 @@ class MysqlSourceConfig(SourceConfig):
         "other reader. Default: made of the source's name and the target's address.",
         examples=[4001],
     )
+    cascades: Literal["follow", "refuse", "ignore"] = Field(
+        default="follow",
+        description="What is done about foreign keys that change mapped rows without a word in "
+        "the log (ON DELETE and ON UPDATE CASCADE and SET NULL): carry out what the server did "
+        "(`follow`: the ledger notes which rows refer to which parent), refuse to start "
+        "(`refuse`), or leave such rows as they are in the target (`ignore`).",
+    )
 
     @field_validator("port", mode="before")
     @classmethod

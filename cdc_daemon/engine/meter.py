@@ -77,6 +77,7 @@ class Meter:
             for op in OPERATIONS
         }
         self._filtered = {(mapping, reason): 0 for mapping in self._entities for reason in FILTERS}
+        self._cascaded = 0
         self._failed: dict[str, int] = {}
         self._parked: dict[str, int] = dict.fromkeys(self._entities, 0)
         self._parked_since: float | None = None
@@ -94,6 +95,8 @@ class Meter:
         self._received[0] += batch.transactions
         self._received[1] += batch.changes
         for run in batch.runs:
+            if not run.relation.mapped:
+                continue
             self._events[run.operation.value] += len(run)
         self.log_read()
 
@@ -198,6 +201,10 @@ class Meter:
         key = (mapping, reason)
         self._filtered[key] = self._filtered.get(key, 0) + rows
 
+    def cascaded(self, changes: int) -> None:
+        """Changes that foreign keys made and that the log lacked, in a committed unit."""
+        self._cascaded += changes
+
     def failed(self, error_class: str, rows: int = 1) -> None:
         """Rows that could not be applied."""
         self._failed[error_class] = self._failed.get(error_class, 0) + rows
@@ -244,6 +251,11 @@ class Meter:
         """The last checkpoint of this worker."""
         return self._position
 
+    @property
+    def commit_time(self) -> float | None:
+        """When the last applied transaction was committed, in seconds since 1970."""
+        return self._commit_time
+
     # --- read by the reporter -----------------------------------------------------------------
 
     def status(self) -> WorkerStatus:
@@ -278,6 +290,7 @@ class Meter:
             applied_transactions=transactions,
             applied_changes=changes,
             commits=commits,
+            cascaded=self._cascaded,
             applied=self._applied.copy(),
             filtered=self._filtered.copy(),
             failed=self._failed.copy(),

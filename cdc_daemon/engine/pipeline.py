@@ -1,8 +1,8 @@
 """The main loop: what becomes of a batch between the log and the commit.
 
-Every step named here is a function beside it: reading (reader thread, queue), mapping/mapper,
-resolve, applying (lanes, fold, sets, replay), payload, snapshot, repair. Not here: retrying after
-a lost connection (worker) and anything about SQL.
+Every step named here is a function beside it: reading (reader thread, queue), cascading,
+mapping/mapper, resolve, applying (lanes, fold, sets, replay), payload, snapshot, repair. Not here:
+retrying after a lost connection (worker) and anything about SQL.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 
 from cdc_daemon.engine.applying import LONG_STEP, Applied, Applier
+from cdc_daemon.engine.cascading import Cascading
 from cdc_daemon.engine.meter import Meter
 from cdc_daemon.engine.payload import parked
 from cdc_daemon.engine.reading import Limits, Reader, Stopping, gather
@@ -41,6 +42,7 @@ class Pipeline:
         stopping: Stopping,
         versions: Mapping[str, str],
         between: Callable[[], None],
+        cascading: Cascading,
     ) -> None:
         self.name = name
         self.source = source
@@ -51,11 +53,15 @@ class Pipeline:
         self.stopping = stopping
         self.versions = versions
         self.between = between
+        self.cascading = cascading
         self._progress_saved = 0.0
         self._progress: Batch | None = None  # idle progress that is not checkpointed yet
 
     def stream(self, after: str) -> None:
         """Apply what the log says after that position, until asked to stop."""
+        if self.cascading.needed:
+            with self.sink.begin() as unit:
+                self.cascading.require(unit)
         stream = self.source.stream(after)
         self.meter.opened()
         self.meter.phase(State.STREAMING)
@@ -75,11 +81,12 @@ class Pipeline:
         """
         began = time.monotonic()
         total = _Total()
+        cascaded = self.cascading.added
         try:
             with ExitStack() as ending, self.sink.begin() as unit:
                 while True:
                     self.meter.applying(batch.begins)
-                    total.add(batch, self._apply(batch, unit, stream, final=batch.complete))
+                    self._apply(batch, unit, stream, total)
                     if batch.position is not None:
                         break
                     self.meter.progressed()
@@ -101,11 +108,23 @@ class Pipeline:
             raise
         failpoint("after_sink_commit")
         self.applier.settle()
+        self.meter.cascaded(self.cascading.added - cascaded)
         total.report(self.meter, batch, time.monotonic() - began)
         self._progress, self._progress_saved = None, time.monotonic()
         stream.acknowledge(batch.position)
 
-    def _apply(self, batch: Batch, unit: UnitOfWork, stream: Stream, *, final: bool) -> Applied:
+    def _apply(self, batch: Batch, unit: UnitOfWork, stream: Stream, total: _Total) -> None:
+        """Apply a batch with what foreign keys did, which may make it several pieces."""
+
+        def deliver(piece: Batch, last: bool) -> None:
+            final = last and piece.complete
+            total.add(piece, self._apply_piece(piece, unit, stream, final=final))
+
+        self.cascading.carry_out(batch, unit, deliver)
+
+    def _apply_piece(
+        self, batch: Batch, unit: UnitOfWork, stream: Stream, *, final: bool
+    ) -> Applied:
         applied = self.applier.apply(batch, unit, final=final)
         held = applied.division.held
         if held:

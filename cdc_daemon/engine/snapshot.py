@@ -14,6 +14,7 @@ from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 
 from cdc_daemon.engine.applying import LONG_STEP, Applier
+from cdc_daemon.engine.cascading import Cascading
 from cdc_daemon.engine.meter import Meter
 from cdc_daemon.engine.payload import parked
 from cdc_daemon.engine.reading import DrainExpired, Stopping
@@ -38,6 +39,7 @@ class Copying:
     groups: Sequence[Sequence[Table]]
     layouts: Sequence[Layout]
     mappings: dict[str, CopiedMapping]
+    cascading: Cascading
 
 
 def take_snapshot(
@@ -66,6 +68,9 @@ def take_snapshot(
             snapshot = opened.enter_context(source.snapshot(copying.slot))
         failpoint("slot_created")
         sink.save_progress(snapshot.position)
+        if copying.cascading.needed:
+            with sink.begin() as unit:
+                unit.forget_children()
         rows = 0
         for n, group in enumerate(copying.groups):
             remaining = sum(len(tables) for tables in copying.groups[n:])
@@ -76,6 +81,7 @@ def take_snapshot(
         _same_publication(source, before, after)
         with meter.patience(LONG_STEP), sink.begin() as unit:
             unit.note_copied(copying.mappings)
+            copying.cascading.end_copy(unit)
             unit.finish_snapshot(copying.layouts, after, snapshot.position)
         meter.snapshot_progress(tables_remaining=0, rows=rows)
         meter.checkpointed(snapshot.position)
@@ -124,7 +130,7 @@ def _copy_once(
             final = batch is None
             last = last if batch is None else batch
             piece = Batch(begins=last.begins) if batch is None else batch
-            applied = applier.apply(piece, unit, final=final)
+            applied = applier.apply(copying.cascading.copied(piece, unit), unit, final=final)
             held = applied.division.held
             if held:
                 unit.park(

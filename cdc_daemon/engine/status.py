@@ -108,6 +108,7 @@ class WorkerStatus:
     applied_transactions: int = 0
     applied_changes: int = 0
     commits: int = 0
+    cascaded: int = 0  # changes by foreign keys, which the log lacks; not among those received
     applied: Mapping[tuple[str, str, str], int] = field(default_factory=dict)
     filtered: Mapping[tuple[str, str], int] = field(default_factory=dict)
     failed: Mapping[str, int] = field(default_factory=dict)

@@ -103,6 +103,7 @@ class Relation:
     ``codec``: by which its texts were read, so that values may be INVALID; empty: they cannot be.
     Its rows in the database, as the log tells them: those of the table ``alone``, without tables
     that inherit from it, as far as they meet ``condition`` (in the source's SQL; empty: all).
+    ``mapped`` False: it is read only for what its changes do to rows of other tables.
     """
 
     source: str
@@ -114,6 +115,7 @@ class Relation:
     codec: str = ""
     alone: bool = False
     condition: str = ""
+    mapped: bool = True
 
     @property
     def name(self) -> str:
@@ -138,6 +140,7 @@ class Run:
     ``partial``: some new row holds UNCHANGED or Invalid; False promises that none does.
     ``sequence``: the ordinal of the first change since the stream began; change i has
     ``sequence + i``. TRUNCATE is a run of one change without rows.
+    ``acts``: what foreign keys did to other rows because of these changes is not in the log.
     """
 
     relation: Relation
@@ -147,6 +150,7 @@ class Run:
     old_full: bool = False
     partial: bool = False
     sequence: int = 0
+    acts: bool = False
 
     def __len__(self) -> int:
         if self.operation is Operation.TRUNCATE:

@@ -12,6 +12,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from cdc_daemon.model.cascades import Cascades, Child
 from cdc_daemon.model.changes import Batch, Relation, Row
 from cdc_daemon.model.effects import Key, Layout, Outcome, Parked, Step
 from cdc_daemon.model.errors import DataError, Problem
@@ -24,13 +25,15 @@ class Table:
     """One source table that is read: where it is and which columns somebody maps.
 
     ``identity`` is what the mapping's author declared as the row's identity, used only for tables
-    without a primary key under replica identity FULL.
+    without a primary key under replica identity FULL. ``mapped`` False: nobody maps it; it is read
+    for what its changes do to rows of other tables.
     """
 
     schema: str
     name: str
     columns: frozenset[str]
     identity: tuple[str, ...] = ()
+    mapped: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,6 +126,10 @@ class Source(Protocol):
 
     def relations(self) -> list[Relation]:
         """Every table asked for as the catalogue describes it now."""
+
+    def cascades(self) -> Cascades:
+        """What foreign keys do to rows of mapped tables without a word in the log, as the last
+        ``relations`` found it."""
 
     def make_room(self, slot: str, checkpoint: Checkpoint) -> None:
         """Drop the slot that an earlier copy of this checkpoint left, or that another copy was
@@ -229,6 +236,20 @@ class UnitOfWork(Protocol):
 
     def note_copied(self, mappings: Mapping[str, CopiedMapping]) -> None:
         """Note, in this unit, by which mappings the rows that there are were made; no others."""
+
+    def children(self, parents: Sequence[bytes], most: int, after: bytes = b"") -> list[str]:
+        """Rows that are noted as children of any of these parents; so many at most.
+
+        Of one parent: in the order of their digests, those behind ``after``; else in no order.
+        """
+
+    def note_children(
+        self, table: str, gone: Sequence[tuple[bytes, bytes]], come: Sequence[Child]
+    ) -> None:
+        """Forget some children (parent and digest), then note others, of one source table."""
+
+    def forget_children(self, table: str | None = None) -> None:
+        """Forget all children of one source table; None: of the pipeline."""
 
     def savepoint(self) -> AbstractContextManager[None]:
         """What is done inside is undone when an exception leaves it; savepoints may nest."""

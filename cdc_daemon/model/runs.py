@@ -14,6 +14,7 @@ def alike(last: Run, run: Run) -> bool:
         and last.operation is run.operation
         and last.partial == run.partial
         and last.old_full == run.old_full
+        and last.acts == run.acts
         and (last.old_rows is None) == (run.old_rows is None)
         and run.operation is not Operation.TRUNCATE
     )

@@ -10,7 +10,7 @@ import random
 
 import pytest
 
-from tests.support.catalogue import fault
+from tests.support.catalogue import SOURCES, fault
 from tests.support.erp import Erp, Writer, survive_kills
 
 SEED = 20_260_214
@@ -227,7 +227,7 @@ def test_a_huge_transaction_that_leaves_rows_in_a_broken_reference(erp: Erp) -> 
 
 
 @pytest.mark.timeout(900)
-@fault(5, "12 random kill -9 under load", ci=True)
+@fault(5, "12 random kill -9 under load", ci=True, sources=SOURCES)
 def test_random_kills_while_a_writer_works(erp: Erp) -> None:
     """FAULT 5: kill -9 at random moments, of the whole daemon or of its worker alone."""
     with erp.streaming() as daemon:

@@ -11,7 +11,7 @@ import pytest
 from cdc_daemon.model.errors import Unreachable
 from cdc_daemon.sinks.postgres.session import Session
 from cdc_daemon.sources.postgres.connection import Server
-from tests.support.catalogue import POSTGRES, fault
+from tests.support.catalogue import POSTGRES, SOURCES, fault
 from tests.support.databases import Database
 from tests.support.erp import Erp, Writer
 from tests.support.fault_proxy import FaultProxy
@@ -100,13 +100,13 @@ def test_a_connection_that_breaks_before_its_first_use_is_tried_again(database: 
 # --- lost connections -----------------------------------------------------------------------------
 
 
-@fault(13, "TCP cut in order (FIN), each end", state="blocked", ci=True)
+@fault(13, "TCP cut in order (FIN), each end", state="blocked", ci=True, sources=SOURCES)
 def test_cut(erp: Erp) -> None:
     """Both ends, again and again while a writer works; then nobody gets through for a while."""
     broken(erp, FaultProxy.cut)
 
 
-@fault(13, "TCP reset (RST) in the middle of messages, each end", state="blocked")
+@fault(13, "TCP reset (RST) in the middle of messages, each end", state="blocked", sources=SOURCES)
 def test_reset(erp: Erp) -> None:
     broken(erp, FaultProxy.reset)
 

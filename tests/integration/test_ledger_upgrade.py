@@ -80,7 +80,7 @@ def test_apply_carries_the_oldest_ledger_forward(old: Database, database_factory
     with pytest.raises(ConfigurationError, match=r"version 1, this program needs.*apply"):
         _sink(old).acquire()
     planned = plan(_conninfo(old), ENTITIES, LAYOUTS)
-    assert "note the ledger's version 2" in [change.description for change in planned.changes]
+    assert "note the ledger's version 3" in [change.description for change in planned.changes]
     assert old.query("SELECT version FROM cdc.meta") == [(1,)], "a plan changes nothing"
 
     apply_plan(_conninfo(old), ENTITIES, LAYOUTS)
@@ -159,7 +159,9 @@ def test_a_newer_ledger_is_refused_by_everything(erp: Erp) -> None:
     ):
         result = invoke(*command)
         assert result.exit_code == 78, (command, result.output)
-        assert "the ledger has version 99, this program needs 2" in result.stderr, command
+        assert f"the ledger has version 99, this program needs {LEDGER_VERSION}" in result.stderr, (
+            command
+        )
         assert "the cdc-daemon that migrated it, or a newer one" in result.stderr, command
     assert erp.target.query("SELECT version FROM cdc.meta") == [(99,)]
 
@@ -173,7 +175,7 @@ def test_plan_says_what_it_would_migrate(erp: Erp) -> None:
         result = invoke(*command)
         assert result.exit_code == 0, result.output
         assert 'CREATE TABLE "cdc"."verification"' in result.stdout
-        assert "-- note the ledger's version 2" in result.stdout
+        assert "-- note the ledger's version 3" in result.stdout
     refused = invoke("check-config", *config)
     assert refused.exit_code == 78
     assert "run cdc-daemon apply" in refused.stderr
@@ -222,7 +224,7 @@ def test_apply_carries_the_oldest_file_forward(old_file: Path, tmp_path: Path) -
     with pytest.raises(ConfigurationError, match=r"version 1, this program needs.*apply"):
         SqliteSink(str(old_file), "erp", ENTITIES, LAYOUTS).acquire()
     planned = sqlite_plan(str(old_file), ENTITIES, LAYOUTS)
-    assert "note the ledger's version 2" in [change.description for change in planned.changes]
+    assert "note the ledger's version 3" in [change.description for change in planned.changes]
     assert _rows(old_file, "SELECT version FROM cdc_meta") == [(1,)], "a plan changes nothing"
 
     sqlite_apply(str(old_file), ENTITIES, LAYOUTS)

@@ -2,8 +2,8 @@
 
 A fault is a test with :func:`fault`: number in the catalogue, what is done, and the state that the
 daemon must have shown (`RealDaemon.shows`, and `Erp.settled` for the end of each). It runs once for
-each kind of control database if it asks for `target_kind`. What is not in `ci` runs with the
-acceptance tests. The pytest plugin that makes this true is `fault_table`.
+each kind of source and of control database if it asks for `source_kind` and `target_kind`. What is
+not in `ci` runs with the acceptance tests. The pytest plugin that makes this true is `fault_table`.
 """
 
 from __future__ import annotations
@@ -19,6 +19,12 @@ SQLITE: Final = "sqlite"
 TARGETS: Final = (POSTGRES, SQLITE)
 """Kinds of control database that the catalogue runs on."""
 
+MARIADB: Final = "mariadb"
+MYSQL: Final = "mysql"
+BINLOGS: Final = (MARIADB, MYSQL)
+SOURCES: Final = (POSTGRES, *BINLOGS)
+"""Kinds of source; a fault is PostgreSQL's alone unless it says so."""
+
 KEY: Final = "fault"
 seen: list[str] = []
 """States and exit codes that the daemon has shown in the present test, in order."""
@@ -33,6 +39,8 @@ class Fault:
     state: str
     ci: tuple[str, ...]
     targets: tuple[str, ...]
+    sources: tuple[str, ...] = (POSTGRES,)
+    ci_source: str = POSTGRES
 
     @property
     def order(self) -> int:
@@ -47,11 +55,21 @@ def fault(
     state: str = "streaming",
     ci: bool | Sequence[str] = False,
     targets: Sequence[str] = TARGETS,
+    sources: Sequence[str] = (POSTGRES,),
 ) -> pytest.MarkDecorator:
-    """Mark a test as an entry of the catalogue. `ci`: True is `make test` on PostgreSQL."""
+    """Mark a test as an entry of the catalogue.
+
+    `ci`: the kinds of control database in `make test`, True is PostgreSQL; from the first source.
+    """
     where = ((POSTGRES,) if ci else ()) if isinstance(ci, bool) else tuple(ci)
     entry = Fault(
-        numbers=str(numbers), injection=injection, state=state, ci=where, targets=tuple(targets)
+        numbers=str(numbers),
+        injection=injection,
+        state=state,
+        ci=where,
+        targets=tuple(targets),
+        sources=tuple(sources),
+        ci_source=sources[0],
     )
     return pytest.mark.fault(entry)
 

@@ -116,7 +116,7 @@ def script(name: str = SCRIPT) -> Path:
     return found
 
 
-def _statements(name: str, reconnect: str) -> str:
+def statements_of(name: str, reconnect: str) -> str:
     """What a script does after it has reconnected to a database of its own."""
     _, found, statements = script(name).read_text("utf-8").partition(reconnect)
     assert found, f"{name} has no line {reconnect}"
@@ -125,13 +125,13 @@ def _statements(name: str, reconnect: str) -> str:
 
 def load_mysql_shop(server: FamilyServer, database: str) -> None:
     """Fill an empty database of MariaDB or MySQL with the same rows, by names as `AlbumId`."""
-    statements = _statements(MYSQL_SCRIPT, MYSQL_RECONNECT)
+    statements = statements_of(MYSQL_SCRIPT, MYSQL_RECONNECT)
     server.execute(statements, database=database)
 
 
 def load_shop(database: Database) -> None:
     """Fill an empty database: what the script does after it has reconnected to its own."""
-    database.execute(_statements(SCRIPT, RECONNECT))
+    database.execute(statements_of(SCRIPT, RECONNECT))
     database.execute(WIDE_TEXT)
     database.execute(PUBLICATION)
 

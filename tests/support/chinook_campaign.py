@@ -10,6 +10,8 @@ import random
 import threading
 from contextlib import closing
 
+import psycopg
+
 from cdc_daemon.verify import verify
 from tests.support.chinook import Shop
 from tests.support.chinook_edits import Clerk
@@ -21,7 +23,7 @@ CHANCE_TO_WORK = 0.8  # for the next worker, before the next kill
 
 def campaign(shop: Shop, *, seed: int, edits: int, backlog: int, kills: int) -> None:
     """Run it, with ``backlog`` edits while no daemon runs; AssertionError says what differs."""
-    with closing(Clerk(shop.source.dsn, seed)) as clerk, shop.running():
+    with closing(Clerk(psycopg.connect(shop.source.dsn), seed)) as clerk, shop.running():
         shop.wait_for_snapshot()
         shop.assert_equal()
         assert shop.checkpoint("transactions, changes") == (0, 0)

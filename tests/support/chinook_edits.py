@@ -10,9 +10,7 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Callable
-from typing import Any
-
-import psycopg
+from typing import Any, ClassVar
 
 MAPPED = frozenset({"employee", "customer", "track", "invoice", "invoice_line"})
 KEYS = {"track": "track_id", "invoice": "invoice_id", "invoice_line": "invoice_line_id"} | {
@@ -45,17 +43,20 @@ ROLLED_BACK = 0.03
 
 
 class Clerk:
-    """Edits the shop.
+    """Edits the shop over a connection in which each transaction is to be committed.
 
     ``transactions`` and ``changes``: what the source committed of mapped tables;
     ``edits``: what the clerk set out to do; ``tombstones``: e-mail addresses of customers that were
     deleted, and not used again since."""
 
-    def __init__(self, dsn: str, seed: int) -> None:
+    births: ClassVar = ("1969-07-20 20:17:40.123456", "0044-03-15 12:00:00 BC")
+    issues: ClassVar = ("2024-02-29 23:59:59.999999", "2021-01-01", "infinity")
+
+    def __init__(self, connection: Any, seed: int) -> None:
         self.random = random.Random(seed)
         self.transactions = self.changes = self.edits = 0
         self.tombstones: set[str] = set()
-        self._connection = psycopg.connect(dsn)
+        self._connection = connection
         self._pending = 0
         self._next = 5000  # ids and addresses nobody has used
 
@@ -91,7 +92,7 @@ class Clerk:
         """Change rows and count them; how many."""
         found = _WRITES.match(sql)
         assert found is not None, sql
-        number = self._connection.execute(sql.encode(), params).rowcount
+        number: int = self._connection.execute(sql.encode(), params).rowcount
         if found[1] in MAPPED:
             self._pending += number
         return number
@@ -250,7 +251,7 @@ class Clerk:
             "INSERT INTO employee (employee_id, last_name, first_name, title, reports_to,"
             " birth_date, hire_date, city, email) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s)",
             self._new(), self._name(20), self._name(20), self._text(30), self._pick("employee"),
-            self.random.choice(["1969-07-20 20:17:40.123456", "0044-03-15 12:00:00 BC", None]),
+            self.random.choice([*self.births, None]),
             self.random.choice(["2004-02-29 23:59:59", None]), self._text(40),
             self._email(),
         )  # fmt: skip
@@ -353,7 +354,7 @@ class Clerk:
         self._do(
             "INSERT INTO invoice VALUES (%s, %s, %s, %s, %s, NULL, %s, NULL, %s)",
             number, self._pick("customer"),
-            self.random.choice(["2024-02-29 23:59:59.999999", "2021-01-01", "infinity"]),
+            self.random.choice(self.issues),
             self._text(70), self._text(40), self._text(40), self._money(),
         )  # fmt: skip
         for _ in range(self.random.randint(0, 6)):
@@ -435,10 +436,10 @@ class Clerk:
     def change_mind(self) -> None:
         """Changes taken back inside a transaction that goes on."""
         pending, tombstones = self._pending, set(self.tombstones)
-        self._connection.execute("SAVEPOINT before")
+        self._connection.execute("SAVEPOINT mind")
         self.drop_customer()
         self.change_prices()
-        self._connection.execute("ROLLBACK TO SAVEPOINT before")
+        self._connection.execute("ROLLBACK TO SAVEPOINT mind")
         self._pending, self.tombstones = pending, tombstones
 
     def _change(self, table: str) -> None:

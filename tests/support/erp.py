@@ -14,7 +14,7 @@ import random
 import re
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from decimal import Decimal
 from pathlib import Path
@@ -24,6 +24,7 @@ from typing import Any, Final, Self, cast
 
 import psycopg
 from click.testing import Result
+from psycopg.conninfo import make_conninfo
 
 from cdc_daemon.build import mapping_names
 from cdc_daemon.config.load import load
@@ -124,7 +125,13 @@ QUICK: Final = {
 
 
 class Erp:
-    """The ERP database, the control database, and the daemon's configuration between them."""
+    """The ERP database, the control database, and the daemon's configuration between them.
+
+    `away`: what a session raises when the source is not there. `verifiable`: by `verify`.
+    """
+
+    away: type[Exception] = psycopg.OperationalError
+    verifiable = True
 
     def __init__(self, source: Database, target: Database | SqliteDatabase, folder: Path) -> None:
         self.source = source
@@ -139,6 +146,11 @@ class Erp:
         self.configure()
 
     @property
+    def random_changes(self) -> tuple[str, ...]:
+        """What a writer does, one row each."""
+        return CHANGES
+
+    @property
     def target(self) -> Database:
         """The control database; what is asked of it here reads the same on both kinds."""
         return cast(Database, self.control)
@@ -148,18 +160,27 @@ class Erp:
         """The control database where it is a file."""
         return self.control if isinstance(self.control, SqliteDatabase) else None
 
+    def lead(self, end: str, port: int) -> None:
+        """Another port on loopback leads to "source" or "target", once it is configured."""
+        dsn = self.source.dsn if end == "source" else self.target.dsn
+        self.reached[end] = make_conninfo(dsn, host="127.0.0.1", port=port)
+
+    def _source(self) -> dict[str, object]:
+        """The source in the configuration."""
+        return {
+            "kind": "postgres",
+            "dsn": self.reached["source"],
+            "slot": self.slot,
+            "publication": "cdc_erp",
+        }
+
     def configure(self, mappings: str = MAPPINGS, **settings: object) -> Path:
         """Write the configuration; `settings` go into its section `daemon`.
 
         `reached` and `more` say how the daemon gets to both ends, where not as the tests do.
         """
         daemon = "\n".join(f"{name}: {value}" for name, value in {**QUICK, **settings}.items())
-        source = {
-            "kind": "postgres",
-            "dsn": self.reached["source"],
-            "slot": self.slot,
-            "publication": "cdc_erp",
-        } | self.more["source"]
+        source = self._source() | self.more["source"]
         target = {"url": self.reached["target"]} | self.more["target"]
         sources = json.dumps({"erp": source, **self.others})
         head = f"sources: {sources}\ntarget: {json.dumps(target)}\n"
@@ -194,6 +215,13 @@ class Erp:
     def ask(self, *arguments: str) -> Result:
         """Any command that ends soon, inside this process."""
         return invoke(*arguments, "--config", str(self.configuration))
+
+    def kept_there(self) -> list[tuple[Any, ...]]:
+        """What the source keeps for its reader: the slot and its position."""
+        return self.source.query(
+            "SELECT slot_name, confirmed_flush_lsn FROM pg_replication_slots WHERE slot_name = %s",
+            self.slot,
+        )
 
     def retry_all(self) -> None:
         """`cdc-daemon failures retry --all`; everything parked must apply now."""
@@ -242,8 +270,7 @@ class Erp:
 
     def caught_up(self, daemon: RealDaemon | None = None, seconds: float = 60.0) -> None:
         """Until what the source has written by now is in the control database."""
-        ((end,),) = self.source.query("SELECT pg_current_wal_insert_lsn()::text")
-        self.source.execute("SELECT pg_logical_emit_message(true, 'test', 'wake')")
+        passed = self._end_of_log()
 
         def reached() -> bool:
             if daemon is not None and not daemon.running:
@@ -251,13 +278,19 @@ class Erp:
             found = self.target.query(
                 "SELECT position FROM cdc.checkpoint WHERE phase = 'streaming' AND pipeline = 'erp'"
             )
-            return bool(found) and parse_lsn(found[0][0]) >= parse_lsn(end)
+            return bool(found) and passed(found[0][0])
 
         try:
             until(reached, seconds=seconds, what="the checkpoint reaches the source's position")
         except AssertionError as error:
             log = daemon.log if daemon is not None else ""
             raise AssertionError(f"{error}\n{log}") from None
+
+    def _end_of_log(self) -> Callable[[str], bool]:
+        """Whether a checkpoint's position is past where the source's log ends now."""
+        ((end,),) = self.source.query("SELECT pg_current_wal_insert_lsn()::text")
+        self.source.execute("SELECT pg_logical_emit_message(true, 'test', 'wake')")
+        return lambda position: parse_lsn(position) >= parse_lsn(end)
 
     def settled(self) -> None:
         """The proof after a fault: the daemon started again, the source idle, nothing differs."""
@@ -288,7 +321,7 @@ class Erp:
     def same_content(self) -> None:
         """Every entity holds exactly the source's rows."""
         for entity, (there, here) in SAME.items():
-            if self.embedded is not None:
+            if not self.alike:
                 there_hash, here_hash = self._rows(there, here)
                 assert there_hash == here_hash, f"{entity}: {self._difference(there, here)}"
                 continue
@@ -296,8 +329,13 @@ class Erp:
             found = self.target.query(HASH.format(here))
             assert found == wanted, f"{entity}: {self._difference(there, here)}"
 
+    @property
+    def alike(self) -> bool:
+        """Whether both sides are PostgreSQL, which hashes the rows itself."""
+        return self.embedded is None
+
     def _rows(self, there: str, here: str) -> tuple[str, str]:
-        """Content hashes of both sides where the control database cannot make one."""
+        """Content hashes of both sides where they cannot make the same one."""
         sides = self.source.query(there), self.target.query(here)
         texts = ["\n".join(sorted(map(canonical, rows))) for rows in sides]
         return tuple(hashlib.sha256(text.encode()).hexdigest() for text in texts)  # type: ignore[return-value]
@@ -351,25 +389,33 @@ class Erp:
 
     # --- writing --------------------------------------------------------------------------------
 
+    def session(self) -> Any:
+        """A connection to the source; its context is a transaction and ends it too."""
+        return psycopg.connect(self.source.dsn)
+
+    def series(self, first: int, last: int) -> str:
+        """The numbers from first to last as a table's column n."""
+        return f"generate_series({first}, {last}) n"
+
     def commit(self, *statements: str) -> int:
         """One source transaction, noted in the journal; how many rows it changed."""
-        with psycopg.connect(self.source.dsn) as connection:
-            changes = sum(connection.execute(text.encode()).rowcount for text in statements)
-            connection.execute("INSERT INTO journal (changes) VALUES (%s)", (changes,))
+        with self.session() as connection:
+            changes = sum(int(connection.execute(text.encode()).rowcount) for text in statements)
+            connection.execute(b"INSERT INTO journal (changes) VALUES (%s)", (changes,))
         return changes
 
     def changed(self, changes: int, *statements: str) -> None:
         """One source transaction whose statements do not tell how many rows they change."""
-        with psycopg.connect(self.source.dsn) as connection:
+        with self.session() as connection:
             for text in statements:
                 connection.execute(text.encode())
-            connection.execute("INSERT INTO journal (changes) VALUES (%s)", (changes,))
+            connection.execute(b"INSERT INTO journal (changes) VALUES (%s)", (changes,))
 
     def insert_materials(self, first: int, count: int) -> int:
         """One source transaction that inserts so many materials."""
         return self.commit(
             "INSERT INTO t_material SELECT n, 'M' || n || '.0', 'Material ' || n, 'PCS', n,"
-            f" 'r' || n FROM generate_series({first}, {first + count - 1}) n"
+            f" 'r' || n FROM {self.series(first, first + count - 1)}"
         )
 
     def working(self, daemon: RealDaemon | None = None, seconds: float = 30.0) -> None:
@@ -482,18 +528,18 @@ class Writer:
             while not self._stop.is_set():
                 try:
                     self._write()
-                except psycopg.OperationalError:
+                except self._erp.away:
                     self._stop.wait(0.05)  # the source is away
         except BaseException as error:  # noqa: BLE001 - raised again in the test's thread
             self._failure = error
 
     def _write(self) -> None:
-        with psycopg.connect(self._erp.source.dsn) as connection:
+        with self._erp.session() as connection:
             while not self._stop.is_set():
                 self._transaction(connection)
                 self._stop.wait(self._random.uniform(0, self._pause))
 
-    def _transaction(self, connection: psycopg.Connection[Any]) -> None:
+    def _transaction(self, connection: Any) -> None:
         changes = 0 if self._random.randrange(30) else self._bulk(connection)
         for _ in range(self._random.randint(1, 8)):
             statement, params = self._change()
@@ -501,20 +547,20 @@ class Writer:
         if not changes:
             connection.rollback()
             return
-        connection.execute("INSERT INTO journal (changes) VALUES (%s)", (changes,))
+        connection.execute(b"INSERT INTO journal (changes) VALUES (%s)", (changes,))
         connection.commit()
         self.committed += 1
 
-    def _bulk(self, connection: psycopg.Connection[Any]) -> int:
+    def _bulk(self, connection: Any) -> int:
         """Many rows that come, or all of them that go."""
-        gone = connection.execute("DELETE FROM t_material WHERE fid > 100000").rowcount
+        gone = int(connection.execute(b"DELETE FROM t_material WHERE fid > 100000").rowcount)
         if gone:
             return gone
-        return connection.execute(
-            "INSERT INTO t_material SELECT n, 'M' || n || '.0', 'many', 'KG', n, NULL"
-            " FROM generate_series(100001, 100000 + %s) n",
-            (self._large,),
-        ).rowcount
+        many = self._erp.series(100_001, 100_000 + self._large)
+        text = (
+            f"INSERT INTO t_material SELECT n, 'M' || n || '.0', 'many', 'KG', n, NULL FROM {many}"
+        )
+        return int(connection.execute(text.encode()).rowcount)
 
     def _change(self) -> tuple[str, dict[str, object]]:
         draw = self._random
@@ -527,7 +573,7 @@ class Writer:
             "unit": draw.choice(["PCS", "KG", None]),
             "length": draw.choice([0, 10, 3000]),
         }
-        return draw.choice(CHANGES), params
+        return draw.choice(self._erp.random_changes), params
 
 
 CHANGES: Final = (

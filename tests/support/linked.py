@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
-from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.conninfo import make_conninfo
 
 from tests.support.erp import Erp
 from tests.support.fault_proxy import FaultProxy
@@ -20,14 +20,14 @@ class Links:
 
     def __init__(self, erp: Erp, stack: ExitStack) -> None:
         self._erp = erp
-        self.source = self._between("source", erp.source.dsn, stack)
+        self.source = self._between("source", erp.source.server.port, stack)
         self.all = [self.source]
         if erp.embedded is None:
-            self.all.append(self._between("target", erp.target.dsn, stack))
+            self.all.append(self._between("target", erp.target.server.port, stack))
 
-    def _between(self, end: str, dsn: str, stack: ExitStack) -> FaultProxy:
-        proxy = stack.enter_context(FaultProxy(int(conninfo_to_dict(dsn)["port"] or 0)))
-        self._erp.reached[end] = through(dsn, proxy)
+    def _between(self, end: str, port: int, stack: ExitStack) -> FaultProxy:
+        proxy = stack.enter_context(FaultProxy(port))
+        self._erp.lead(end, proxy.port)
         return proxy
 
     @property

@@ -43,7 +43,8 @@ def cured(erp: Erp) -> None:
         assert daemon.stop() == 0, daemon.log
     erp.same_content()
     assert erp.parked() == []
-    assert erp.ask("verify").exit_code == 0
+    if erp.verifiable:
+        assert erp.ask("verify").exit_code == 0
 
 
 def kept(erp: Erp) -> list[object]:
@@ -52,8 +53,5 @@ def kept(erp: Erp) -> list[object]:
     return [
         *(found[name] for name in ("phase", "position", "transactions", "changes")),
         erp.target.query("SELECT count(*) FROM material"),
-        erp.source.query(
-            "SELECT slot_name, confirmed_flush_lsn FROM pg_replication_slots WHERE slot_name = %s",
-            erp.slot,
-        ),
+        erp.kept_there(),
     ]

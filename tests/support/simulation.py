@@ -23,6 +23,7 @@ from cdc_daemon.engine.applying import Applier
 from cdc_daemon.engine.lanes import Held, Lanes
 from cdc_daemon.engine.resolve import Resolver
 from cdc_daemon.mapping.mapper import Mapper
+from cdc_daemon.model.cascades import Child
 from cdc_daemon.model.changes import (
     UNCHANGED,
     Batch,
@@ -282,6 +283,17 @@ class Control:
         except BaseException:
             self.restore(before)
             raise
+
+    def children(self, parents: Sequence[bytes], most: int, after: bytes = b"") -> list[str]:
+        raise NotImplementedError
+
+    def note_children(
+        self, table: str, gone: Sequence[tuple[bytes, bytes]], come: Sequence[Child]
+    ) -> None:
+        raise NotImplementedError
+
+    def forget_children(self, table: str | None = None) -> None:
+        raise NotImplementedError
 
     def supersede(self, mapping: str) -> int:
         del mapping

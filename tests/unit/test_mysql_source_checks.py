@@ -327,16 +327,12 @@ def test_cascades_that_the_log_lacks_are_read_again_or_refused() -> None:
     ):
         at = well(system, foreign_keys=[KEY], replicates=replicates)
         assert list(said(at)) == ["table.keys"]
-        at.asked = Asked(
-            tables=(ITEM,), server_id=7, charsets=at.asked.charsets, rereads_cascades=False
-        )
+        at.asked = Asked(tables=(ITEM,), server_id=7, charsets=at.asked.charsets, cascades="refuse")
         [(verdict, what)] = said(at)["table.cascades"]
         assert verdict == "problem"
         assert what.endswith("shop.item (code) follows shop.kind: ON DELETE CASCADE")
     at = well(newer, foreign_keys=[KEY])
-    at.asked = Asked(
-        tables=(ITEM,), server_id=7, charsets=at.asked.charsets, rereads_cascades=False
-    )
+    at.asked = Asked(tables=(ITEM,), server_id=7, charsets=at.asked.charsets, cascades="refuse")
     assert "table.cascades" not in said(at)
 
 

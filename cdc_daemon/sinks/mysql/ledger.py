@@ -23,7 +23,7 @@ from cdc_daemon.sinks.mysql.names import (
 )
 from cdc_daemon.sinks.versions import LEDGER_VERSION
 
-OLDEST_HERE = 2
+OLDEST_HERE = 3
 """The oldest version that a ledger on MySQL ever had."""
 
 Step = tuple[str, str]
@@ -156,6 +156,13 @@ _TABLES = {
         referenced tinyint(1) NOT NULL,
         version varchar(255) NOT NULL,
         PRIMARY KEY (pipeline, mapping)""",
+    "child_row": f"""
+        parent binary(16) NOT NULL,
+        digest binary(16) NOT NULL,
+        pipeline {_NAME},
+        source_table varchar(600) NOT NULL,
+        tracked longtext NOT NULL,
+        PRIMARY KEY (parent, digest)""",
 }
 
 TABLES = tuple(_TABLES)

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import assert_never
 
+from cdc_daemon.model.cascades import Child
 from cdc_daemon.model.effects import (
     Delete,
     Key,
@@ -27,7 +28,7 @@ from cdc_daemon.model.failpoint import failpoint
 from cdc_daemon.model.ports import CopiedMapping, Repaired
 from cdc_daemon.model.position import SourceIdentity
 from cdc_daemon.sinks.caution import Caution
-from cdc_daemon.sinks.mysql import copied, failures, verifications
+from cdc_daemon.sinks.mysql import children, copied, failures, verifications
 from cdc_daemon.sinks.mysql.checkpoint import Lease
 from cdc_daemon.sinks.mysql.dangling import References, Suspects
 from cdc_daemon.sinks.mysql.faults import Search
@@ -185,6 +186,23 @@ class MysqlUnit:
     def note_copied(self, mappings: Mapping[str, CopiedMapping]) -> None:
         """Note, in this unit, by which mappings the rows that there are were made; no others."""
         copied.note(self._transaction.run, self._lease.pipeline, mappings)
+
+    def children(self, parents: Sequence[bytes], most: int, after: bytes = b"") -> list[str]:
+        """Rows that are noted as children of any of these parents; so many at most.
+
+        Of one parent: in the order of their digests, those behind ``after``; else in no order.
+        """
+        return children.read(self._transaction.run, parents, most, after)
+
+    def note_children(
+        self, table: str, gone: Sequence[tuple[bytes, bytes]], come: Sequence[Child]
+    ) -> None:
+        """Forget some children (parent and digest), then note others, of one source table."""
+        children.note(self._transaction.run, self._lease.pipeline, table, gone, come)
+
+    def forget_children(self, table: str | None = None) -> None:
+        """Forget all children of one source table; None: of the pipeline."""
+        children.forget(self._transaction.run, self._lease.pipeline, table)
 
     # --- the checkpoint -----------------------------------------------------------------------
 

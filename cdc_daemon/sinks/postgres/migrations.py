@@ -70,6 +70,15 @@ _VERSION_2 = {
         version text NOT NULL,
         PRIMARY KEY (pipeline, mapping)""",
 }
+_VERSION_3 = {
+    "child_row": """
+        parent bytea NOT NULL,
+        digest bytea NOT NULL,
+        pipeline text NOT NULL,
+        source_table text NOT NULL,
+        tracked text NOT NULL,
+        PRIMARY KEY (parent, digest)""",
+}
 
 MIGRATIONS: dict[int, tuple[Step, ...]] = {
     1: (
@@ -83,10 +92,15 @@ MIGRATIONS: dict[int, tuple[Step, ...]] = {
             'CREATE INDEX verification_pipeline ON "cdc"."verification" (pipeline, id)',
         ),
     ),
+    2: tuple(
+        (f"create the ledger's table {LEDGER}.{name}",
+         f"CREATE TABLE {qualified(LEDGER, name)} ({columns})")
+        for name, columns in _VERSION_3.items()
+    ),
 }  # fmt: skip
 """From that version to the next."""
 
-ADDED_TABLES = tuple(_VERSION_2)
+ADDED_TABLES = (*_VERSION_2, *_VERSION_3)
 """The tables that version 1 had not."""
 
 

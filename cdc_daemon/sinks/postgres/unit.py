@@ -13,6 +13,7 @@ from typing import assert_never
 
 import psycopg
 
+from cdc_daemon.model.cascades import Child
 from cdc_daemon.model.effects import (
     Delete,
     Key,
@@ -30,7 +31,7 @@ from cdc_daemon.model.failpoint import failpoint
 from cdc_daemon.model.ports import CopiedMapping, Repaired
 from cdc_daemon.model.position import SourceIdentity
 from cdc_daemon.sinks.caution import Caution
-from cdc_daemon.sinks.postgres import commands, copied, failures
+from cdc_daemon.sinks.postgres import children, commands, copied, failures
 from cdc_daemon.sinks.postgres.arrays import arrays
 from cdc_daemon.sinks.postgres.checkpoint import CLOCK_BEHIND, FENCED, Lease
 from cdc_daemon.sinks.postgres.dangling import References
@@ -252,6 +253,29 @@ class PostgresUnit:
         with self._translated():
             self._transaction.begin()
             copied.note(self._session.connection, self._lease.pipeline, mappings)
+
+    def children(self, parents: Sequence[bytes], most: int, after: bytes = b"") -> list[str]:
+        """Rows that are noted as children of any of these parents; so many at most.
+
+        Of one parent: in the order of their digests, those behind ``after``; else in no order.
+        """
+        with self._translated():
+            self._transaction.begin()
+            return children.read(self._session.connection, parents, most, after)
+
+    def note_children(
+        self, table: str, gone: Sequence[tuple[bytes, bytes]], come: Sequence[Child]
+    ) -> None:
+        """Forget some children (parent and digest), then note others, of one source table."""
+        with self._translated():
+            calls = children.note(self._lease.pipeline, table, gone, come)
+            self._transaction.calls(calls)
+
+    def forget_children(self, table: str | None = None) -> None:
+        """Forget all children of one source table; None: of the pipeline."""
+        with self._translated():
+            self._transaction.begin()
+            children.forget(self._session.connection, self._lease.pipeline, table)
 
     # --- the checkpoint -----------------------------------------------------------------------
 

@@ -70,6 +70,15 @@ _VERSION_2 = {
         version TEXT NOT NULL,
         PRIMARY KEY (pipeline, mapping)""",
 }
+_VERSION_3 = {
+    "child_row": """
+        parent BLOB NOT NULL,
+        digest BLOB NOT NULL,
+        pipeline TEXT NOT NULL,
+        source_table TEXT NOT NULL,
+        tracked TEXT NOT NULL,
+        PRIMARY KEY (parent, digest)""",
+}
 
 MIGRATIONS: dict[int, tuple[Step, ...]] = {
     1: (
@@ -85,10 +94,17 @@ MIGRATIONS: dict[int, tuple[Step, ...]] = {
             "CREATE INDEX cdc_verification_pipeline ON cdc_verification (pipeline, id)",
         ),
     ),
+    2: tuple(
+        (
+            f"create the ledger's table cdc_{name}",
+            f"CREATE TABLE {ledger(name)} ({columns}) STRICT, WITHOUT ROWID",
+        )
+        for name, columns in _VERSION_3.items()
+    ),
 }
 """From that version to the next."""
 
-ADDED_TABLES = tuple(_VERSION_2)
+ADDED_TABLES = (*_VERSION_2, *_VERSION_3)
 """The tables that version 1 had not."""
 
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import assert_never
 
+from cdc_daemon.model.cascades import Child
 from cdc_daemon.model.effects import (
     Delete,
     Key,
@@ -29,7 +30,7 @@ from cdc_daemon.model.ports import CopiedMapping, Repaired
 from cdc_daemon.model.position import SourceIdentity
 from cdc_daemon.sinks.forms import Stored
 from cdc_daemon.sinks.rejected import data_error
-from cdc_daemon.sinks.sqlite import copied, failures, verifications
+from cdc_daemon.sinks.sqlite import children, copied, failures, verifications
 from cdc_daemon.sinks.sqlite.checkpoint import Lease
 from cdc_daemon.sinks.sqlite.dangling import References, Suspects
 from cdc_daemon.sinks.sqlite.database import Connection, translated
@@ -220,6 +221,26 @@ class SqliteUnit:
             return failures.supersede(
                 self._opened(), self._lease.pipeline, "a truncate", self._moment, mapping=mapping
             )
+
+    def children(self, parents: Sequence[bytes], most: int, after: bytes = b"") -> list[str]:
+        """Rows that are noted as children of any of these parents; so many at most.
+
+        Of one parent: in the order of their digests, those behind ``after``; else in no order.
+        """
+        with translated():
+            return children.read(self._opened(), parents, most, after)
+
+    def note_children(
+        self, table: str, gone: Sequence[tuple[bytes, bytes]], come: Sequence[Child]
+    ) -> None:
+        """Forget some children (parent and digest), then note others, of one source table."""
+        with translated():
+            children.note(self._opened(), self._lease.pipeline, table, gone, come)
+
+    def forget_children(self, table: str | None = None) -> None:
+        """Forget all children of one source table; None: of the pipeline."""
+        with translated():
+            children.forget(self._opened(), self._lease.pipeline, table)
 
     # --- the checkpoint -----------------------------------------------------------------------
 

@@ -24,15 +24,15 @@ class Ask(Protocol):
 class Asked:
     """What a source is configured to read.
 
-    ``server_id``: the number by which our reader registers. ``rereads_cascades``: whether rows that
-    a foreign key changes without a word in the log are read again after their parent's change.
-    ``charsets``: the character sets that texts can be read in (MySQL's names).
+    ``server_id``: the number by which our reader registers. ``cascades``: what is done about rows
+    that a foreign key changes without a word in the log: follow, refuse, ignore. ``charsets``: the
+    character sets that texts can be read in (MySQL's names).
     """
 
     tables: tuple[Table, ...]
     server_id: int
     charsets: frozenset[str]
-    rereads_cascades: bool = True
+    cascades: str = "follow"
 
     @property
     def schemas(self) -> frozenset[str]:

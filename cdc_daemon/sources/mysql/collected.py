@@ -27,6 +27,7 @@ class Collected:
         self._closed = 0  # ordinal after the last change of a closed transaction
         self._closed_size = 0
         self._commit_time = 0
+        self._beside = _Beside()
 
     @property
     def waiting(self) -> int:
@@ -60,9 +61,13 @@ class Collected:
 
     def add(self, runs: Iterable[Run], size: int) -> None:
         """The open transaction's next changes; their ordinals are given here."""
+        runs = [run for run in runs if len(run)]
+        if not runs:
+            return
         for run in runs:
             run.sequence = self._next
             self._next += len(run)
+            self._beside.add(run)
             extend(self._runs, run)
         self._size += size
 
@@ -72,6 +77,7 @@ class Collected:
             self._begins.append(self._open)
             self._closed, self._closed_size = self._next, self._size
             self._commit_time = self._open[2]
+            self._beside.close(self._next - self._open[0])
         self._open = None
 
     def take(self, position: object) -> Batch | None:
@@ -85,13 +91,14 @@ class Collected:
 
     def _take_closed(self, position: str) -> Batch:
         runs, self._runs = cut(self._runs, self._closed)
+        transactions, changes = self._beside.take()
         batch = Batch(
             runs=runs,
             begins=self._begins,
             position=position,
             commit_time=self._commit_time,
-            transactions=len(self._begins),
-            changes=self._closed - self._base,
+            transactions=len(self._begins) - transactions,
+            changes=self._closed - self._base - changes,
             size=self._closed_size,
         )
         self._base = self._closed
@@ -103,8 +110,40 @@ class Collected:
         batch = Batch(
             runs=self._runs,
             begins=[opened],
-            changes=self._next - self._base,
+            changes=self._next - self._base - self._beside.take_piece(),
             size=self._size,
         )
         self._runs, self._size, self._base = [], 0, self._next
         return batch
+
+
+class _Beside:
+    """How much of what waits is of tables that nobody maps, which does not count."""
+
+    def __init__(self) -> None:
+        self._all = 0  # changes of the open transaction, those of taken pieces too
+        self._open = 0  # those that were not taken
+        self._changes = 0  # of closed transactions
+        self._transactions = 0
+
+    def add(self, run: Run) -> None:
+        if not run.relation.mapped:
+            self._all += len(run)
+            self._open += len(run)
+
+    def close(self, changes: int) -> None:
+        """The open transaction, of so many changes, was committed."""
+        self._transactions += self._all == changes
+        self._changes += self._open
+        self._all = self._open = 0
+
+    def take(self) -> tuple[int, int]:
+        """Closed transactions with nothing else in them, and changes, since it was last asked."""
+        found = self._transactions, self._changes
+        self._transactions = self._changes = 0
+        return found
+
+    def take_piece(self) -> int:
+        """Changes of a piece of the open transaction."""
+        found, self._open = self._open, 0
+        return found

@@ -48,6 +48,10 @@ class Relations:
         self._known: dict[object, Relation] = {}
         self._newest: dict[tuple[str, str], Relation] = {}
 
+    def read(self, tables: Iterable[Table]) -> None:
+        """Take in which tables are read, and which of their columns."""
+        self.tables = {(table.schema, table.name): table for table in tables}
+
     def learn(self, identities: Mapping[tuple[str, str], tuple[str, ...]]) -> None:
         """Take in by what the rows of mapped tables are known, as the catalogue says."""
         self._identities = {**self._identities, **identities}
@@ -104,6 +108,7 @@ class Relations:
             identity=tuple(sorted(places[name] for name in identity)),
             replica=Replica.KEY,
             codec="utf-8" if any(map(_may_be_invalid, columns)) else "",
+            mapped=table.mapped,
         )
         key = (table.schema, table.name, columns, relation.identity)
         return self._known.setdefault(key, relation)

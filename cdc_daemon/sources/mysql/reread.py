@@ -7,7 +7,9 @@ that no row is spelt like are asked about once more, one by one.
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from decimal import Decimal
 from typing import Final
 
 from cdc_daemon.model.changes import Relation, Row
@@ -19,8 +21,9 @@ from cdc_daemon.sources.mysql.selected import read_rows, reader
 from cdc_daemon.sources.mysql.snapshot import columns_of, select
 
 _AT_ONCE: Final = 500  # keys in one query
+_SINGLE: Final = struct.Struct("<f")
 
-Parameter = bytes | str | int
+Parameter = bytes | str | int | float | Decimal
 
 
 def reread(
@@ -83,6 +86,23 @@ def _bits(value: bytes) -> int:
     return int(value == b"t") if value in (b"t", b"f") else int(value)
 
 
+def _single(value: bytes) -> float:
+    """The number that the column holds; a text would be compared as one with more digits."""
+    (single,) = _SINGLE.unpack(_SINGLE.pack(float(value)))
+    return float(single)
+
+
+def _exact(value: bytes) -> Decimal:
+    """A text may be compared as a float, which is equal to many decimals."""
+    return Decimal(value.decode())
+
+
+def _single(value: bytes) -> str:
+    """A single precision number as the double that the server compares."""
+    (number,) = struct.unpack("f", struct.pack("f", float(value)))
+    return repr(number)
+
+
 def _without_zone(value: bytes) -> str:
     return value.removesuffix(b"+00").decode()
 
@@ -92,5 +112,9 @@ _PARAMETERS: Final[Mapping[str, Callable[[bytes], Parameter]]] = {
     **dict.fromkeys(("binary", "varbinary"), _raw),
     **dict.fromkeys(("tinyblob", "blob", "mediumblob", "longblob"), _raw),
     "bit": _bits,
+    "float": _single,
+    "decimal": _exact,
+    "float": _single,
+    "double": float,
     "timestamp": _without_zone,
 }

@@ -30,12 +30,19 @@ Tell = Callable[[Table, str], None]
 
 
 class Statements:
-    """The statements of one server's log."""
+    """The statements of one server's log. ``altered`` is called where a table that is read was."""
 
-    def __init__(self, relations: Relations, dialect: Dialect, tell: Tell) -> None:
+    def __init__(
+        self,
+        relations: Relations,
+        dialect: Dialect,
+        tell: Tell,
+        altered: Callable[[], None] = lambda: None,
+    ) -> None:
         self._relations = relations
         self._dialect = dialect
         self._tell = tell
+        self._altered = altered
 
     def read(self, event: bytes, end: int) -> Statement:
         """What a QUERY event's statement is. Raises DecodeError."""
@@ -57,6 +64,7 @@ class Statements:
         where values of mapped columns may be others by then."""
         for table in self._touched(found):
             if found.effect is not Effect.ROWS:
+                self._altered()
                 if found.effect is Effect.VALUES and _concerns(found, table):
                     self._tell(table, found.verb)
                 continue

@@ -17,9 +17,10 @@ import pymysql
 from cdc_daemon.model.errors import ConfigurationError, Problem
 from cdc_daemon.model.ports import Table
 from cdc_daemon.sources.mysql.asked import Answer, Ask, quoted, spelled
-from cdc_daemon.sources.mysql.catalog import read_tables
+from cdc_daemon.sources.mysql.catalog import Name, read_tables
 from cdc_daemon.sources.mysql.charsets import known
 from cdc_daemon.sources.mysql.connection import Connection, Server
+from cdc_daemon.sources.mysql.foreign_keys import acting, read_foreign_keys
 from cdc_daemon.sources.mysql.grants import Grants, parse_grants
 from cdc_daemon.sources.mysql.requirements import identity_problems, table_problems
 from cdc_daemon.sources.mysql.system import System, read_system
@@ -53,16 +54,29 @@ class Plan:
     refusals: tuple[Problem, ...]
 
 
-def plan(source: str, settings: Mapping[str, str], *, tables: Sequence[Table], worker: str) -> Plan:
+def plan(
+    source: str,
+    settings: Mapping[str, str],
+    *,
+    tables: Sequence[Table],
+    worker: str,
+    follows: bool = True,
+) -> Plan:
     """Compare the server with the configuration. ``worker``: the account that the daemon connects
-    as; ``settings``: an administrator's connection. Raises Unreachable, ConfigurationError."""
+    as; ``settings``: an administrator's connection; ``follows``: whether foreign keys are followed,
+    to tables that nobody maps too. Raises Unreachable, ConfigurationError."""
     server = Server(source, settings)
     with closing(_connect(server)) as connection, server.errors("planning the source"):
-        return _Planning(server, connection, tables, worker).plan()
+        return _Planning(server, connection, tables, worker, follows=follows).plan()
 
 
 def apply_plan(
-    source: str, settings: Mapping[str, str], *, tables: Sequence[Table], worker: str
+    source: str,
+    settings: Mapping[str, str],
+    *,
+    tables: Sequence[Table],
+    worker: str,
+    follows: bool = True,
 ) -> Plan:
     """Plan anew and carry it out; what was done.
 
@@ -71,7 +85,7 @@ def apply_plan(
     """
     server = Server(source, settings)
     with closing(_connect(server)) as connection, server.errors("setting up the source"):
-        made = _Planning(server, connection, tables, worker).plan()
+        made = _Planning(server, connection, tables, worker, follows=follows).plan()
         if made.refusals:
             raise ConfigurationError(made.refusals)
         for change in made.changes:
@@ -92,12 +106,19 @@ def _connect(server: Server) -> Connection:
 
 class _Planning:
     def __init__(
-        self, server: Server, connection: Connection, tables: Sequence[Table], worker: str
+        self,
+        server: Server,
+        connection: Connection,
+        tables: Sequence[Table],
+        worker: str,
+        *,
+        follows: bool,
     ) -> None:
         self._where = server.where
         self._connection = connection
         self._tables = tables
         self._worker = worker
+        self._follows = follows
 
     def plan(self) -> Plan:
         system = read_system(self._ask)
@@ -190,13 +211,20 @@ class _Planning:
         if lacking:
             sql = f"GRANT {', '.join(lacking)} ON *.* TO {account}"
             yield Change(description=f"let {account} read the log", sql=sql)
-        for table in self._tables:
-            name = spelled(table.schema, table.name)
-            if not given.may("SELECT", table.schema) and "SELECT" not in on_tables.get(name, ""):
+        for schema, table in self._read():
+            name = spelled(schema, table)
+            if not given.may("SELECT", schema) and "SELECT" not in on_tables.get(name, ""):
                 sql = f"GRANT SELECT ON {name} TO {account}"
                 yield Change(description=f"let {account} read {name}", sql=sql)
         if not system.mariadb:
             yield from self._locks(given, account)
+
+    def _read(self) -> list[Name]:
+        """The mapped tables, and those at the ends of keys that are followed."""
+        names = [(table.schema, table.name) for table in self._tables]
+        keys = acting(read_foreign_keys(self._ask, names)) if self._follows else []
+        others = {end for key in keys for end in (key.child, key.parent)}.difference(names)
+        return [*names, *sorted(others)]
 
     def _shown(self, account: str) -> list[str] | None:
         """What SHOW GRANTS says; None: with skip_name_resolve nobody can be that account."""
@@ -209,7 +237,7 @@ class _Planning:
 
     def _locks(self, given: Grants, account: str) -> Iterator[Change]:
         """MySQL's copies begin under a lock of the mapped tables."""
-        for schema in sorted({table.schema for table in self._tables}):
+        for schema in sorted({schema for schema, _ in self._read()}):
             if not given.may("LOCK TABLES", schema):
                 sql = f"GRANT LOCK TABLES ON {_pattern(schema)}.* TO {account}"
                 description = f"let {account} lock the mapped tables of {schema} for a moment"

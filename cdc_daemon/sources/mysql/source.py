@@ -8,22 +8,25 @@ for as long as it was told to. Not in here: how the log is decoded (``decoder.py
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 
 from cdc_daemon.config.mysql_address import is_local_mysql
+from cdc_daemon.model.cascades import Cascades
 from cdc_daemon.model.changes import Relation, Row
 from cdc_daemon.model.effects import Key
-from cdc_daemon.model.errors import ConfigurationError, Problem, Unreachable
-from cdc_daemon.model.findings import Finding
+from cdc_daemon.model.errors import ConfigurationError, Problem, Stop, Unreachable
+from cdc_daemon.model.findings import CannotLook, Finding
 from cdc_daemon.model.ports import SlotState, Table
 from cdc_daemon.model.position import Checkpoint, SourceIdentity
 from cdc_daemon.sources.mysql import charsets, checks
-from cdc_daemon.sources.mysql.asked import Answer, Asked
+from cdc_daemon.sources.mysql.asked import Answer, Ask, Asked
+from cdc_daemon.sources.mysql.cascades import Followed, followed
 from cdc_daemon.sources.mysql.catalog import Name, TableFacts, read_tables
 from cdc_daemon.sources.mysql.connection import Connection, Edition, Server
 from cdc_daemon.sources.mysql.decoder import Decoder
 from cdc_daemon.sources.mysql.dump import open_dump, resume, server_id_of
 from cdc_daemon.sources.mysql.events import Framing
+from cdc_daemon.sources.mysql.foreign_keys import ForeignKey, acting, read_foreign_keys
 from cdc_daemon.sources.mysql.gtid import parse_domains, parse_owned
 from cdc_daemon.sources.mysql.position import (
     FilePosition,
@@ -70,6 +73,7 @@ class MysqlSource:
         piece_bytes: int = 1 << 20,
         max_value_bytes: int = 64 << 20,
         lock_timeout: float = 60.0,
+        cascades: str = "follow",
     ) -> None:
         self.name = name
         self.tables = tuple(tables)
@@ -80,6 +84,11 @@ class MysqlSource:
         self._piece_bytes = piece_bytes
         self._max_value_bytes = max_value_bytes
         self._lock_timeout = lock_timeout
+        self._cascades = cascades
+        self._read = self.tables  # those that are mapped and those that keys need
+        self._followed = Followed()
+        self._keys: list[ForeignKey] = []
+        self._handed_out = False  # whether somebody follows these keys
         self._relations = Relations(name, self.tables)
         self._facts: dict[Name, TableFacts] = {}
         self._connection: Connection | None = None
@@ -102,7 +111,12 @@ class MysqlSource:
             self._server.where,
             self._ask,
             self._server.errors,
-            Asked(tables=self.tables, server_id=self._server_id, charsets=charsets.known()),
+            Asked(
+                tables=self.tables,
+                server_id=self._server_id,
+                charsets=charsets.known(),
+                cascades=self._cascades,
+            ),
             checkpoint,
             loopback=is_local_mysql(self._server.address),
             verified=self._server.address.get("sslmode") == "verify-full",
@@ -125,30 +139,97 @@ class MysqlSource:
     def relations(self) -> list[Relation]:
         """The mapped tables as they are now; ConfigurationError for what is not there."""
         self._learn()
-        return [self._describe(table) for table in self.tables]
+        return [self._describe(table) for table in self._read if table.mapped]
+
+    def cascades(self) -> Cascades:
+        """The keys that act on mapped tables, where they are to be followed."""
+        beside = [self._describe(table) for table in self._read if not table.mapped]
+        self._handed_out = True
+        return Cascades(
+            silent=True,
+            ignored=self._cascades != "follow",
+            keys=self._followed.keys,
+            beside=tuple(beside),
+        )
 
     def _learn(self) -> None:
         """Read the mapped tables' catalogue rows."""
         connection = self._sql()
         self._relations.fold = self._edition_of(connection).lower_case != 0
         with self._server.errors("reading the catalogue"):
-            names = [(table.schema, table.name) for table in self.tables]
-            self._facts = read_tables(self._ask, names)
-        problems = [problem for table in self.tables for problem in self._problems(table)]
+            keys = self._acting(self._ask)
+            names = {(table.schema, table.name) for table in self.tables}
+            names |= {end for key in keys for end in (key.child, key.parent)}
+            self._facts = read_tables(self._ask, sorted(names))
+        self._followed = followed(keys, self._facts, fold=self._relations.fold)
+        self._read = self._followed.tables(self.tables, self._facts)
+        self._relations.read(self._read)
+        problems = [problem for table in self._read for problem in self._problems(table)]
         if problems:
             raise ConfigurationError(problems)
         self._relations.learn(
             {
                 (table.schema, table.name): self._facts[table.schema, table.name].primary_key
                 or table.identity
-                for table in self.tables
+                for table in self._read
             }
         )
+
+    def _acting(self, ask: Ask) -> list[ForeignKey]:
+        """The keys to be followed. Raises ConfigurationError where they cannot be, Stop where they
+        are no longer those that are being followed."""
+        if self._cascades != "follow":
+            return []
+        try:
+            keys = acting(read_foreign_keys(ask, [(one.schema, one.name) for one in self.tables]))
+        except CannotLook as unseen:
+            raise ConfigurationError([self._not_followed(str(unseen))]) from None
+        odd = [key for key in keys if "SET DEFAULT" in (key.on_delete, key.on_update)]
+        if odd:
+            raise ConfigurationError([self._not_followed(f"key {key.name}: {key}") for key in odd])
+        if self._handed_out and keys != self._keys:
+            raise Stop(
+                f"{self._server.where}: foreign keys that change rows came, went or were changed",
+                hint="the pipeline looks at them anew when it is started again",
+            )
+        self._keys = keys
+        return keys
+
+    def _not_followed(self, what: str) -> Problem:
+        return Problem(
+            what=f"what a foreign key does cannot be followed: {what}",
+            where=self._server.where,
+            cure="set the source's cascades to ignore, or change the key's rule",
+        )
+
+    def _defined_anew(self) -> None:
+        """A table that is read was altered: raise Stop where its keys are others now.
+
+        The reader's thread: on a connection of its own.
+        """
+        if self._cascades != "follow":
+            return
+        with closing(self._server.connect()) as connection, connection.cursor() as cursor:
+
+            def ask(statement: str, *params: object) -> Sequence[Answer]:
+                cursor.execute(statement, params or None)
+                return cursor.fetchall()
+
+            with self._server.errors("looking at foreign keys"):
+                self._acting(ask)
 
     def _problems(self, table: Table) -> Iterator[Problem]:
         """What is wrong with a table, so that no mapping of it can be compiled."""
         where = f"{self._server.where}, table {table.schema}.{table.name}"
         facts = self._facts.get((table.schema, table.name))
+        if facts is None and not table.mapped:
+            what = "foreign keys of it change mapped rows, and the account may not see it"
+            yield Problem(
+                what=what,
+                where=where,
+                cure="grant SELECT on it, or set the source's cascades to ignore",
+            )
+            return
         if facts is None:
             what = "the table does not exist, or the account may not see it"
             yield Problem(what=what, where=where, cure="correct the mapping, or grant SELECT on it")
@@ -180,7 +261,7 @@ class MysqlSource:
         self._learn()
         mariadb = self._edition_of(self._sql()).mariadb
         with consistent_snapshot(
-            self._server, self.tables, mariadb=mariadb, timeout=self._lock_timeout
+            self._server, self._read, mariadb=mariadb, timeout=self._lock_timeout
         ) as (connection, position):
             yield self._reading(connection, str(position))
 
@@ -196,7 +277,7 @@ class MysqlSource:
             self._server,
             connection,
             position=position,
-            relations={(table.schema, table.name): self._describe(table) for table in self.tables},
+            relations={(table.schema, table.name): self._describe(table) for table in self._read},
             facts=self._facts,
             piece_rows=self._piece_rows,
             piece_bytes=self._piece_bytes,
@@ -213,10 +294,16 @@ class MysqlSource:
             mariadb=mariadb,
             natives=self._natives() if mariadb else {},
             max_value_bytes=self._max_value_bytes,
+            watched=self._followed.columns,
         )
         decoder = Decoder(
             tables,
-            Statements(self._relations, dump.edition.dialect, self._tell_of_values),
+            Statements(
+                self._relations,
+                dump.edition.dialect,
+                self._tell_of_values,
+                altered=self._defined_anew,
+            ),
             position,
             Framing(),
             fetch=self._read_again,

@@ -7,7 +7,7 @@ every statement. Rows of tables that nobody mapped are not looked at.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from cdc_daemon.model.changes import Operation, Relation, Row, Run
@@ -46,28 +46,45 @@ _DESCRIPTIONS: Final = 10_000
 """Table maps that are remembered."""
 _ID: Final = slice(HEADER, HEADER + 6)
 
+_FLAGS: Final = slice(HEADER + 6, HEADER + 8)
+_UNCHECKED: Final = 0x02  # foreign_key_checks=0: no key acts
+_LOGGED: Final = 0x10  # MySQL from 9.6 on: what keys did is in the log
+_NOTHING: Final[Mapping[tuple[str, str], frozenset[str]]] = {}
+
 Natives = Mapping[tuple[str, str], Mapping[str, str]]
 """Of MariaDB's mapped tables, the types by column that the log calls binary strings."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mapped:
-    """A mapped table as one table map describes it."""
+    """A mapped table as one table map describes it.
+
+    ``watched``: the columns, besides the identity, whose old values are told where they change;
+    None: no foreign key is followed from or to it.
+    """
 
     relation: Relation
     decoder: RowsDecoder
+    watched: tuple[int, ...] | None
 
 
 class Tables:
     """What the table maps of one server's log say."""
 
     def __init__(
-        self, relations: Relations, *, mariadb: bool, natives: Natives, max_value_bytes: int
+        self,
+        relations: Relations,
+        *,
+        mariadb: bool,
+        natives: Natives,
+        max_value_bytes: int,
+        watched: Mapping[tuple[str, str], frozenset[str]] = _NOTHING,
     ) -> None:
         self._relations = relations
         self._mariadb = mariadb
         self._natives = natives
         self._max_value_bytes = max_value_bytes
+        self._watched = watched
         self._by_id: dict[bytes, Mapped | None] = {}
         self._known: dict[bytes, Mapped | None] = {}
 
@@ -92,14 +109,16 @@ class Tables:
             return None
         found = named(found, self._natives.get((table.schema, table.name), {}))
         relation, wanted = self._relations.describe(described(found), table)
+        watched = self._watched.get((table.schema, table.name))
         decoder = RowsDecoder(
             found,
             wanted,
             [wanted[i] for i in relation.identity],
             max_value_bytes=self._max_value_bytes,
-            whole_old=False,
+            whole_old=watched is not None,
         )
-        return Mapped(relation=relation, decoder=decoder)
+        places = None if watched is None else tuple(map(relation.position_of, sorted(watched)))
+        return Mapped(relation=relation, decoder=decoder, watched=places)
 
     def wants(self, event: bytes) -> bool:
         """Whether a rows event is of a mapped table. Raises DecodeError where no table map came."""
@@ -118,7 +137,11 @@ class Tables:
         body = event[HEADER:end]
         if compressed:
             body = inflate_rows(body, update=operation is _UPDATE)
-        return list(_runs(mapped, operation, _decoded(mapped, event[TYPE], body, version)))
+        decoded = _decoded(mapped, event[TYPE], body, version)
+        if mapped.watched is None:
+            return list(_runs(mapped, operation, decoded))
+        acts = not int.from_bytes(event[_FLAGS], "little") & (_UNCHECKED | _LOGGED)
+        return [replace(run, acts=acts) for run in _runs(mapped, operation, decoded)]
 
 
 def _decoded(mapped: Mapped, kind: int, body: bytes, version: int) -> Decoded:
@@ -152,12 +175,12 @@ def described(found: TableMap) -> Described:
 def _runs(mapped: Mapped, operation: Operation, found: Decoded) -> Iterator[Run]:
     """Neighbours that are alike: with and without UNCHANGED or INVALID, with and without a key that
     changed. Old rows go along only where the key did."""
-    news, olds, partial, _ = found
+    news, olds, partial, old_full = found
     relation = mapped.relation
     if operation is _DELETE:
-        yield Run(relation=relation, operation=operation, old_rows=olds)
+        yield Run(relation=relation, operation=operation, old_rows=olds, old_full=old_full)
         return
-    moved = _moved(relation, news, olds) if operation is _UPDATE else frozenset()
+    moved = _moved(mapped, news, olds, full=old_full) if operation is _UPDATE else frozenset()
     if not partial and not moved:
         yield Run(relation=relation, operation=operation, new_rows=news)
         return
@@ -173,16 +196,28 @@ def _runs(mapped: Mapped, operation: Operation, found: Decoded) -> Iterator[Run]
             operation=operation,
             new_rows=news[start:stop],
             old_rows=olds[start:stop] if kind[1] else None,
+            old_full=old_full and kind[1],
             partial=kind[0],
         )
         start = stop
 
 
-def _moved(relation: Relation, news: Sequence[Row], olds: Sequence[Row]) -> frozenset[int]:
-    """The rows whose identity is another one after the update."""
-    identity = relation.identity
+def _moved(
+    mapped: Mapped, news: Sequence[Row], olds: Sequence[Row], *, full: bool
+) -> frozenset[int]:
+    """The rows whose identity is another one after the update, or whose watched columns are.
+
+    ``full``: old rows are as wide as new ones; else they hold the identity, and whatever is watched
+    counts as another one.
+    """
+    identity = mapped.relation.identity
+    pairs = [(column, column if full else place) for place, column in enumerate(identity)]
+    if full:
+        pairs += [(column, column) for column in mapped.watched or ()]
+    elif mapped.watched:
+        return frozenset(range(len(news)))
     moved: set[int] = set()
-    for place, column in enumerate(identity):
+    for column, place in pairs:
         after, before = [row[column] for row in news], [row[place] for row in olds]
         if after != before:
             moved.update(i for i, value in enumerate(after) if value != before[i])

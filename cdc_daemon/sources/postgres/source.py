@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 
+from cdc_daemon.model.cascades import Cascades
 from cdc_daemon.model.changes import Relation, Row
 from cdc_daemon.model.effects import Key
 from cdc_daemon.model.errors import ConfigurationError, PreflightRefusal, Problem, Unreachable
@@ -162,6 +163,10 @@ class PostgresSource:
         return catalog.describe(facts, self._relations, self._types)
 
     # --- reading ------------------------------------------------------------------------------
+
+    def cascades(self) -> Cascades:
+        """None: triggers carry them out, and the log has them."""
+        return Cascades()
 
     def make_room(self, slot: str, checkpoint: Checkpoint) -> None:
         make_room(self._server, slot, checkpoint)

@@ -74,14 +74,19 @@ def _cascades(at: Examined) -> Iterator[Note]:
         yield ok("no foreign key changes rows of a mapped table")
     elif at.logs_cascades:
         yield ok(f"the log holds what foreign keys change ({_listed(keys)})")
-    elif at.asked.rereads_cascades:
-        yield ok(f"read again after their parent's change, as the log lacks it: {_listed(keys)}")
+    elif at.asked.cascades == "follow":
+        yield ok(f"carried out as the server does, as the log lacks them: {_listed(keys)}")
+    elif at.asked.cascades == "ignore":
+        yield warning(
+            f"the log lacks what foreign keys change, and cascades is ignore: {_listed(keys)}",
+            "set the source's cascades to follow, then cdc-daemon snapshot start",
+        )
     else:
         for key in keys:
             yield problem(
                 f"foreign key {key.name} changes its rows without a word in the log: {key}",
-                "let the daemon read such rows again, or let the application change them itself"
-                " (ON DELETE RESTRICT)",
+                "set the source's cascades to follow, or let the application change such rows"
+                " itself (ON DELETE RESTRICT)",
                 where=at.at(key.child),
             )
 
@@ -112,9 +117,9 @@ def _loose_references(at: Examined) -> Iterator[Note]:
             yield warning(
                 f"foreign key {key.name} compares {', '.join(map(collated, columns))} regardless of"
                 f" case: a reference to {'.'.join(key.parent)} may be spelled unlike the key, and a"
-                " ref in a mapping goes by the bytes",
-                "spell references as keys are, or give both columns a _bin collation; a mapping"
-                " that does not resolve the reference (ref) is not concerned",
+                " ref in a mapping goes by the bytes, as does what the key does to such rows",
+                "spell references as keys are, or give both columns a _bin collation; a key without"
+                " actions that no mapping resolves (ref) is not concerned",
                 where=at.at(key.child),
             )
 

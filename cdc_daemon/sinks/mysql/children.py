@@ -1,0 +1,67 @@
+"""``cdc_child_row``: source rows noted under the parents that their foreign keys name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TypeVar
+
+from cdc_daemon.model.cascades import Child
+from cdc_daemon.sinks.mysql.failures import Run
+from cdc_daemon.sinks.mysql.values import literal
+
+_READ = "SELECT tracked FROM cdc_child_row WHERE parent IN ({parents}) LIMIT {most}"
+_READ_ONE = """
+    SELECT tracked FROM cdc_child_row WHERE parent = %s AND digest > %s ORDER BY digest LIMIT %s"""
+_NOTE = """
+    INSERT INTO cdc_child_row (parent, digest, tracked, pipeline, source_table)
+    VALUES {rows} ON DUPLICATE KEY UPDATE parent = VALUES(parent)"""
+_FORGET = "DELETE FROM cdc_child_row WHERE (parent, digest) IN ({pairs})"
+_FORGET_ALL = "DELETE FROM cdc_child_row WHERE pipeline = %s"
+_FORGET_TABLE = _FORGET_ALL + " AND source_table = %s"
+_AT_ONCE = 500  # rows in one statement
+
+T = TypeVar("T")
+
+
+def read(run: Run, parents: Sequence[bytes], most: int, after: bytes) -> list[str]:
+    """What is kept of the rows noted under any of these parents; see ``UnitOfWork.children``."""
+    if len(parents) == 1:
+        rows = run(_READ_ONE, parents[0], after, most).rows
+        return [(row[0] or b"").decode() for row in rows]
+    found: list[str] = []
+    for some in _pieces(parents):
+        asked = _READ.format(parents=", ".join(map(literal, some)), most=most - len(found))
+        found += [(row[0] or b"").decode() for row in run(asked).rows]
+    return found
+
+
+def note(
+    run: Run,
+    pipeline: str,
+    table: str,
+    gone: Sequence[tuple[bytes, bytes]],
+    come: Sequence[Child],
+) -> None:
+    """Forget some rows of a source table, then note others; the caller's transaction."""
+    for pairs in _pieces(gone):
+        listed = ", ".join([f"({literal(parent)}, {literal(digest)})" for parent, digest in pairs])
+        run(_FORGET.format(pairs=listed))
+    ending = f"{literal(pipeline)}, {literal(table)})"
+    for rows in _pieces(come):
+        listed = ", ".join(
+            [f"({literal(p)}, {literal(d)}, {literal(row)}, {ending}" for p, d, row in rows]
+        )
+        run(_NOTE.replace("{rows}", listed))
+
+
+def forget(run: Run, pipeline: str, table: str | None) -> None:
+    """Forget all rows of a source table; None: of the pipeline. The caller's transaction."""
+    if table is None:
+        run(_FORGET_ALL, pipeline)
+    else:
+        run(_FORGET_TABLE, pipeline, table)
+
+
+def _pieces(rows: Sequence[T]) -> Iterator[Sequence[T]]:
+    for start in range(0, len(rows), _AT_ONCE):
+        yield rows[start : start + _AT_ONCE]
