@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from cdc_daemon.demo.mariadb import find_mariadb
 from cdc_daemon.demo.processes import children, die_with, lives
 from tests.support.cli import COMMAND
 from tests.support.waiting import until
@@ -34,6 +35,27 @@ def test_an_embedded_control_database_ends_equal(tmp_path: Path) -> None:
     assert "an SQLite file, which takes one source" in said
     assert "equal: " in done.stdout + said
     assert "erp.t_bd_material.material" in done.stdout
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_hr_system_and_a_control_database_on_mariadb_end_equal(
+    tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    """``--target mysql``: both pipelines, compared on both sides; nothing stays."""
+    if find_mariadb() is None:
+        request.getfixturevalue("mariadb")  # says so
+    done = subprocess.run(
+        [*COMMAND, "demo", "--target", "mysql", "--seconds", "1"],
+        env={**os.environ, "TMPDIR": str(tmp_path), "NO_COLOR": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    said = " ".join(done.stderr.split())
+    assert "an HR system on MariaDB, the control database on MariaDB" in said
+    assert "equal: " in done.stdout + said
+    assert "hr.t_sec_user.employee" in done.stdout
     assert list(tmp_path.iterdir()) == []
 
 
