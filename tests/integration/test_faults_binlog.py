@@ -225,10 +225,8 @@ def test_the_replica_was_behind(
         links.source.lead_to(replica.port)
         assert daemon.wait(60) == 78, daemon.log
         daemon.said("pipeline stopped", error=CURE)
-    erp.source = replace(erp.origin, server=replica)  # type: ignore[assignment]
-    erp.more["source"] = {}
-    erp.configure()
-    cured(erp)
+        erp.source = replace(erp.origin, server=replica)  # type: ignore[assignment]
+        cured(erp)
 
 
 # --- how the log is written -----------------------------------------------------------------------

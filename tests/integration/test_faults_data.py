@@ -11,7 +11,7 @@ from textwrap import dedent
 import pytest
 
 from tests.conftest import ErpFactory, PostgresFactory
-from tests.support.catalogue import fault
+from tests.support.catalogue import SOURCES, fault
 from tests.support.databases import Database
 from tests.support.erp import MAPPINGS, PUBLICATION, TABLES, Erp
 from tests.support.refusals import CURE, cured, refused, streamed
@@ -213,7 +213,7 @@ def test_a_large_value(erp: Erp) -> None:
         erp.healed(daemon, seconds=120)
 
 
-@fault(27, "a value larger than max_value_bytes", state="exit 1")
+@fault(27, "a value larger than max_value_bytes", state="exit 1", sources=SOURCES)
 def test_a_value_that_is_too_large(erp: Erp) -> None:
     """It stops, naming table and key; with a larger limit it goes on where it was."""
     erp.more["source"] = {"max_value_bytes": 1 << 20}

@@ -126,21 +126,23 @@ def broken(erp: Erp, how: object) -> None:
         same_worker(daemon)
 
 
-@fault(13, "half-open to the source: the log alone falls silent", state="stalled")
+@fault(13, "half-open to the source: the log alone falls silent", state="stalled", sources=SOURCES)
 def test_the_log_falls_silent(erp: Erp) -> None:
     """TCP is content, for the proxy acknowledges, and the server answers on other connections;
     that it answers no request for a word gives the stream away."""
     with linked(erp) as links, erp.streaming() as daemon:
         erp.insert_materials(1, 3)
         erp.caught_up(daemon)
-        links.source.freeze(b"START_REPLICATION")
+        links.source.freeze(erp.asks)
         erp.insert_materials(11, 3)
         daemon.shows("stalled", seconds=60)
         erp.healed(daemon, seconds=400)
         same_worker(daemon)
 
 
-@fault(13, "half-open to the source: every connection falls silent", state="stalled")
+@fault(
+    13, "half-open to the source: every connection falls silent", state="stalled", sources=SOURCES
+)
 def test_the_source_falls_silent(erp: Erp) -> None:
     """A query that never ends: the supervisor sees no turn of the loop and starts another."""
     with linked(erp) as links, erp.streaming() as daemon:

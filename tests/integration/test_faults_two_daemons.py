@@ -6,13 +6,13 @@ import os
 import socket
 import time
 
-from tests.support.catalogue import fault
+from tests.support.catalogue import SOURCES, fault
 from tests.support.erp import Erp, Writer
 
 SEED = 20_260_216
 
 
-@fault(36, "two daemons for one pipeline", ci=True)
+@fault(36, "two daemons for one pipeline", ci=True, sources=SOURCES)
 def test_the_second_is_turned_away(erp: Erp) -> None:
     """Its worker ends with 75, naming the holder, and writes nothing; the first never notices."""
     with erp.streaming() as first:
@@ -69,7 +69,7 @@ def lease_runs_out(erp: Erp) -> None:
     erp.target.execute("UPDATE cdc.checkpoint SET seen_at = seen_at - interval '1 minute'")
 
 
-@fault(36, "two daemons, kill -9 of the first", ci=True)
+@fault(36, "two daemons, kill -9 of the first", ci=True, sources=SOURCES)
 def test_the_standby_takes_over_when_the_first_dies(erp: Erp) -> None:
     """A second daemon that was turned away goes on trying, and works when the first is gone."""
     with erp.streaming() as first, erp.daemon() as second:

@@ -98,6 +98,7 @@ class BinlogErp(Erp):
 
     away = pymysql.err.OperationalError
     verifiable = False
+    asks = b"_heartbeat_period"
 
     def __init__(
         self, source: MysqlDatabase, target: Database | SqliteDatabase, folder: Path

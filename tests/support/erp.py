@@ -128,10 +128,12 @@ class Erp:
     """The ERP database, the control database, and the daemon's configuration between them.
 
     `away`: what a session raises when the source is not there. `verifiable`: by `verify`.
+    `asks`: what is said on the connection that reads the log.
     """
 
     away: type[Exception] = psycopg.OperationalError
     verifiable = True
+    asks = b"START_REPLICATION"
 
     def __init__(self, source: Database, target: Database | SqliteDatabase, folder: Path) -> None:
         self.source = source
@@ -414,7 +416,8 @@ class Erp:
     def insert_materials(self, first: int, count: int) -> int:
         """One source transaction that inserts so many materials."""
         return self.commit(
-            "INSERT INTO t_material SELECT n, 'M' || n || '.0', 'Material ' || n, 'PCS', n,"
+            "INSERT INTO t_material (fid, fnumber, fname, funit, fprice, fremark)"
+            " SELECT n, 'M' || n || '.0', 'Material ' || n, 'PCS', n,"
             f" 'r' || n FROM {self.series(first, first + count - 1)}"
         )
 
