@@ -17,6 +17,7 @@ import struct
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
+from io import BufferedReader
 from typing import Any, Final, Protocol, TypeAlias, cast
 
 import pymysql
@@ -50,6 +51,7 @@ __all__ = [
     "drop",
     "query",
     "socket_of",
+    "unread",
 ]
 
 Connection: TypeAlias = "pymysql.Connection[Cursor]"
@@ -269,13 +271,25 @@ class Server:
         return Stop(f"{self.where}: {message}")
 
 
+class _Result(Protocol):
+    """A result whose rows are not read."""
+
+    unbuffered_active: bool
+    connection: object | None
+
+
 class _Inside(Protocol):
     """What PyMySQL's connections have and do not show."""
 
     _sock: socket.socket | None
     _read_timeout: float
 
+    _rfile: BufferedReader
+    _result: _Result | None
+
     def _force_close(self) -> None: ...
+
+    def query(self, sql: str, unbuffered: bool = ...) -> object: ...
 
     def _execute_command(self, command: int, sql: bytes) -> None: ...
 
@@ -320,6 +334,16 @@ def command(connection: Connection, number: int, body: bytes, *, answered: bool 
     inside._execute_command(number, body)
     if answered:
         inside._read_packet()
+
+
+def unread(connection: Connection, sql: str) -> BufferedReader:
+    """Send a SELECT and take in the description of its columns; its rows are there to be read."""
+    inside = _inside(connection)
+    inside.query(sql, unbuffered=True)
+    result, inside._result = inside._result, None
+    if result is not None:
+        result.unbuffered_active, result.connection = False, None  # or it would read them, too
+    return inside._rfile
 
 
 def drop(connection: Connection) -> None:

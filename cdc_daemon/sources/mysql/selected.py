@@ -7,7 +7,6 @@ their column, so that they are read exactly as the log's are. Pure.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from typing import Final
 
 from cdc_daemon.model.changes import Invalid, Row
@@ -37,6 +36,16 @@ class _Remembered(dict[bytes, Text]):
         return found
 
 
+class UnlessAscii:
+    """Reads texts that are more than ASCII, which is the same in their character set."""
+
+    def __init__(self, read: Read) -> None:
+        self.read = read
+
+    def __call__(self, printed: bytes) -> Text:
+        return printed if printed.isascii() else self.read(printed)
+
+
 def expression(column: ColumnFacts) -> str:
     """The column in a SELECT, so that nothing of its value is lost."""
     name = quoted(column.name)
@@ -52,7 +61,7 @@ def reader(column: ColumnFacts) -> Read | None:
     if column.charset:
         plain = charsets.keeps_ascii(column.charset)
         read = charsets.reader_of(column.charset)
-        return partial(_unless_ascii, read) if plain else read
+        return UnlessAscii(read) if plain else read
     return _unfilled if "zerofill" in column.native else None
 
 
@@ -69,10 +78,6 @@ def read_rows(
 
 
 # --- values -------------------------------------------------------------------------------------
-
-
-def _unless_ascii(read: Read, printed: bytes) -> Text:
-    return printed if printed.isascii() else read(printed)
 
 
 def _unfilled(printed: bytes) -> bytes:

@@ -9,15 +9,15 @@ committed by then, and who comes after is in neither. The copy itself holds no l
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
-from typing import Any, Final
+from functools import partial
+from typing import Any, Final, NoReturn
 
 import pymysql
-from pymysql.cursors import SSCursor
 
 from cdc_daemon.model.changes import Batch, Operation, Relation, Row, Run
-from cdc_daemon.model.errors import Stop, Unreachable
+from cdc_daemon.model.errors import CdcError, Stop, Unreachable
 from cdc_daemon.model.ports import Table
 from cdc_daemon.sources.mysql.asked import quoted, spelled
 from cdc_daemon.sources.mysql.catalog import TableFacts
@@ -30,11 +30,10 @@ from cdc_daemon.sources.mysql.position import (
     MysqlPosition,
     Position,
 )
-from cdc_daemon.sources.mysql.printed import connect_for_rows
-from cdc_daemon.sources.mysql.selected import expression, read_rows, reader
+from cdc_daemon.sources.mysql.printed import Printed, connect_for_rows
+from cdc_daemon.sources.mysql.selected import expression, reader
 
 LOCK_TIMEOUT: Final = 60.0  # seconds that the copy may wait for transactions to end
-_AT_ONCE: Final = 250  # rows that are fetched before their size is looked at
 _PATIENCE: Final = 2  # seconds that one attempt to lock waits: others wait behind it
 _PAUSE: Final = 0.5
 _LOCK_WAIT: Final = 1205
@@ -76,16 +75,14 @@ class MysqlSnapshot:
         """Where the log goes on after the copy."""
         return self._position
 
-    def read(self, tables: Sequence[Table]) -> Iterator[Batch]:
+    def read(self, tables: Sequence[Table]) -> Generator[Batch, None, None]:
         """All rows of these tables, table by table, as INSERT runs."""
         for table in tables:
             key = (table.schema, table.name)
             relation, facts = self._relations[key], self._facts[key]
-            readers = [reader(column) for column in columns_of(relation, facts)]
             with self._server.errors(f"reading {table.schema}.{table.name}"):
                 self._run("SAVEPOINT reading")
-                for rows, size in self._pieces(select(relation, facts), relation):
-                    yield self._batch(relation, rows, readers, size)
+                yield from self._batches(relation, facts)
                 self._run("ROLLBACK TO SAVEPOINT reading")  # lets go of the table's definition
 
     def _run(self, statement: str) -> None:
@@ -99,77 +96,59 @@ class MysqlSnapshot:
         order = ", ".join(quoted(columns[i].name) for i in relation.identity)
         statement = f"{select(relation, facts)} ORDER BY {order} LIMIT {limit}"
         with self._server.errors(f"reading {table.schema}.{table.name}"):
-            cursor = self._connection.cursor()
-            cursor.execute(statement)
-            rows = list(cursor.fetchall())
-        return read_rows(rows, list(map(reader, columns)))[0] if rows else []
+            printed = self._printed(statement, relation, facts)
+            rows = printed.read(limit, self._piece_bytes)[0]
+            printed.drain()
+        return rows
 
-    def _batch(
-        self,
-        relation: Relation,
-        rows: list[tuple[bytes | None, ...]],
-        readers: Sequence[Any],
-        size: int,
-    ) -> Batch:
-        found, odd = read_rows(rows, readers)
+    def _printed(self, statement: str, relation: Relation, facts: TableFacts) -> Printed:
+        return Printed(
+            self._connection,
+            statement,
+            [reader(column) for column in columns_of(relation, facts)],
+            limit=self._max_value_bytes,
+            refuse=partial(_too_large, relation, self._max_value_bytes),
+        )
+
+    def _batches(self, relation: Relation, facts: TableFacts) -> Iterator[Batch]:
+        """The rows of one table, up to a piece's limits at a time."""
+        printed = self._printed(select(relation, facts), relation, facts)
+        try:
+            while True:
+                rows, size, odd = printed.read(self._piece_rows, self._piece_bytes)
+                if not rows:
+                    return
+                yield self._batch(relation, rows, size, odd)
+        finally:
+            if not printed.ended:
+                self._give_up(printed)
+
+    def _batch(self, relation: Relation, rows: list[Row], size: int, odd: bool) -> Batch:
         run = Run(
             relation=relation,
             operation=Operation.INSERT,
-            new_rows=found,
+            new_rows=rows,
             partial=odd,
             sequence=self._sequence,
         )
-        self._sequence += len(found)
+        self._sequence += len(rows)
         begin = (0, 0, self._begun)  # the copy is one transaction
-        return Batch(runs=[run], begins=[begin], changes=len(found), size=size)
+        return Batch(runs=[run], begins=[begin], changes=len(rows), size=size)
 
-    def _pieces(
-        self, statement: str, relation: Relation
-    ) -> Iterator[tuple[list[tuple[bytes | None, ...]], int]]:
-        """The rows of one SELECT and their bytes, up to a piece's limits at a time."""
-        cursor = self._connection.cursor(SSCursor)
-        cursor.execute(statement)
-        rows: list[tuple[bytes | None, ...]] = []
-        size, ended = 0, False
-        try:
-            while not ended:
-                some = cursor.fetchmany(_AT_ONCE)
-                ended = not some
-                rows += some
-                size += self._size(some, relation)
-                full = len(rows) >= self._piece_rows or size >= self._piece_bytes
-                if rows and (full or ended):
-                    yield rows, size
-                    rows, size = [], 0
-        finally:
-            if not ended:
-                self._give_up()
-            with suppress(pymysql.err.Error):
-                cursor.close()
-
-    def _give_up(self) -> None:
+    def _give_up(self, printed: Printed) -> None:
         """End a SELECT that nobody reads to its end, and keep the snapshot."""
-        with suppress(pymysql.err.Error, Unreachable), closing(self._server.connect()) as other:
+        with suppress(pymysql.err.Error, CdcError), closing(self._server.connect()) as other:
             other.cursor().execute(f"KILL QUERY {self._thread}")
-
-    def _size(self, rows: Sequence[Sequence[bytes | None]], relation: Relation) -> int:
-        """Bytes of the rows. Raises Stop for a value that is too large."""
-        size = sum([len(value) for row in rows for value in row if value is not None])
-        if size > self._max_value_bytes:
-            for row in rows:
-                _check_sizes(row, relation, self._max_value_bytes)
-        return size
+            printed.drain()
 
 
-def _check_sizes(row: Sequence[bytes | None], relation: Relation, limit: int) -> None:
-    for value, column in zip(row, relation.columns, strict=True):
-        if value is not None and len(value) > limit:
-            key = ", ".join(relation.columns[i].name for i in relation.identity)
-            raise Stop(
-                f"{relation.name}: a value of {len(value)} bytes (column {column.name}, row "
-                f"identified by {key}) is longer than max_value_bytes ({limit})",
-                hint="raise max_value_bytes or leave the column out of the mapping",
-            )
+def _too_large(relation: Relation, limit: int, column: int, length: int) -> NoReturn:
+    key = ", ".join(relation.columns[i].name for i in relation.identity)
+    raise Stop(
+        f"{relation.name}: a value of {length} bytes (column {relation.columns[column].name}, row "
+        f"identified by {key}) is longer than max_value_bytes ({limit})",
+        hint="raise max_value_bytes or leave the column out of the mapping",
+    )
 
 
 def columns_of(relation: Relation, facts: TableFacts) -> list[Any]:
