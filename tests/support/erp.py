@@ -402,7 +402,7 @@ class Erp:
     def commit(self, *statements: str) -> int:
         """One source transaction, noted in the journal; how many rows it changed."""
         with self.session() as connection:
-            changes = sum(connection.execute(text.encode()).rowcount for text in statements)
+            changes = sum(int(connection.execute(text.encode()).rowcount) for text in statements)
             connection.execute(b"INSERT INTO journal (changes) VALUES (%s)", (changes,))
         return changes
 
