@@ -353,10 +353,13 @@ def test_the_source_takes_no_more_connections(
     with erp.streaming() as daemon, ExitStack() as crowd:
         erp.insert_materials(1, 2)
         erp.caught_up(daemon)
-        for _ in range(10):
-            crowd.enter_context(closing(server.connect()))
-        server.execute("SET GLOBAL max_connections = 10")
-        sessions_ended(erp)
+        first, *_ = [crowd.enter_context(closing(server.connect())) for _ in range(10)]
+        with first.cursor() as cursor:
+            cursor.execute("SET GLOBAL max_connections = 10")
+            cursor.execute("SELECT id FROM information_schema.processlist WHERE user = 'carrier'")
+            for (number,) in cursor.fetchall():
+                with suppress(pymysql.err.OperationalError):
+                    cursor.execute(f"KILL {number}")
         daemon.shows("blocked", error="connections")
         crowd.close()
         erp.insert_materials(11, 2)
