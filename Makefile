@@ -48,7 +48,7 @@ type-matrix: venv servers ## every type by every way into every entity type: pri
 	$(BIN)/pytest -q -s -m "acceptance or not acceptance" tests/integration/test_type_matrix.py \
 	    tests/integration/test_mysql_type_matrix.py tests/integration/test_mysql_types_end_to_end.py
 
-fault-table: venv servers ## every fault on both kinds of control database, and fault × result
+fault-table: venv servers ## every fault on each kind of source and control database, and fault × result
 	$(BIN)/pytest -n 2 --dist worksteal --timeout 0 -m fault --fault-table tests/integration $(PYTEST_ARGS)
 
 monitoring-check: venv servers ## alerts and dashboard: promtool, and a real Prometheus on a daemon

@@ -207,7 +207,6 @@ def test_a_replica_takes_over(
     23,
     "fail-over to a replica that lacks what was applied",
     state="exit 78",
-    ci=True,
     sources=BINLOGS,
 )
 def test_the_replica_was_behind(

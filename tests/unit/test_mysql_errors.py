@@ -14,6 +14,7 @@ from cdc_daemon.model.errors import (
     Unreachable,
 )
 from cdc_daemon.sinks.mysql.errors import refused, translate
+from cdc_daemon.sources.mysql.connection import Server
 
 KNOWN = ("name", "note", "weird`col")
 
@@ -114,3 +115,13 @@ def test_who_is_not_let_in_is_told_what_to_change() -> None:
     assert "expired" in str(refused(tls, {}))
     away = refused(pymysql.OperationalError(2003, "connection refused"), {})
     assert isinstance(away, Unreachable)
+
+
+def test_a_password_that_expired_is_told_as_such_whatever_statement_meets_it() -> None:
+    """MariaDB refuses the first statement after the login (1820), MySQL the login (1862)."""
+    server = Server("erp", {"host": "db", "user": "cdc"})
+    for number in (1820, 1862):
+        error = pymysql.OperationalError(number, "You must SET PASSWORD before this statement")
+        found = server.translate(error, "setting the session up")
+        assert isinstance(found, NotAdmitted)
+        assert "set the account's password anew" in str(found)

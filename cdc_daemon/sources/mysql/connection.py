@@ -260,6 +260,8 @@ class Server:
     def translate(self, exc: err.Error, doing: str) -> CdcError:
         """An error of an open connection in our words, without values."""
         code, said = _told(exc)
+        if code in refusals.EXPIRED:
+            return self.startup_error(exc)
         message = f"{doing}: {self._clean(refusals.speakable(code, said))}"
         if refusals.is_passing(code) or (code == 0 and isinstance(exc, err.OperationalError)):
             return Unreachable(f"{self.where}: {message}")

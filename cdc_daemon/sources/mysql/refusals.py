@@ -13,6 +13,9 @@ IN_CLEAR: Final = 2061  # the client's own: an authentication plugin reported an
 DENIED: Final = frozenset((1044, 1045, 1142, 1143, 1227, 1370, 1410, 1698))
 """A right that is missing."""
 
+EXPIRED: Final = frozenset((1820, 1862))
+"""The password has expired; the first is told to the first statement, after the login."""
+
 _PASSING: Final = frozenset(
     (
         *(1021, 1028, 1037, 1038, 1041),  # disk, memory
