@@ -42,7 +42,7 @@ def test_a_table_that_nobody_reads_to_its_end_is_left(schema: Schema) -> None:
         first = next(pieces)
         assert rows_of(first) == 100
         assert first.runs[0].new_rows[7] == (b"7", "row 7 ä".encode(), b"x" * 300)
-        pieces.close()
+        del pieces  # which ends it
         (batch,) = snapshot.read([large])
         assert batch.runs[0].new_rows == [(b"1", b"\\x" + b"ff00" * 400_000)]
         assert sum(map(rows_of, snapshot.read([many]))) == 4000
