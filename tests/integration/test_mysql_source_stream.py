@@ -391,3 +391,16 @@ def test_values_that_a_definition_changes_are_told(
     schema.execute("ALTER TABLE t MODIFY COLUMN pay decimal(10,0), DROP COLUMN more")
     read_from(source, position)
     assert told == [("t", "ALTER TABLE")]
+
+
+def test_a_key_that_changed_while_nobody_looked_is_refused(
+    schema: Schema, source: MysqlSource
+) -> None:
+    """Nothing of it need be in the log that is still to come."""
+    then = source.identify()
+    assert source.compare(then, source.identify()) == []
+    schema.execute("UPDATE t SET name = 'x'; ALTER TABLE t MODIFY name varchar(40) NOT NULL")
+    schema.execute("ALTER TABLE t DROP PRIMARY KEY, ADD PRIMARY KEY (name)")
+    (problem,) = source.compare(then, source.identify())
+    assert "another key" in problem.what
+    assert problem.where.endswith(f"table {schema.name}.t")

@@ -26,6 +26,7 @@ from cdc_daemon.sources.mysql.connection import Connection, Edition, Server
 from cdc_daemon.sources.mysql.decoder import Decoder
 from cdc_daemon.sources.mysql.dump import open_dump, resume, server_id_of
 from cdc_daemon.sources.mysql.events import Framing
+from cdc_daemon.sources.mysql.fingerprint import fingerprint, known_otherwise
 from cdc_daemon.sources.mysql.foreign_keys import ForeignKey, acting, read_foreign_keys
 from cdc_daemon.sources.mysql.gtid import parse_domains, parse_owned
 from cdc_daemon.sources.mysql.position import (
@@ -37,7 +38,7 @@ from cdc_daemon.sources.mysql.position import (
     parse_position,
 )
 from cdc_daemon.sources.mysql.printed import connect_for_rows
-from cdc_daemon.sources.mysql.relations import Described, Relations
+from cdc_daemon.sources.mysql.relations import NEW_COPY, Described, Relations
 from cdc_daemon.sources.mysql.requirements import identity_problems, table_problems
 from cdc_daemon.sources.mysql.reread import reread
 from cdc_daemon.sources.mysql.said import Statements
@@ -124,14 +125,24 @@ class MysqlSource:
         )
 
     def identify(self) -> SourceIdentity:
-        """Which server answers; whether its log is the one that was read, positions tell."""
+        """Which server answers, and by what its rows are known; whether its log is the one that was
+        read, positions tell."""
+        names = [(table.schema, table.name) for table in self.tables]
         with self._server.errors("identifying the source"):
             system = read_system(self._ask).identity
-        return SourceIdentity(system=system, timeline=0, database="", publication="binlog")
+            known = fingerprint(self.tables, read_tables(self._ask, names))
+        return SourceIdentity(system=system, timeline=0, database="", publication=known)
 
     def compare(self, then: SourceIdentity, now: SourceIdentity) -> list[Problem]:
-        """Nothing: another server goes on where this one was, or its position says why not."""
-        return []
+        """Other keys; another server goes on where this one was, or its position says why not."""
+        return [
+            Problem(
+                what="its rows are known by another key than when they were copied",
+                where=f"{self._server.where}, table {table.schema}.{table.name}",
+                cure=NEW_COPY,
+            )
+            for table in known_otherwise(self.tables, then.publication, now.publication)
+        ]
 
     def remember(self, identity: SourceIdentity) -> SourceIdentity:
         return identity
