@@ -58,7 +58,7 @@ def purge(server: FamilyServer) -> None:
 # --- purged ---------------------------------------------------------------------------------------
 
 
-@fault(21, "binlog purged that was not read", state="exit 78", ci=True, sources=BINLOGS)
+@fault(21, "binlog purged that was not read", state="exit 78", sources=BINLOGS)
 def test_log_that_was_not_read_is_gone(own: BinlogErp) -> None:
     streamed(own)
     own.insert_materials(4, 1)
