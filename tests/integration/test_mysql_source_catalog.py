@@ -178,7 +178,7 @@ def refused(found: list[Finding]) -> set[str]:
 
 
 def test_settings_are_read_from_a_real_server(mariadb: PrivateMariaDB) -> None:
-    """And MariaDB's own: columns that are compressed, tables that are versioned, sequences."""
+    """And MariaDB's own: columns that are compressed, versioned tables (M20), sequences."""
     mariadb.create_database(SHOP)
     mariadb.execute(
         "CREATE TABLE packed (id int PRIMARY KEY, t text COMPRESSED);"
