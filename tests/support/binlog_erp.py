@@ -97,7 +97,7 @@ class BinlogErp(Erp):
     """The ERP database on MySQL or MariaDB."""
 
     away = pymysql.err.OperationalError
-    verifiable = False
+    verifiable = True
     asks = b"_heartbeat_period"
 
     def __init__(
