@@ -38,6 +38,7 @@ def test_an_embedded_control_database_ends_equal(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.acceptance
 def test_an_hr_system_and_a_control_database_on_mariadb_end_equal(
     tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:

@@ -252,7 +252,6 @@ SESSIONS = {
 @fault(
     25,
     "changed while it streams, followed: compression, checksums, images, two phases",
-    ci=True,
     sources=BINLOGS,
 )
 def test_the_log_is_written_in_another_way(own: BinlogErp) -> None:
@@ -350,7 +349,7 @@ def test_one_server_id(
     erp.settled()
 
 
-@fault(42, "XA PREPARE, daemon restarted, then commit and rollback", ci=True, sources=BINLOGS)
+@fault(42, "XA PREPARE, daemon restarted, then commit and rollback", sources=BINLOGS)
 def test_prepared_transactions(own: BinlogErp) -> None:
     """HAZARD M17: what is prepared takes effect at its commit, also a restart of both later."""
     with own.streaming() as daemon:

@@ -226,7 +226,6 @@ LENIENT = {
     29,
     "poison rows: zero and impossible dates, undecodable text, too long, an unknown code",
     state="degraded",
-    ci=True,
     sources=BINLOGS,
 )
 def test_poison_rows(binlog_erp: BinlogErp) -> None:

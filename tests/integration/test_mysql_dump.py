@@ -422,6 +422,7 @@ def test_another_history_under_the_same_numbers_is_refused(server: Private, tabl
 # --- fail-over ------------------------------------------------------------------------------------
 
 
+@pytest.mark.acceptance
 def test_a_replica_takes_over_without_loss(server: Private) -> None:
     """The witness is the same transaction with the same time in the replica's own log."""
     primary = server

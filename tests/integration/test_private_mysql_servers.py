@@ -56,6 +56,7 @@ def test_databases_are_made_and_dropped_in_spite_of_clients(server: Server) -> N
     assert server.query("SHOW DATABASES LIKE 'we`ird'") == []
 
 
+@pytest.mark.acceptance
 def test_a_second_one_follows_by_gtid_takes_over_and_comes_back_after_a_kill(
     server: Server, second: Server
 ) -> None:

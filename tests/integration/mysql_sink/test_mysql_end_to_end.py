@@ -108,6 +108,7 @@ def test_every_type_is_equal_and_every_difference_is_found(erp: Erp) -> None:
     assert {told[f"target.{name}"] for name in ("ledger", "rights", "tables", "keys")} == {"ok"}
 
 
+@pytest.mark.acceptance
 def test_killed_around_the_commit(
     mariadb: PrivateMariaDB, database_factory: DatabaseFactory, tmp_path: Path
 ) -> None:
