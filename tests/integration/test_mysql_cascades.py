@@ -181,7 +181,13 @@ def test_what_keys_do_takes_effect(kind: str, request: pytest.FixtureRequest, fo
         assert status.received_changes < 15 or kind == "mysql9"
 
 
-@pytest.mark.parametrize("kind, to", [("mariadb", "postgres"), ("native", "mysql")])
+@pytest.mark.parametrize(
+    "kind, to",
+    [
+        ("mariadb", "postgres"),
+        pytest.param("native", "mysql", marks=pytest.mark.acceptance),
+    ],
+)
 def test_a_backlog_ends_where_the_source_does(
     kind: str,
     to: str,
