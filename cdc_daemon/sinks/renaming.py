@@ -1,6 +1,10 @@
 """What a step's renames come to: who ends at which key, and in which order rows can move there.
 
-Pure. Pairs are followed in source order over the set of keys that exist. A source with deferred
+A sink moves rows one by one (:class:`Rows`), each when its new key is free. A cycle of keys is
+opened by letting one of its rows stand aside on a key that nobody uses. Not in here: how rows that
+refer to a renamed one follow; that is the sink's.
+
+Pairs are followed in source order over the set of keys that exist. A source with deferred
 uniqueness shifts keys (1→2, 2→3) through moments in which two rows share one key; then the pair's
 own source key says which of them moves on, and where none are kept, the row that came first does.
 What counts is the state after the last pair: there each key may hold one living row only.
@@ -10,9 +14,79 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
-from cdc_daemon.model.changes import UNCHANGED, Row
-from cdc_daemon.model.effects import Key, Rename
+from cdc_daemon.model.changes import UNCHANGED, Row, Value
+from cdc_daemon.model.effects import Key, Layout, Outcome, Rename
+from cdc_daemon.sinks.columns import key_attributes
+from cdc_daemon.sinks.rejected import duplicate_entity_key
+from cdc_daemon.sinks.steps import keys_of
+from cdc_daemon.sinks.unlikely import unlikely
+
+_TRIES = 8
+
+
+class Rows(Protocol):
+    """An entity's table and its mapping's references, as renames change them."""
+
+    def standing(self, keys: Sequence[Key]) -> Mapping[Key, bool]:
+        """Those of these keys at which a row stands, and whether it is a living one."""
+
+    def clear(self, tombs: Sequence[Key]) -> None:
+        """Delete the tombstones at these keys."""
+
+    def move(self, row: Row, old: Key) -> None:
+        """Give the row at a key what the row has, its key too; UNCHANGED stays."""
+
+    def refer(self, gone: Sequence[Key], named: Sequence[tuple[Key, Key]]) -> None:
+        """Forget these source keys, then note (source key, entity key): they may have changed
+        places."""
+
+
+def carry_out(rows: Rows, step: Rename, outcome: Outcome) -> None:
+    """Move a step's rows. A living row in the way is ``duplicate_entity_key``."""
+    standing = rows.standing(list(dict.fromkeys(keys_of(step))))
+    found = follow(step, {key: True for key, living in standing.items() if living})
+    if found.clash:
+        raise duplicate_entity_key(step.layout)
+    outcome.missing += [(step.layout, row) for row in found.missing]
+    tombs = [key for key, living in standing.items() if not living and key in found.taken]
+    if tombs:
+        rows.clear(tombs)
+    for group in in_order(found.moves):
+        _move_all(rows, step.layout, group)
+    if step.source_keys is not None:
+        gone = [m.old_source for m in found.moves if m.old_source and m.old_source != m.source]
+        rows.refer(gone, [(m.source, m.new) for m in found.moves if m.source is not None])
+    outcome.count(step.layout.mapping, "update", len(found.moves))
+
+
+def _move_all(rows: Rows, layout: Layout, group: Sequence[Move]) -> None:
+    """A row, or a cycle of them."""
+    first, *others = group
+    if not others:
+        rows.move(first.row, first.old)
+        return
+    aside = _free_key(rows, layout, first.old)
+    away: list[Value] = [UNCHANGED] * len(layout.columns)
+    for place, value in zip(layout.key, aside, strict=True):
+        away[place] = value
+    rows.move(tuple(away), first.old)
+    for move in others:
+        rows.move(move.row, move.old)
+    rows.move(first.row, aside)
+
+
+def _free_key(rows: Rows, layout: Layout, key: Key) -> Key:
+    """The key with one part changed to something that no row has."""
+    for place, attribute in enumerate(key_attributes(layout.entity)):
+        values = [unlikely(attribute.type) for _ in range(_TRIES)]
+        tried = [(*key[:place], v, *key[place + 1 :]) for v in values if v is not None]
+        standing = rows.standing(tried)
+        for candidate in tried:
+            if candidate not in standing:
+                return candidate
+    raise duplicate_entity_key(layout)
 
 
 @dataclass(slots=True, kw_only=True)

@@ -32,13 +32,14 @@ from cdc_daemon.sinks.mysql import children, copied, failures, verifications
 from cdc_daemon.sinks.mysql.checkpoint import Lease
 from cdc_daemon.sinks.mysql.dangling import References, Suspects
 from cdc_daemon.sinks.mysql.faults import Search
-from cdc_daemon.sinks.mysql.moving import Renames
+from cdc_daemon.sinks.mysql.moving import Moving
 from cdc_daemon.sinks.mysql.session import Session, translated
 from cdc_daemon.sinks.mysql.shape import Shape, filled
 from cdc_daemon.sinks.mysql.sweep import Sweep
 from cdc_daemon.sinks.mysql.transaction import Transaction
 from cdc_daemon.sinks.mysql.writing import SLICE_ROWS, Writing
 from cdc_daemon.sinks.rejected import data_error
+from cdc_daemon.sinks.renaming import carry_out
 from cdc_daemon.sinks.steps import number_of
 
 _CHUNK = """
@@ -130,7 +131,7 @@ class MysqlUnit:
                 if not step.layout.soft:
                     references.loosen(transaction, step.layout, step.keys)
             case Rename():
-                Renames(transaction, references, shape).carry_out(step, outcome)
+                carry_out(Moving(transaction, references, shape), step, outcome)
             case Truncate():
                 writing.truncate(shape, step)
             case _:

@@ -1,96 +1,44 @@
-"""Renames on the table: rows move one by one, each when its new key is free.
-
-Foreign keys follow by ON UPDATE CASCADE. A cycle of keys is opened by letting one of its rows stand
-aside on a key that nobody uses.
-"""
+"""Renames on the table. Foreign keys follow by ON UPDATE CASCADE."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from cdc_daemon.model.changes import UNCHANGED, Row
-from cdc_daemon.model.effects import Key, Outcome, Rename
-from cdc_daemon.sinks.columns import key_attributes
+from cdc_daemon.model.effects import Key
 from cdc_daemon.sinks.forms import Stored
-from cdc_daemon.sinks.rejected import duplicate_entity_key
-from cdc_daemon.sinks.renaming import Move, follow, in_order
 from cdc_daemon.sinks.sqlite.database import Connection
 from cdc_daemon.sinks.sqlite.shape import Shape
 from cdc_daemon.sinks.sqlite.writing import states
-from cdc_daemon.sinks.steps import keys_of
-from cdc_daemon.sinks.unlikely import unlikely
-
-_TRIES = 8
 
 
-class Renames:
-    """The renames of one step. ``moment``: when they happen."""
+class Moving:
+    """``renaming.Rows`` on SQLite. ``moment``: when they happen."""
 
     def __init__(self, connection: Connection, shape: Shape, moment: str) -> None:
         self._connection = connection
         self._shape = shape
         self._moment = moment
 
-    def carry_out(self, step: Rename, outcome: Outcome) -> None:
-        """Move the rows. A living row in the way is ``duplicate_entity_key``."""
-        shape = self._shape
-        keys = list(dict.fromkeys(keys_of(step)))
-        standing = states(self._connection, shape, keys)
-        found = follow(step, {key: True for key, living in standing.items() if living})
-        if found.clash:
-            raise duplicate_entity_key(shape.layout)
-        outcome.missing += [(step.layout, row) for row in found.missing]
-        tombs = [key for key, living in standing.items() if not living and key in found.taken]
-        if tombs:
-            rows = zip(*shape.key_columns(tombs), strict=True)
-            self._connection.executemany(shape.delete(), rows)
-        for group in in_order(found.moves):
-            self._move_all(group)
-        if step.source_keys is not None:
-            self._refer(found.moves)
-        outcome.count(step.layout.mapping, "update", len(found.moves))
+    def standing(self, keys: Sequence[Key]) -> Mapping[Key, bool]:
+        return states(self._connection, self._shape, keys)
 
-    def _move_all(self, group: Sequence[Move]) -> None:
-        """A row, or a cycle of them."""
-        first, *others = group
-        if not others:
-            self._move(first.row, first.old)
-            return
-        aside = self._free_key(first.old)
-        away: list[object] = [UNCHANGED] * len(self._shape.columns)
-        for place, value in zip(self._shape.layout.key, aside, strict=True):
-            away[place] = value
-        self._move(tuple(away), first.old)  # type: ignore[arg-type]
-        for move in others:
-            self._move(move.row, move.old)
-        self._move(first.row, aside)
+    def clear(self, tombs: Sequence[Key]) -> None:
+        rows = zip(*self._shape.key_columns(tombs), strict=True)
+        self._connection.executemany(self._shape.delete(), rows)
 
-    def _move(self, row: Row, old: Key) -> None:
+    def move(self, row: Row, old: Key) -> None:
         shape = self._shape
         present = tuple(i for i, value in enumerate(row) if value is not UNCHANGED)
         values: list[Stored] = [column[0] for column in shape.some([row], present)]
         before = [column[0] for column in shape.key_columns([old])]
         self._connection.execute(shape.rename(present), [*values, self._moment, *before])
 
-    def _refer(self, moves: Sequence[Move]) -> None:
-        """First the source keys that are no more, then those that are: they may have changed."""
+    def refer(self, gone: Sequence[Key], named: Sequence[tuple[Key, Key]]) -> None:
         shape, run = self._shape, self._connection.executemany
-        gone = [m.old_source for m in moves if m.old_source and m.old_source != m.source]
         if gone:
             run(shape.forget, zip(*shape.source_columns(gone), strict=True))
-        named = [(move.source, move.new) for move in moves if move.source is not None]
         if named:
             sources = shape.source_columns([source for source, _ in named])
             targets = shape.key_columns([key for _, key in named])
             run(shape.refer, zip(*sources, *targets, strict=True))
-
-    def _free_key(self, key: Key) -> Key:
-        """The key with one part changed to something that no row has."""
-        for place, attribute in enumerate(key_attributes(self._shape.layout.entity)):
-            values = [unlikely(attribute.type) for _ in range(_TRIES)]
-            tried = [(*key[:place], v, *key[place + 1 :]) for v in values if v is not None]
-            standing = states(self._connection, self._shape, tried)
-            for candidate in tried:
-                if candidate not in standing:
-                    return candidate
-        raise duplicate_entity_key(self._shape.layout)

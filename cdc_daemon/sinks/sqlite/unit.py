@@ -30,13 +30,14 @@ from cdc_daemon.model.ports import CopiedMapping, Repaired
 from cdc_daemon.model.position import SourceIdentity
 from cdc_daemon.sinks.forms import Stored
 from cdc_daemon.sinks.rejected import data_error
+from cdc_daemon.sinks.renaming import carry_out
 from cdc_daemon.sinks.sqlite import children, copied, failures, verifications
 from cdc_daemon.sinks.sqlite.checkpoint import Lease
 from cdc_daemon.sinks.sqlite.dangling import References, Suspects
 from cdc_daemon.sinks.sqlite.database import Connection, translated
 from cdc_daemon.sinks.sqlite.errors import rolled_back, translate
 from cdc_daemon.sinks.sqlite.faults import Search
-from cdc_daemon.sinks.sqlite.moving import Renames
+from cdc_daemon.sinks.sqlite.moving import Moving
 from cdc_daemon.sinks.sqlite.shape import Shape
 from cdc_daemon.sinks.sqlite.sweep import Sweep
 from cdc_daemon.sinks.sqlite.writing import Writing
@@ -148,7 +149,7 @@ class SqliteUnit:
                 if not step.layout.soft:
                     self._references.loosen(self._connection, step.layout, step.keys)
             case Rename():
-                Renames(self._connection, shape, self._moment).carry_out(step, outcome)
+                carry_out(Moving(self._connection, shape, self._moment), step, outcome)
             case Truncate():
                 writing.truncate(shape, step)
             case _:
