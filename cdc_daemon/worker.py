@@ -1,25 +1,23 @@
 """One pipeline in one process: document in by pipe, status out by pipe, retry in between.
 
 Started by the supervisor as ``python -m cdc_daemon.worker``; the first line on stdin is the
-document (:func:`document`), the end of stdin means drain and exit. Exit codes as DESIGN section 8.
+document (worker_document), the end of stdin means drain and exit. Exit codes as DESIGN section 8.
 Not in here: what a pipeline consists of (build) and what it does with a batch (engine).
 """
 
 from __future__ import annotations
 
 import argparse
-import base64
 import datetime as dt
 import gc
 import json
 import os
-import pickle
 import signal
 import sys
 import threading
 import time
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 
@@ -27,7 +25,6 @@ import tenacity
 
 from cdc_daemon import build
 from cdc_daemon.config.configuration import Configuration
-from cdc_daemon.config.schema import SettingsConfig
 from cdc_daemon.engine import copied
 from cdc_daemon.engine.meter import Meter, report
 from cdc_daemon.engine.pipeline import Pipeline
@@ -35,7 +32,6 @@ from cdc_daemon.engine.reading import Stopping
 from cdc_daemon.engine.snapshot import take_snapshot
 from cdc_daemon.engine.status import State, verification_of
 from cdc_daemon.engine.watching import Watching
-from cdc_daemon.model.entities import connected
 from cdc_daemon.model.errors import (
     EXIT_FAILED,
     EXIT_OK,
@@ -50,70 +46,16 @@ from cdc_daemon.model.errors import (
 from cdc_daemon.model.ports import Source
 from cdc_daemon.model.position import Checkpoint, Phase
 from cdc_daemon.telemetry import configure, flush, get_logger
+from cdc_daemon.worker_document import received
 
 log = get_logger("cdc_daemon.worker")  # also where this module is __main__
 
 HEARTBEAT = 5.0  # seconds; the checkpoint row's seen_at may be at most 10 s old
-SUPERVISORS: Mapping[str, object] = {
-    name: SettingsConfig.model_fields[name].default
-    for name in ("metrics_listen", "max_restarts", "restart_window_seconds")
-}
-"""Settings that a worker never looks at, as they stand in every document."""
-
 ORPHAN_GRACE = 5.0  # seconds beyond the drain time before a worker ends itself
 GARBAGE = 200_000  # containers made and not freed between two searches for cycles
 SWITCH = 0.001  # seconds that one of two busy threads waits for the other
 RECHECK = 10.0  # seconds between looks at publication and slot
 TARGET_RECHECK = 60.0  # seconds between looks at the control database's settings
-
-
-def document(configuration: Configuration, name: str) -> dict[str, object]:
-    """What one pipeline's worker is started with; it holds secrets and goes through a pipe only.
-
-    Nothing in it that the pipeline does not need, so that another document means other work.
-    """
-    mappings = configuration.mappings_of(name)
-    own = replace(
-        configuration,
-        sources={name: configuration.sources[name]},
-        mappings=mappings,
-        entities=connected(configuration.entities, {mapping.to for mapping in mappings}),
-        settings=configuration.settings.model_copy(update=SUPERVISORS),
-    )
-    return {"configuration": base64.b64encode(pickle.dumps(own)).decode()}
-
-
-def configuration_of(received: Mapping[str, object]) -> Configuration:
-    """The inverse of :func:`document`; only ever fed by our own supervisor's pipe."""
-    found = pickle.loads(base64.b64decode(str(received["configuration"])))  # noqa: S301
-    assert isinstance(found, Configuration)
-    return found
-
-
-def received() -> Configuration:
-    """The configuration in the document on stdin. Raises Retryable where it ends too early."""
-    try:
-        return configuration_of(json.loads(sys.stdin.readline()))
-    except ValueError:  # of json and of unicode; without its words, which quote the document
-        raise Retryable(
-            "the document was cut short: the daemon ended while it wrote it",
-            hint="nothing to do; who starts the daemon again starts this too",
-        ) from None
-
-
-def same_work(one: Mapping[str, object], other: Mapping[str, object]) -> bool:
-    """Whether two documents mean the same, wherever in the files it is written."""
-    first, second = configuration_of(one), configuration_of(other)
-    unplaced: dict[str, object] = {"places": {}, "files": (), "warnings": ()}
-    logs = {"log_level": "info", "log_format": "auto", "log_file": None}  # changed as it runs
-    return _without(first, logs, unplaced) == _without(second, logs, unplaced)
-
-
-def _without(
-    configuration: Configuration, settings: Mapping[str, object], fields: Mapping[str, object]
-) -> Configuration:
-    plain = configuration.settings.model_copy(update=dict(settings))
-    return replace(configuration, settings=plain, **fields)  # type: ignore[arg-type]
 
 
 class SnapshotBegun(Exception):

@@ -38,7 +38,7 @@ def run(given: Given, names: tuple[str, ...], log_level: str | None) -> int:
 
     from cdc_daemon import telemetry
     from cdc_daemon.daemon import Supervisor
-    from cdc_daemon.worker import same_work
+    from cdc_daemon.worker_document import same_work
 
     faulthandler.enable(2)  # the watchdog's SIGABRT shall tell where it found us
     given.environ = dict(os.environ)
@@ -107,7 +107,7 @@ def reloaded(configuration: Configuration, names: Sequence[str], listens: str) -
 
 def documents(configuration: Configuration, names: Sequence[str]) -> dict[str, Document]:
     """What each pipeline's worker is started with; only those named, where there are names."""
-    from cdc_daemon.worker import document
+    from cdc_daemon.worker_document import document
 
     return {name: document(configuration, name) for name in chosen(configuration, names)}
 

@@ -20,7 +20,7 @@ from cdc_daemon.cli.recording import BrokenOff, recorded
 from cdc_daemon.config.configuration import Configuration
 from cdc_daemon.model.errors import EXIT_FAILED, EXIT_TRY_LATER, CdcError, Retryable
 from cdc_daemon.telemetry import configure, flush, get_logger
-from cdc_daemon.worker import received
+from cdc_daemon.worker_document import received
 
 log = get_logger(__name__)
 

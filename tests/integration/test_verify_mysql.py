@@ -16,7 +16,7 @@ from cdc_daemon.demo.server import PrivatePostgres
 from cdc_daemon.model.errors import EXIT_DIFFERENCE, ConfigurationError
 from cdc_daemon.verify import MappingReport, content_hashes, preview, verify
 from cdc_daemon.verify.progress import await_applied
-from cdc_daemon.worker import document
+from cdc_daemon.worker_document import document
 from tests.support.databases import Database
 from tests.support.hr import Hr
 from tests.support.mysql_sources import schema_on

@@ -18,7 +18,7 @@ import pytest
 from cdc_daemon.config.load import load
 from cdc_daemon.daemon.verifying import COMMAND, Schedule, Verifications
 from cdc_daemon.model.errors import EXIT_DIFFERENCE, EXIT_TRY_LATER
-from cdc_daemon.worker import document
+from cdc_daemon.worker_document import document
 from tests.conftest import DatabaseFactory
 from tests.integration.test_mending import ghost
 from tests.support.embedded import EmbeddedErp, SqliteFile

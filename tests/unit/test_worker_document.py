@@ -7,7 +7,7 @@ import pytest
 
 from cdc_daemon.config.configuration import Configuration
 from cdc_daemon.config.load import load
-from cdc_daemon.worker import configuration_of, document, same_work
+from cdc_daemon.worker_document import configuration_of, document, same_work
 
 TEXT = """
     sources:

@@ -71,7 +71,7 @@ def _inflated(data: bytes, length: int, bits: int) -> bytes:
     try:
         found = stream.decompress(data, length + 1)
     except zlib.error as exc:
-        raise ValueError("damaged compressed data") from exc
+        raise ValueError("damaged compression") from exc
     if len(found) != length or not stream.eof:
-        raise ValueError("compressed data of another length than it says")
+        raise ValueError("damaged compression: another length than it says")
     return found

@@ -9,13 +9,23 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, Final
+from typing import Any
 
 from cdc_daemon.model.changes import Batch, Operation, Run
 from cdc_daemon.model.errors import Stop
 from cdc_daemon.sources.mysql import statement_kinds as kinds
 from cdc_daemon.sources.mysql.collected import Collected
-from cdc_daemon.sources.mysql.events import TYPE, Framing, Kind, incident, parse_xa_prepare
+from cdc_daemon.sources.mysql.events import (
+    ARTIFICIAL,
+    END,
+    FLAGS,
+    TIME,
+    TYPE,
+    Framing,
+    Kind,
+    incident,
+    parse_xa_prepare,
+)
 from cdc_daemon.sources.mysql.group import MICROSECONDS, Group, advance
 from cdc_daemon.sources.mysql.groups import (
     Alter,
@@ -38,10 +48,6 @@ from cdc_daemon.sources.mysql.relations import NEW_COPY
 from cdc_daemon.sources.mysql.said import Statements
 from cdc_daemon.sources.mysql.tables import ROWS, Tables
 from cdc_daemon.sources.mysql.witness import Expectation
-
-_ARTIFICIAL: Final = 0x20
-_TIME: Final = slice(0, 4)
-_END: Final = slice(13, 17)
 
 
 class Decoder:
@@ -180,10 +186,10 @@ class Decoder:
 
     def _locate(self, event: bytes) -> None:
         """Follow the offsets; an event that is in no file has none."""
-        self._time = int.from_bytes(event[_TIME], "little")
-        low = int.from_bytes(event[_END], "little")
+        self._time = int.from_bytes(event[TIME], "little")
+        low = int.from_bytes(event[END], "little")
         self._begins_at = self._offset
-        if low and not event[17] & _ARTIFICIAL:
+        if low and not event[FLAGS] & ARTIFICIAL:
             self._offset = true_offset(self._offset, low)
             self._begins_at = self._offset - len(event)
 
@@ -206,12 +212,12 @@ class Decoder:
     def _gtid(self, event: bytes, end: int) -> None:
         parse = parse_tagged_event if event[TYPE] == Kind.GTID_TAGGED else parse_gtid_event
         found = parse(event, end)
-        time = found.time or int.from_bytes(event[_TIME], "little") * MICROSECONDS
+        time = found.time or int.from_bytes(event[TIME], "little") * MICROSECONDS
         self._open(event, Group(gtid=found.gtid, time=time, begun=False))
 
     def _mariadb_gtid(self, event: bytes, end: int) -> None:
         found = parse_mariadb_gtid(event, end)
-        written = int.from_bytes(event[_TIME], "little")
+        written = int.from_bytes(event[TIME], "little")
         group = Group(
             gtid=found.gtid,
             time=written * MICROSECONDS,
@@ -254,7 +260,7 @@ class Decoder:
     def _rows(self, event: bytes, end: int) -> None:
         group = self._opened(event)
         if not self._inner:  # rows that are read again are older than the group
-            group.written = int.from_bytes(event[_TIME], "little")
+            group.written = int.from_bytes(event[TIME], "little")
         if group.witness or not self._tables.wants(event):
             return
         runs = self._tables.rows(event, end)
@@ -332,7 +338,7 @@ class Decoder:
         if sql_of(event, end) == b"BEGIN":
             group.begun = True
             return
-        group.written = int.from_bytes(event[_TIME], "little")
+        group.written = int.from_bytes(event[TIME], "little")
         found = self._statements.read(event, end)
         self._said[type(found)](event, group, found)
 

@@ -19,8 +19,12 @@ from cdc_daemon.sources.mysql.event_kinds import HANDLING, Handling, Kind, name_
 from cdc_daemon.sources.mysql.xid import Xid
 
 __all__ = [
+    "ARTIFICIAL",
+    "END",
+    "FLAGS",
     "HANDLING",
     "HEADER",
+    "TIME",
     "TYPE",
     "Framing",
     "Handling",
@@ -38,8 +42,10 @@ _HEAD: Final = struct.Struct("<IBIIIH")
 _CHECKSUM: Final = 4
 _RESIDUE: Final = 0x2144DF1C  # the CRC32 of anything that its own CRC32 follows
 _IN_USE: Final = 0x01  # of a file that is being written; not in its description's checksum
-_ARTIFICIAL: Final = 0x20  # made for us, in no file
-_FLAGS: Final = 17
+TIME: Final = slice(0, 4)
+END: Final = slice(13, 17)  # the lower 32 bits of the next event's offset
+FLAGS: Final = 17
+ARTIFICIAL: Final = 0x20  # a flag: made for us, in no file
 _VERSION_4: Final = 4
 _XID_PART: Final = 64  # bytes at most
 
@@ -58,7 +64,7 @@ class Header:
     @property
     def artificial(self) -> bool:
         """Whether the event is in no file: the server made it for us."""
-        return bool(self.flags & _ARTIFICIAL)
+        return bool(self.flags & ARTIFICIAL)
 
 
 def parse_header(event: bytes) -> Header:
@@ -92,7 +98,7 @@ class Framing:
 
     def where(self, event: bytes) -> str:
         """``file:offset`` of the event's end, as far as it is known."""
-        end = int.from_bytes(event[13:17], "little")
+        end = int.from_bytes(event[END], "little")
         return f"{self.file}:{end}" if end else self.file or "?"
 
     def broken(self, event: bytes, why: str) -> DecodeError:
@@ -114,7 +120,7 @@ class Framing:
     def describe(self, event: bytes) -> None:
         """Take in a FORMAT_DESCRIPTION. Raises DecodeError."""
         cleared = bytearray(event)
-        cleared[_FLAGS] &= ~_IN_USE
+        cleared[FLAGS] &= ~_IN_USE
         try:
             version, self.version, length, checksum = _parse_format(event)
         except (struct.error, IndexError, UnicodeDecodeError):

@@ -11,12 +11,12 @@ Query_log_event of MariaDB's server (128 to 131).
 from __future__ import annotations
 
 import struct
-import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
 from cdc_daemon.model.errors import DecodeError
+from cdc_daemon.sources.mysql.compression import inflate
 from cdc_daemon.sources.mysql.events import HEADER, Kind
 
 _POST_HEADER: Final = struct.Struct("<8xBxxH")  # lengths of schema and status variables
@@ -27,7 +27,6 @@ _ANSI_QUOTES: Final = 4
 _NO_BACKSLASH_ESCAPES: Final = 1 << 20
 _MANY_SCHEMAS: Final = 254
 _UTF8: Final = 33  # utf8mb3_general_ci
-MAX_STATEMENT: Final = 1 << 30  # bytes, the most that either server takes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,7 +73,7 @@ def _parse(event: bytes, end: int, kind: Kind) -> Query:
     mode = int.from_bytes(status.get(_SQL_MODE, b""), "little")
     return Query(
         schema=event[names : begin - 1].decode(),
-        sql=uncompressed(sql, kind) if kind is Kind.QUERY_COMPRESSED else sql,
+        sql=_inflated(sql) if kind is Kind.QUERY_COMPRESSED else sql,
         collation=int.from_bytes(status.get(_CHARSET, b"")[:2], "little") or _UTF8,
         ansi_quotes=bool(mode & _ANSI_QUOTES),
         no_backslash_escapes=bool(mode & _NO_BACKSLASH_ESCAPES),
@@ -82,20 +81,11 @@ def _parse(event: bytes, end: int, kind: Kind) -> Query:
     )
 
 
-def uncompressed(body: bytes, kind: Kind) -> bytes:
-    """What MariaDB compressed: a byte 0x80 | length's length, the length (big-endian), zlib."""
-    count = body[0] & 7
-    size = int.from_bytes(body[1 : 1 + count], "big")
-    if body[0] & 0xF8 != 0x80 or count == 0 or size > MAX_STATEMENT:
-        raise DecodeError("unknown compression", kind=kind.name, offset=HEADER)
-    unpacker = zlib.decompressobj()
+def _inflated(body: bytes) -> bytes:
     try:
-        found = unpacker.decompress(body[1 + count :], size + 1)
-    except zlib.error:
-        found = b""
-    if len(found) != size or not unpacker.eof:
-        raise DecodeError("damaged compression", kind=kind.name, offset=HEADER)
-    return found
+        return inflate(body)
+    except ValueError as exc:
+        raise DecodeError(str(exc), kind=Kind.QUERY_COMPRESSED.name, offset=HEADER) from exc
 
 
 # --- status variables ---------------------------------------------------------------------------

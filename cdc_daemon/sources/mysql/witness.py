@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import Final
 
-from cdc_daemon.sources.mysql.events import TYPE, Kind
+from cdc_daemon.sources.mysql.events import ARTIFICIAL, FLAGS, TIME, TYPE, Kind
 from cdc_daemon.sources.mysql.group import Group
 from cdc_daemon.sources.mysql.gtid import Gtid
 from cdc_daemon.sources.mysql.position import FromFile, Witness
 
-_ARTIFICIAL: Final = 0x20
 _NEUTRAL: Final = frozenset({Kind.PREVIOUS_GTIDS, Kind.HEARTBEAT, Kind.HEARTBEAT_V2})
 
 
@@ -39,9 +38,9 @@ class Expectation:
         witness = self._witness
         if witness is None or not isinstance(witness.place, FromFile):
             return False
-        if event[17] & _ARTIFICIAL or event[TYPE] in _NEUTRAL:
+        if event[FLAGS] & ARTIFICIAL or event[TYPE] in _NEUTRAL:
             return False
         self._witness = None
         witness.meets(at)
-        witness.confirm(int.from_bytes(event[:4], "little"))
+        witness.confirm(int.from_bytes(event[TIME], "little"))
         return True
