@@ -57,6 +57,10 @@ class CdcError(Exception):
         return f"{self.message} ({self.hint})" if self.hint else self.message
 
 
+RESNAPSHOT = "take a new snapshot: cdc-daemon snapshot start"
+"""The cure where the log cannot be followed from the checkpoint on."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Problem:
     """One finding: what is wrong, where, and what to do.

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from cdc_daemon.model.errors import PreflightRefusal, Problem
+from cdc_daemon.model.errors import RESNAPSHOT, PreflightRefusal, Problem
 from cdc_daemon.sources.mysql.events import TYPE, Framing, Kind
 from cdc_daemon.sources.mysql.groups import (
     parse_gtid_event,
@@ -54,8 +54,8 @@ def group_again(
         elif inside and kind in _ROWS:
             yield event, framing.end(event)
     what = f"the rows of the prepared XA transaction {xid} are not in the log any more"
-    cure = "keep the log for as long as transactions are prepared; now take a new copy"
-    raise PreflightRefusal([Problem(what=what, cure=f"{cure}: cdc-daemon snapshot start")])
+    cure = f"keep the log for as long as transactions are prepared; now {RESNAPSHOT}"
+    raise PreflightRefusal([Problem(what=what, cure=cure)])
 
 
 def _nested(event: bytes, end: int) -> Iterator[tuple[bytes, int]]:

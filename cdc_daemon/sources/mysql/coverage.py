@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import assert_never
 
-from cdc_daemon.model.errors import PreflightRefusal, Problem
+from cdc_daemon.model.errors import RESNAPSHOT, PreflightRefusal, Problem
 from cdc_daemon.sources.mysql.connection import Connection, Server, query
 from cdc_daemon.sources.mysql.gtid import format_domains, parse_domains, parse_set
 from cdc_daemon.sources.mysql.position import (
@@ -30,7 +30,7 @@ def check_server(server: Server, connection: Connection, position: Position) -> 
         raise _refused(
             server,
             f"the log of a {read} server was read, and this is {edition}",
-            "connect to the right one, or take a new copy: cdc-daemon snapshot start",
+            f"connect to the right one, or {RESNAPSHOT}",
         )
     match position:
         case MysqlPosition():
@@ -52,7 +52,7 @@ def _check_set(server: Server, connection: Connection, position: MysqlPosition) 
         raise _refused(
             server,
             f"{missing} was not read, and is in no file of the server any more",
-            "take a new copy: cdc-daemon snapshot start; keep the log for longer"
+            f"{RESNAPSHOT}; keep the log for longer"
             " (binlog_expire_logs_seconds) than the daemon may be down",
         )
 
@@ -70,14 +70,14 @@ def _check_file(server: Server, connection: Connection, position: FilePosition) 
         raise _refused(
             server,
             f"the log of the server {position.server} was read, and this one is {uuid}",
-            "a place in a file means nothing on another server: connect to the right one, or take"
-            " a new copy: cdc-daemon snapshot start",
+            "a place in a file means nothing on another server: connect to the right one, or"
+            f" {RESNAPSHOT}",
         )
     if mode == "ON":
         raise _refused(
             server,
             "the server has GTIDs now, and the position is one in a file",
-            "take a new copy: cdc-daemon snapshot start",
+            RESNAPSHOT,
         )
     end = end_of_log(server, connection)
     if position.beyond(end):

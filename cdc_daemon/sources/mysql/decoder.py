@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from cdc_daemon.model.changes import Batch, Operation, Run
-from cdc_daemon.model.errors import Stop
+from cdc_daemon.model.errors import RESNAPSHOT, Stop
 from cdc_daemon.sources.mysql import statement_kinds as kinds
 from cdc_daemon.sources.mysql.collected import Collected
 from cdc_daemon.sources.mysql.events import (
@@ -44,7 +44,6 @@ from cdc_daemon.sources.mysql.position import (
 )
 from cdc_daemon.sources.mysql.prepared import Fetch, Located, Prepared
 from cdc_daemon.sources.mysql.query import sql_of
-from cdc_daemon.sources.mysql.relations import NEW_COPY
 from cdc_daemon.sources.mysql.said import Statements
 from cdc_daemon.sources.mysql.tables import ROWS, Tables
 from cdc_daemon.sources.mysql.witness import Expectation
@@ -365,7 +364,7 @@ class Decoder:
             raise Stop(
                 f"{self._framing.where(event)}: a transaction was rolled back in the log after it "
                 "changed a mapped table, beside tables without transactions",
-                hint="keep mapped tables in InnoDB; " + NEW_COPY,
+                hint="keep mapped tables in InnoDB; " + RESNAPSHOT,
             )
 
     def _truncate(self, event: bytes, group: Group, said: kinds.Truncate) -> None:

@@ -12,7 +12,7 @@ from typing import Final
 
 from pymysql import err
 
-from cdc_daemon.model.errors import CdcError, PreflightRefusal, Problem
+from cdc_daemon.model.errors import RESNAPSHOT, CdcError, PreflightRefusal, Problem
 from cdc_daemon.sources.mysql.connection import Server
 
 _FATAL, _UNKNOWN_FILE, _SAME_ID = 1236, 1373, 4052
@@ -36,13 +36,13 @@ class DumpRefused(PreflightRefusal):
         self.reason = reason
 
 
-_COPY: Final = "take a new copy: cdc-daemon snapshot start"
 _PURGED: Final = (
-    f"{_COPY}; keep the log for longer (binlog_expire_logs_seconds) than the daemon may be down"
+    f"{RESNAPSHOT}; keep the log for longer (binlog_expire_logs_seconds) than the daemon may"
+    " be down"
 )
 _ABSENT: Final = (
     "the server was reset or restored, lost transactions in a fail-over, or is another one: if it"
-    f" is the right one, {_COPY}"
+    f" is the right one, {RESNAPSHOT}"
 )
 _CLASH: Final = (
     "another reader is there under the same server id: stop it, or set server_id of this source to"
@@ -78,7 +78,7 @@ _CURES: Final[tuple[tuple[re.Pattern[str], Reason, str], ...]] = tuple(
         (
             r"bogus data|truncated|corrupt|could not open|I/O error|read error|decrypt",
             Reason.DAMAGED,
-            f"read the server's error log; where the file cannot be repaired, {_COPY}",
+            f"read the server's error log; where the file cannot be repaired, {RESNAPSHOT}",
         ),
     )
 )

@@ -12,7 +12,7 @@ import uuid
 from hashlib import sha256
 from typing import Final
 
-from cdc_daemon.model.errors import PreflightRefusal, Problem
+from cdc_daemon.model.errors import RESNAPSHOT, PreflightRefusal, Problem
 from cdc_daemon.sources.mysql.connection import Connection, Edition, command
 from cdc_daemon.sources.mysql.gtid import format_domains
 from cdc_daemon.sources.mysql.starts import FromDomains, FromFile, FromSet, Start
@@ -98,10 +98,10 @@ def ask(
 def _no_file_in_mariadb() -> PreflightRefusal:
     """M25: in a file of MariaDB 11.4, events inside of a transaction tell no offset."""
     what = "a place in a file is no position of MariaDB"
-    return PreflightRefusal([Problem(what=what, cure="take a new copy: cdc-daemon snapshot start")])
+    return PreflightRefusal([Problem(what=what, cure=RESNAPSHOT)])
 
 
 def _beyond_protocol(place: FromFile) -> PreflightRefusal:
     what = f"the place {place} is beyond 4 GiB, which the protocol cannot name (a huge transaction)"
-    cure = "turn GTIDs on at the server (gtid_mode), then take a new copy"
+    cure = f"turn GTIDs on at the server (gtid_mode), then {RESNAPSHOT}"
     return PreflightRefusal([Problem(what=what, cure=cure)])

@@ -14,7 +14,7 @@ import zlib
 from dataclasses import dataclass
 from typing import Final
 
-from cdc_daemon.model.errors import DecodeError, PreflightRefusal, Problem
+from cdc_daemon.model.errors import RESNAPSHOT, DecodeError, PreflightRefusal, Problem
 from cdc_daemon.sources.mysql.event_kinds import HANDLING, Handling, Kind, name_of
 from cdc_daemon.sources.mysql.xid import Xid
 
@@ -156,7 +156,7 @@ def incident(event: bytes, end: int, where: str) -> PreflightRefusal:
     what = (
         f"the server's log says at {where} that changes are missing from it: {said or 'no reason'}"
     )
-    cure = "read the server's error log; then take a new copy: cdc-daemon snapshot start"
+    cure = f"read the server's error log; then {RESNAPSHOT}"
     return PreflightRefusal([Problem(what=what, cure=cure)])
 
 

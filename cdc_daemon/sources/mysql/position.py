@@ -27,7 +27,7 @@ from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import unquote
 
-from cdc_daemon.model.errors import Stop
+from cdc_daemon.model.errors import RESNAPSHOT, Stop
 from cdc_daemon.sources.mysql.gtid import (
     Gtid,
     GtidSet,
@@ -365,7 +365,7 @@ def _number(text: str) -> int:
 def _damaged(why: str) -> Stop:
     return Stop(
         f"the position of the checkpoint is damaged: {why}",
-        hint="restore the checkpoint row, or take a new copy: cdc-daemon snapshot start",
+        hint=f"restore the checkpoint row, or {RESNAPSHOT}",
     )
 
 

@@ -6,13 +6,12 @@ from collections.abc import Callable, Iterator
 from typing import Final
 
 from cdc_daemon.model.changes import Run
-from cdc_daemon.model.errors import PreflightRefusal, Problem
+from cdc_daemon.model.errors import RESNAPSHOT, PreflightRefusal, Problem
 from cdc_daemon.sources.mysql.again import group_again
 from cdc_daemon.sources.mysql.events import Framing
 from cdc_daemon.sources.mysql.group import Group, note_prepared, wanted_again
 from cdc_daemon.sources.mysql.gtid import Gtid, Triple
 from cdc_daemon.sources.mysql.position import FilePosition, MariadbPosition, Position, Start
-from cdc_daemon.sources.mysql.relations import NEW_COPY
 from cdc_daemon.sources.mysql.xid import Xid
 
 KEPT_BYTES: Final = 16 << 20
@@ -69,7 +68,7 @@ class Prepared:
                 f"the XA transaction {xid} takes effect, which was prepared before the copy was "
                 "taken: its rows are not known"
             )
-            raise PreflightRefusal([Problem(what=what, where="the log", cure=NEW_COPY)])
+            raise PreflightRefusal([Problem(what=what, where="the log", cure=RESNAPSHOT)])
         if xid in self._kept:
             return self._kept[xid]
         return self._again(self._position.again(xid), wanted_again(self._position, xid), xid)

@@ -10,10 +10,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from cdc_daemon.model.changes import Column, ColumnType, Relation, Replica
-from cdc_daemon.model.errors import PreflightRefusal, Problem, Stop, suggest
+from cdc_daemon.model.errors import RESNAPSHOT, PreflightRefusal, Problem, Stop, suggest
 from cdc_daemon.model.ports import Table
 
-NEW_COPY = "take a new snapshot: cdc-daemon snapshot start"
 _TEXTS = frozenset({"char", "varchar", "text", "other"})
 _DATES = frozenset({"date", "timestamp", "timestamptz"})
 
@@ -116,14 +115,14 @@ class Relations:
     def refused(self, table: Table, what: str) -> PreflightRefusal:
         """What makes the rows that were copied useless."""
         where = f"source {self.source}, table {table.schema}.{table.name}"
-        return PreflightRefusal([Problem(what=what, where=where, cure=NEW_COPY)])
+        return PreflightRefusal([Problem(what=what, where=where, cure=RESNAPSHOT)])
 
     def _require_names(self, described: Described, table: Table) -> None:
         if not described.named:
             raise Stop(
                 f"{self.source}.{table.schema}.{table.name}: the log does not tell the columns' "
                 "names at this point",
-                hint="SET GLOBAL binlog_row_metadata = 'FULL', then " + NEW_COPY,
+                hint="SET GLOBAL binlog_row_metadata = 'FULL', then " + RESNAPSHOT,
             )
 
     def _require(self, described: Described, table: Table, columns: Iterable[str]) -> None:

@@ -7,11 +7,11 @@ from dataclasses import replace
 from typing import Final
 
 from cdc_daemon.model.changes import Invalid, Relation
-from cdc_daemon.model.errors import Stop
+from cdc_daemon.model.errors import RESNAPSHOT, Stop
 from cdc_daemon.model.ports import Table
 from cdc_daemon.sources.mysql.charsets import charset_of, reader_of
 from cdc_daemon.sources.mysql.query import parse_query
-from cdc_daemon.sources.mysql.relations import NEW_COPY, Relations
+from cdc_daemon.sources.mysql.relations import Relations
 from cdc_daemon.sources.mysql.statement_kinds import (
     Definition,
     Effect,
@@ -86,7 +86,7 @@ class Statements:
             f"source {self._relations.source}: at {where} the log has a statement ({found.verb}) "
             "in place of the rows that it changed",
             hint="SET GLOBAL binlog_format = 'ROW', and no session may set it otherwise; "
-            + NEW_COPY,
+            + RESNAPSHOT,
         )
 
 

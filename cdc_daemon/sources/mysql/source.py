@@ -14,7 +14,7 @@ from cdc_daemon.config.mysql_address import is_local_mysql
 from cdc_daemon.model.cascades import Cascades
 from cdc_daemon.model.changes import Relation, Row
 from cdc_daemon.model.effects import Key
-from cdc_daemon.model.errors import ConfigurationError, Problem, Stop, Unreachable
+from cdc_daemon.model.errors import RESNAPSHOT, ConfigurationError, Problem, Stop, Unreachable
 from cdc_daemon.model.findings import CannotLook, Finding
 from cdc_daemon.model.ports import SlotState, Table
 from cdc_daemon.model.position import Checkpoint, SourceIdentity
@@ -38,7 +38,7 @@ from cdc_daemon.sources.mysql.position import (
     parse_position,
 )
 from cdc_daemon.sources.mysql.printed import connect_for_rows
-from cdc_daemon.sources.mysql.relations import NEW_COPY, Described, Relations
+from cdc_daemon.sources.mysql.relations import Described, Relations
 from cdc_daemon.sources.mysql.requirements import identity_problems, table_problems
 from cdc_daemon.sources.mysql.reread import reread
 from cdc_daemon.sources.mysql.said import Statements
@@ -139,7 +139,7 @@ class MysqlSource:
             Problem(
                 what="its rows are known by another key than when they were copied",
                 where=f"{self._server.where}, table {table.schema}.{table.name}",
-                cure=NEW_COPY,
+                cure=RESNAPSHOT,
             )
             for table in known_otherwise(self.tables, then.publication, now.publication)
         ]

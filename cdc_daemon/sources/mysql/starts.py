@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 from urllib.parse import quote
 
-from cdc_daemon.model.errors import PreflightRefusal, Problem
+from cdc_daemon.model.errors import RESNAPSHOT, PreflightRefusal, Problem
 from cdc_daemon.sources.mysql.gtid import Gtid, GtidSet, Triple
 
 _FILE: Final = re.compile(r".+\.([0-9]{6,10})", re.ASCII | re.DOTALL)
@@ -90,7 +90,7 @@ def other_history(read: object, found: str) -> PreflightRefusal:
     problem = Problem(
         what=f"the log was read up to {read}, and the server {found}: it was reset or restored,"
         " lost transactions in a fail-over, or is another one",
-        cure="if this is the right server, take a new copy: cdc-daemon snapshot start",
+        cure=f"if this is the right server, {RESNAPSHOT}",
     )
     return PreflightRefusal([problem])
 

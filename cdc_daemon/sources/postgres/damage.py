@@ -6,11 +6,11 @@ that is missing would silently leave out the comparison that it is for. No serve
 
 from __future__ import annotations
 
-from cdc_daemon.model.errors import Problem
+from cdc_daemon.model.errors import RESNAPSHOT, Problem
 from cdc_daemon.model.position import Checkpoint, Phase
 from cdc_daemon.sources.postgres.lsn import is_lsn
 
-_CURE = "restore the row as it was, or take a new snapshot: cdc-daemon snapshot start"
+_CURE = f"restore the row as it was, or {RESNAPSHOT}"
 
 
 def damaged(checkpoint: Checkpoint) -> list[Problem]:

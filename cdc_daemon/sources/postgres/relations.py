@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from cdc_daemon.model.changes import Column, ColumnType, Relation, Replica
-from cdc_daemon.model.errors import PreflightRefusal, Problem, Stop, suggest
+from cdc_daemon.model.errors import RESNAPSHOT, PreflightRefusal, Problem, Stop, suggest
 from cdc_daemon.model.ports import Table
 
 REPLICAS = {"d": Replica.KEY, "i": Replica.KEY, "f": Replica.FULL, "n": Replica.NOTHING}
@@ -179,7 +179,7 @@ class Relations:
 
     def _refused(self, table: Table, what: str, advice: str = "") -> PreflightRefusal:
         where = f"source {self.source}, table {table.schema}.{table.name}"
-        cure = f"{advice}take a new snapshot: cdc-daemon snapshot start"
+        cure = f"{advice}{RESNAPSHOT}"
         return PreflightRefusal([Problem(what=what, where=where, cure=cure)])
 
     def _require(self, described: Described, columns: frozenset[str]) -> None:

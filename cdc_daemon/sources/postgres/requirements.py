@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Final
 
-from cdc_daemon.model.errors import Problem, suggest
+from cdc_daemon.model.errors import RESNAPSHOT, Problem, suggest
 from cdc_daemon.model.ports import Table
 from cdc_daemon.sources.postgres.asked import Asked
 from cdc_daemon.sources.postgres.catalog import TableFacts
@@ -107,7 +107,7 @@ def _column_problems(table: Table, found: TableFacts) -> Iterator[tuple[str, str
                 f"column {name!r} is generated, and generated columns are not in the log",
                 "map the columns that it is computed from, with an expr; or, if it is stored and "
                 "the server is PostgreSQL 18, set the publication's publish_generated_columns = "
-                "stored and take a new copy",
+                f"stored and {RESNAPSHOT}",
             )
         elif not column.readable:
             unreadable.append(name)

@@ -32,7 +32,6 @@ from cdc_daemon.sources.mysql.gtid import GtidSet, Triple
 from cdc_daemon.sources.mysql.position import Position, parse_position
 from cdc_daemon.sources.mysql.system import System, read_system, read_variables
 
-RESNAPSHOT: Final = "take a new snapshot: cdc-daemon snapshot start"
 _ENCRYPTED: Final = "SHOW SESSION STATUS LIKE 'Ssl_cipher'"
 _CLOCK: Final = "SELECT UNIX_TIMESTAMP(NOW(6))"
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
+from cdc_daemon.model.errors import RESNAPSHOT
 from cdc_daemon.model.findings import Check, Note, ok, problem, warning
-from cdc_daemon.sources.mysql.checks.examined import RESNAPSHOT, Examined
+from cdc_daemon.sources.mysql.checks.examined import Examined
 
 _WANTED: Final = {
     "binlog_format": ("ROW", "statements and not rows"),

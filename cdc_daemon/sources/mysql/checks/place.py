@@ -6,10 +6,10 @@ import datetime as dt
 from collections.abc import Iterator
 from typing import Final
 
-from cdc_daemon.model.errors import Stop
+from cdc_daemon.model.errors import RESNAPSHOT, Stop
 from cdc_daemon.model.findings import Check, Note, duration, ok, problem, warning
 from cdc_daemon.model.position import Phase
-from cdc_daemon.sources.mysql.checks.examined import RESNAPSHOT, Examined
+from cdc_daemon.sources.mysql.checks.examined import Examined
 from cdc_daemon.sources.mysql.gtid import format_domains
 from cdc_daemon.sources.mysql.position import (
     FilePosition,

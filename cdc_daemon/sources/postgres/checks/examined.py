@@ -24,8 +24,6 @@ from cdc_daemon.sources.postgres.publication import (
 from cdc_daemon.sources.postgres.slot import Slot, left_behind, log_end, read_slot
 from cdc_daemon.sources.postgres.system import System, identify_system
 
-RESNAPSHOT: Final = "take a new snapshot: cdc-daemon snapshot start"
-
 _SETTINGS: Final = (
     *SESSION,
     "hot_standby_feedback",

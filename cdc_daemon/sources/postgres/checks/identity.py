@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from cdc_daemon.model.errors import Problem
+from cdc_daemon.model.errors import RESNAPSHOT, Problem
 from cdc_daemon.model.findings import Check, Note, ok, problem, problems, warning
 from cdc_daemon.model.position import SourceIdentity
 from cdc_daemon.sources.postgres.asked import Asked
-from cdc_daemon.sources.postgres.checks.examined import RESNAPSHOT, Examined
+from cdc_daemon.sources.postgres.checks.examined import Examined
 from cdc_daemon.sources.postgres.connection import Connection, Server
 from cdc_daemon.sources.postgres.damage import damaged
 from cdc_daemon.sources.postgres.fingerprint import compare

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
+from cdc_daemon.model.errors import RESNAPSHOT
 from cdc_daemon.model.findings import Check, Note, duration, ok, problem, warning
 from cdc_daemon.model.position import Phase
-from cdc_daemon.sources.postgres.checks.examined import RESNAPSHOT, Examined
+from cdc_daemon.sources.postgres.checks.examined import Examined
 from cdc_daemon.sources.postgres.lsn import format_lsn, parse_lsn
 from cdc_daemon.sources.postgres.slot import Slot
 
