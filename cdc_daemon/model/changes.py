@@ -182,7 +182,7 @@ class Batch:
     commit_time: int | None = None  # µs since 1970 of the last commit in it
     transactions: int = 0
     changes: int = 0
-    size: int = 0  # bytes of log, for the queue's bound
+    size: int = 0  # about as many bytes as in the log, uncompressed, for the queue's bound
     urgent: bool = False
     busy: bool = False
 

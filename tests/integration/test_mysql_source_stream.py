@@ -145,22 +145,25 @@ def test_images_that_lack_columns_leave_them_unchanged(schema: Schema, source: M
 
 
 def test_compressed_transactions_are_read(schema: Schema, source: MysqlSource) -> None:
-    """M1: TRANSACTION_PAYLOAD of MySQL, compressed events of MariaDB."""
+    """M1: TRANSACTION_PAYLOAD of MySQL, compressed events of MariaDB; what bounds memory counts
+    what comes out of them."""
     position, _ = copy(source)
-    name = "x" * 40
+    rows = ", ".join(f"({number}, '{'x' * 40}', 0)" for number in range(1, 101))
     if is_mariadb(schema):
         on, off = "SET GLOBAL log_bin_compress = 1", "SET GLOBAL log_bin_compress = 0"
     else:
         on, off = "SET SESSION binlog_transaction_compression = 1", ""
     try:
-        schema.execute(f"{on}; INSERT INTO t VALUES (1, %s, 0), (2, %s, 0)", name, name)
+        schema.execute(f"{on}; INSERT INTO t VALUES {rows}")
         schema.execute(f"{on}; UPDATE t SET pay = 1; DELETE FROM t WHERE id = 1")
     finally:
         if off:
             schema.execute(off)
-    found = plain(read_from(source, position))
-    assert [kind for kind, _, _ in found] == ["insert", "insert", "update", "update", "delete"]
-    assert found[0][1] == (b"1", name.encode(), b"0.00")
+    batches = read_from(source, position)
+    found = plain(batches)
+    assert [kind for kind, _, _ in found] == ["insert"] * 100 + ["update"] * 100 + ["delete"]
+    assert found[0][1] == (b"1", b"x" * 40, b"0.00")
+    assert sum(batch.size for batch in batches) > 200 * 40
 
 
 # --- definitions --------------------------------------------------------------------------------

@@ -262,11 +262,11 @@ class Decoder:
             group.written = int.from_bytes(event[TIME], "little")
         if group.witness or not self._tables.wants(event):
             return
-        runs = self._tables.rows(event, end)
+        runs, size = self._tables.rows(event, end)
         if group.xid is None:
-            self._collect(group, runs, len(event))
+            self._collect(group, runs, size)
         else:
-            self._prepared.keep(group, runs, len(event))
+            self._prepared.keep(group, runs, size)
 
     def _collect(self, group: Group, runs: list[Run], size: int) -> None:
         self._collected.open(self.marks.number(group.gtid, group.from_), group.time)

@@ -15,7 +15,7 @@ from cdc_daemon.sources.mysql.position import FilePosition, MariadbPosition, Pos
 from cdc_daemon.sources.mysql.xid import Xid
 
 KEPT_BYTES: Final = 16 << 20
-"""Log of prepared transactions that is kept in memory, all of them together."""
+"""What of prepared transactions is kept in memory, all of them together."""
 
 Fetch = Callable[[Start], Iterator[bytes]]
 """Opens the log once more and reads what there is."""

@@ -49,6 +49,8 @@ _ID: Final = slice(HEADER, HEADER + 6)
 _FLAGS: Final = slice(HEADER + 6, HEADER + 8)
 _UNCHECKED: Final = 0x02  # foreign_key_checks=0: no key acts
 _LOGGED: Final = 0x10  # MySQL from 9.6 on: what keys did is in the log
+_VALUE: Final = 8
+"""Bytes that a value counts for beside its share of the log."""
 _NOTHING: Final[Mapping[tuple[str, str], frozenset[str]]] = {}
 
 Natives = Mapping[tuple[str, str], Mapping[str, str]]
@@ -129,8 +131,8 @@ class Tables:
                 "rows of a table without a table map", kind="rows", offset=0
             ) from None
 
-    def rows(self, event: bytes, end: int) -> list[Run]:
-        """The changes of a rows event that is wanted. Raises DecodeError, Stop."""
+    def rows(self, event: bytes, end: int) -> tuple[list[Run], int]:
+        """The changes of a rows event that is wanted, and their size. Raises DecodeError, Stop."""
         mapped = self._by_id[event[_ID]]
         assert mapped is not None
         operation, version, compressed = ROWS[event[TYPE]]
@@ -138,10 +140,18 @@ class Tables:
         if compressed:
             body = inflate_rows(body, update=operation is _UPDATE)
         decoded = _decoded(mapped, event[TYPE], body, version)
+        runs, size = list(_runs(mapped, operation, decoded)), _size(mapped, decoded, body)
         if mapped.watched is None:
-            return list(_runs(mapped, operation, decoded))
+            return runs, size
         acts = not int.from_bytes(event[_FLAGS], "little") & (_UNCHECKED | _LOGGED)
-        return [replace(run, acts=acts) for run in _runs(mapped, operation, decoded)]
+        return [replace(run, acts=acts) for run in runs], size
+
+
+def _size(mapped: Mapped, found: Decoded, body: bytes) -> int:
+    """What the rows count for where memory is bounded: as texts they are longer than in the log,
+    and much longer than in a compressed one."""
+    rows = max(len(found.news), len(found.olds))
+    return len(body) + rows * len(mapped.relation.columns) * _VALUE
 
 
 def _decoded(mapped: Mapped, kind: int, body: bytes, version: int) -> Decoded:

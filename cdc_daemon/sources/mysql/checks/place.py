@@ -152,7 +152,8 @@ def _reader(at: Examined) -> Iterator[Note]:
         yield problem(
             f"somebody reads the log as server {ours}, the daemon's number: the server ends the"
             " one when the other comes",
-            "stop whoever that is, or give the source another server_id in the configuration",
+            "if a daemon of this source has just ended, look again in ten seconds; else stop the"
+            " other one, or give the source another server_id in the configuration",
         )
 
 
