@@ -189,3 +189,26 @@ def test_a_row_that_is_not_told_whole_stops(keys: Cascading, notes: Notes) -> No
     left_out = Run(relation=LOW, operation=INSERT, new_rows=[(b"1", UNCHANGED, b"x")], sequence=6)
     with pytest.raises(Stop, match="binlog_row_image"):
         carried(keys, notes, Batch(runs=[left_out], begins=[(6, 0, 0)]))
+
+
+def test_a_row_that_moves_on_is_its_last_parents_alone(keys: Cascading, notes: Notes) -> None:
+    """Changes of one row that follow each other are one run."""
+    moves = Run(
+        relation=LOW,
+        operation=UPDATE,
+        new_rows=[(b"7", b"2", b"x"), (b"7", b"5", b"x")],
+        old_rows=[(b"7", b"1", b"x"), (b"7", b"2", b"x")],
+        old_full=True,
+        sequence=6,
+    )
+    carried(keys, notes, Batch(runs=[moves], begins=[(6, 0, 0)], position="p"))
+    gone = Run(
+        relation=MIDDLE,
+        operation=DELETE,
+        old_rows=[(b"2", b"1")],
+        old_full=True,
+        sequence=8,
+        acts=True,
+    )
+    [piece] = carried(keys, notes, Batch(runs=[gone], begins=[(8, 0, 0)], position="p"))
+    assert [run.relation for run in piece.runs] == [MIDDLE]
