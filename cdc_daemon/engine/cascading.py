@@ -180,6 +180,7 @@ class _Walk:
         if run.operation is Operation.DELETE:
             self._forget(followed, olds)
             self._follow_deletes(followed, olds)
+            self._forget(followed, olds)  # again: a row of them may have referred to another one
             self._pass_on(run)
             return
         self._note(followed, run)
