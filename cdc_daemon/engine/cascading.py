@@ -180,6 +180,7 @@ class _Walk:
         if run.operation is Operation.DELETE:
             self._forget(followed, olds)
             self._follow_deletes(followed, olds)
+            self._forget(followed, olds)  # again: a row of them may have referred to another one
             self._pass_on(run)
             return
         self._note(followed, run)
@@ -274,8 +275,14 @@ class _Walk:
             raise not_whole(run.relation)
         if run.operation is Operation.UPDATE and run.old_rows is None:
             return
-        self._forget(followed, followed.tracked(run.old_rows or ()))
-        self._remember(followed, followed.tracked(run.new_rows))
+        olds, news = followed.tracked(run.old_rows or ()), followed.tracked(run.new_rows)
+        if not olds or not news:
+            self._forget(followed, olds)
+            self._remember(followed, news)
+            return
+        for old, new in zip(olds, news, strict=True):  # a row may be in a run more than once
+            self._forget(followed, [old])
+            self._remember(followed, [new])
 
     def _forget(self, followed: Followed, rows: Sequence[Tracked]) -> None:
         gone = self._gone.setdefault(followed.relation.name, {})

@@ -14,6 +14,7 @@ import pytest
 
 from cdc_daemon.demo.mysql_family import FamilyServer
 from cdc_daemon.engine import cascading
+from cdc_daemon.model.errors import ConfigurationError
 from tests.conftest import DatabaseFactory
 from tests.support.embedded import SqliteFile
 from tests.support.family import FamilySystem, Target
@@ -306,6 +307,29 @@ def test_killed_before_the_commit_nothing_is_followed_twice(system: FamilySystem
     with system.running() as running:
         system.caught_up(running)
         same(system)
+
+
+@pytest.mark.parametrize("kind", ["mariadb", "mysql9"])
+@pytest.mark.parametrize(
+    "parent, child",
+    [("enum('a', 'b')", "enum('b', 'a')"), ("decimal(10,2)", "decimal(10,1)")],
+)
+def test_a_key_between_unlike_types_is_refused(
+    kind: str, parent: str, child: str, request: pytest.FixtureRequest
+) -> None:
+    """The server compares what is stored, which is another text at each end."""
+    with schema_on(request.getfixturevalue(kind)) as schema:
+        schema.execute(
+            f"CREATE TABLE p (k {parent} PRIMARY KEY); CREATE TABLE c (id int PRIMARY KEY,"
+            f" k {child}, FOREIGN KEY (k) REFERENCES p (k) ON DELETE CASCADE);"
+            f"CREATE TABLE d (id int PRIMARY KEY, k {parent}, FOREIGN KEY (k) REFERENCES p (k)"
+            " ON DELETE CASCADE)"
+        )
+        schema.source(schema.table("d", "id")).relations()
+        source = schema.source(schema.table("c", "id"))
+        with pytest.raises(ConfigurationError, match="joins columns of unlike types"):
+            source.relations()
+        schema.source(schema.table("c", "id"), cascades="ignore").relations()
 
 
 def play(schema: Schema, dice: random.Random, number: int) -> int:

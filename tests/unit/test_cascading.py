@@ -16,6 +16,7 @@ from cdc_daemon.model.changes import (
     ColumnType,
     Operation,
     Relation,
+    Row,
     Run,
 )
 from cdc_daemon.model.errors import Stop
@@ -189,3 +190,61 @@ def test_a_row_that_is_not_told_whole_stops(keys: Cascading, notes: Notes) -> No
     left_out = Run(relation=LOW, operation=INSERT, new_rows=[(b"1", UNCHANGED, b"x")], sequence=6)
     with pytest.raises(Stop, match="binlog_row_image"):
         carried(keys, notes, Batch(runs=[left_out], begins=[(6, 0, 0)]))
+
+
+def test_a_row_that_moves_on_is_its_last_parents_alone(keys: Cascading, notes: Notes) -> None:
+    """Changes of one row that follow each other are one run."""
+    moves = Run(
+        relation=LOW,
+        operation=UPDATE,
+        new_rows=[(b"7", b"2", b"x"), (b"7", b"5", b"x")],
+        old_rows=[(b"7", b"1", b"x"), (b"7", b"2", b"x")],
+        old_full=True,
+        sequence=6,
+    )
+    carried(keys, notes, Batch(runs=[moves], begins=[(6, 0, 0)], position="p"))
+    gone = Run(
+        relation=MIDDLE,
+        operation=DELETE,
+        old_rows=[(b"2", b"1")],
+        old_full=True,
+        sequence=8,
+        acts=True,
+    )
+    [piece] = carried(keys, notes, Batch(runs=[gone], begins=[(8, 0, 0)], position="p"))
+    assert [run.relation for run in piece.runs] == [MIDDLE]
+
+
+def test_a_row_deleted_with_the_parent_it_referred_to_is_forgotten(notes: Notes) -> None:
+    """Both are in one table, and the key has made NULL of the reference before the row went."""
+    tree = relation("tree", "id", "parent", "top")
+    to_itself = Cascade(
+        child=("s", "tree"),
+        columns=("parent",),
+        parent=("s", "tree"),
+        parent_columns=("id",),
+        on_delete=Action.SET_NULL,
+    )
+    to_top = Cascade(
+        child=("s", "tree"),
+        columns=("top",),
+        parent=("s", "top"),
+        parent_columns=("id",),
+        on_delete=Action.CASCADE,
+    )
+    found = Cascades(silent=True, keys=(to_itself, to_top), beside=(TOP,))
+    keys = Cascading("hr", found, [tree])
+    rows: list[Row] = [(b"1", None, None), (b"2", b"1", b"1")]
+    come = Run(relation=tree, operation=INSERT, new_rows=rows)
+    carried(keys, notes, Batch(runs=[come], begins=[(0, 0, 0)], position="p"))
+    gone = Run(
+        relation=tree,
+        operation=DELETE,
+        old_rows=[(b"1", None, None), (b"2", None, b"1")],
+        old_full=True,
+        sequence=2,
+        acts=True,
+    )
+    [piece] = carried(keys, notes, Batch(runs=[gone], begins=[(2, 0, 0)], position="p"))
+    assert [run.operation for run in piece.runs] == [UPDATE, DELETE]
+    assert notes.found == {}

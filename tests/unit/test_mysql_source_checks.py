@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import datetime as dt
 from contextlib import nullcontext
+from dataclasses import replace
 from typing import Any, NoReturn
 
 import pytest
@@ -217,6 +218,22 @@ def test_a_filter_that_hides_a_mapped_schema() -> None:
     assert "binlog_ignore_db" in only(well(server(MYSQL), end=end), "source.binlog_filters")[1]
     end = LogEnd(file="binlog.000003", offset=900, never=frozenset({"crm"}))
     assert said(well(server(MYSQL), end=end)) == {}
+
+
+def test_a_filter_that_hides_the_parents_of_mapped_rows() -> None:
+    key = ForeignKey(
+        name="its_group",
+        child=("shop", "item"),
+        columns=("group_id",),
+        parent=("crm", "group"),
+        parent_columns=("id",),
+        on_delete="CASCADE",
+    )
+    end = LogEnd(file="binlog.000003", offset=900, never=frozenset({"crm"}))
+    at = well(server(MYSQL), end=end, foreign_keys=[key])
+    assert only(at, "source.binlog_filters")[1].endswith("changes of schema crm out of the log")
+    at = well(server(MYSQL), end=end, foreign_keys=[replace(key, on_delete="")])
+    assert said(at) == {}
 
 
 def test_a_replica_that_does_not_log_what_it_replicates() -> None:

@@ -12,10 +12,13 @@ from typing import Final
 
 from cdc_daemon.model.cascades import Action, Cascade
 from cdc_daemon.model.ports import Table
-from cdc_daemon.sources.mysql.catalog import Name, TableFacts
+from cdc_daemon.sources.mysql.catalog import ColumnFacts, Name, TableFacts
 from cdc_daemon.sources.mysql.foreign_keys import ForeignKey
 
 _ACTIONS: Final = {"": Action.NONE, "CASCADE": Action.CASCADE, "SET NULL": Action.SET_NULL}
+_LIKE: Final = {"varchar": "char", "varbinary": "binary"}
+_BY_STORAGE: Final = frozenset({"enum", "set", "decimal", "bit", "time", "datetime", "timestamp"})
+"""Compared as they are stored, which is another value in a type that is declared otherwise."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,6 +92,39 @@ def followed(
     return Followed(
         keys=tuple(found), columns={name: frozenset(some) for name, some in columns.items()}
     )
+
+
+def unlike(keys: Iterable[ForeignKey], facts: Mapping[Name, TableFacts]) -> list[ForeignKey]:
+    """Keys that join columns in which one stored value is two texts: labels in another order, a
+    point elsewhere. By the text nobody can tell which rows refer to a parent."""
+    found = []
+    for key in keys:
+        ends = zip(
+            _facts_of(facts, key.child, key.columns),
+            _facts_of(facts, key.parent, key.parent_columns),
+            strict=False,
+        )
+        if not all(_alike(child, parent) for child, parent in ends):
+            found.append(key)
+    return found
+
+
+def _facts_of(
+    facts: Mapping[Name, TableFacts], table: Name, names: Sequence[str]
+) -> list[ColumnFacts]:
+    """The columns of a key at one end; none where the table is not seen."""
+    known = facts.get(table)
+    if known is None:
+        return []
+    columns = {column.name.lower(): column for column in known.columns}
+    return [columns[name.lower()] for name in names if name.lower() in columns]
+
+
+def _alike(child: ColumnFacts, parent: ColumnFacts) -> bool:
+    kinds = [_LIKE.get(one.data_type, one.data_type) for one in (child, parent)]
+    if kinds[0] in _BY_STORAGE:
+        return child.native == parent.native
+    return kinds[0] == kinds[1]
 
 
 def _folded(name: Name, *, fold: bool) -> Name:

@@ -20,7 +20,7 @@ from cdc_daemon.model.ports import SlotState, Table
 from cdc_daemon.model.position import Checkpoint, SourceIdentity
 from cdc_daemon.sources.mysql import charsets, checks
 from cdc_daemon.sources.mysql.asked import Answer, Ask, Asked
-from cdc_daemon.sources.mysql.cascades import Followed, followed
+from cdc_daemon.sources.mysql.cascades import Followed, followed, unlike
 from cdc_daemon.sources.mysql.catalog import Name, TableFacts, read_tables
 from cdc_daemon.sources.mysql.connection import Connection, Edition, Server
 from cdc_daemon.sources.mysql.decoder import Decoder
@@ -172,6 +172,11 @@ class MysqlSource:
             names = {(table.schema, table.name) for table in self.tables}
             names |= {end for key in keys for end in (key.child, key.parent)}
             self._facts = read_tables(self._ask, sorted(names))
+        if odd := unlike(keys, self._facts):
+            what = "{}, which joins columns of unlike types: {}"
+            raise ConfigurationError(
+                [self._not_followed(what.format(key.name, key)) for key in odd]
+            )
         self._followed = followed(keys, self._facts, fold=self._relations.fold)
         self._read = self._followed.tables(self.tables, self._facts)
         self._relations.read(self._read)

@@ -26,7 +26,7 @@ from cdc_daemon.sources.mysql.binlogs import (
 )
 from cdc_daemon.sources.mysql.catalog import Name, TableFacts, known_names, read_tables
 from cdc_daemon.sources.mysql.connection import SESSION
-from cdc_daemon.sources.mysql.foreign_keys import ForeignKey, read_foreign_keys
+from cdc_daemon.sources.mysql.foreign_keys import ForeignKey, acting, read_foreign_keys
 from cdc_daemon.sources.mysql.grants import Grants, read_grants
 from cdc_daemon.sources.mysql.gtid import GtidSet, Triple
 from cdc_daemon.sources.mysql.position import Position, parse_position
@@ -183,6 +183,13 @@ class Examined:
     def foreign_keys(self) -> list[ForeignKey]:
         """The foreign keys of mapped tables, and those by which their parents change."""
         return read_foreign_keys(self.ask, self.facts)
+
+    @property
+    def schemas(self) -> frozenset[str]:
+        """Where the tables are whose changes are read: the mapped ones, and both ends of each key
+        that is followed."""
+        keys = acting(self.foreign_keys) if self.asked.cascades == "follow" else []
+        return self.asked.schemas | {end[0] for key in keys for end in (key.child, key.parent)}
 
     @property
     def logs_cascades(self) -> bool:

@@ -47,7 +47,7 @@ def _as_wanted(at: Examined, name: str) -> bool:
 
 
 def _filters(at: Examined) -> Iterator[Note]:
-    hidden = sorted(schema for schema in at.asked.schemas if not at.end.holds(schema))
+    hidden = sorted(schema for schema in at.schemas if not at.end.holds(schema))
     for schema in hidden:
         setting = "binlog_do_db" if at.end.only else "binlog_ignore_db"
         yield problem(
@@ -55,7 +55,7 @@ def _filters(at: Examined) -> Iterator[Note]:
             f"take {setting} out of the server's option file, restart it, and {RESNAPSHOT}",
         )
     if not hidden:
-        yield ok("no filter hides a mapped schema")
+        yield ok("no filter hides a schema that is read")
 
 
 def _contents(at: Examined) -> Iterator[Note]:
