@@ -265,7 +265,7 @@ def _assemble(configuration: Configuration, name: str, source: Source, meter: Me
             groups=[*snapshot_groups(configuration, name), *beside(cascades)],
             layouts=layouts,
             mappings=mappings,
-            cascading=Cascading(name, cascades, relations),
+            cascading=Cascading(name, cascades, relations, meter.progressed, meter.patience),
         ),
         limits=limits(configuration),
         mappings=mappings,

@@ -11,9 +11,14 @@ Not in here: what is kept of a row (followed), which events did not act (the sou
 
 from __future__ import annotations
 
+import json
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import astuple, replace
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
+from operator import itemgetter
 
+from cdc_daemon.engine.applying import LONG_STEP
 from cdc_daemon.engine.followed import (
     Followed,
     ParentDigests,
@@ -29,6 +34,7 @@ from cdc_daemon.model.errors import PreflightRefusal, Problem
 from cdc_daemon.model.ports import UnitOfWork
 
 Name = tuple[str, str]
+Patience = Callable[[float], AbstractContextManager[None]]
 Deliver = Callable[[Batch, bool], None]
 """Applies a piece of a batch; whether it is the last."""
 
@@ -36,13 +42,28 @@ PIECE = 2000
 """Rows that are followed at a time, and changes after which a piece is applied."""
 
 _MOST_KEYS = 100_000
+_FIRST = itemgetter(0)
 
 
 class Cascading:
-    """The foreign keys of one source. ``relations``: its tables as they are now."""
+    """The foreign keys of one source.
 
-    def __init__(self, pipeline: str, found: Cascades, relations: Iterable[Relation]) -> None:
+    ``relations``: its tables as they are now. ``progressed`` is called for each page of rows that
+    is followed, for one change may have any number of them; ``patience`` is held while one step may
+    take so many seconds.
+    """
+
+    def __init__(
+        self,
+        pipeline: str,
+        found: Cascades,
+        relations: Iterable[Relation],
+        progressed: Callable[[], None] = lambda: None,
+        patience: Patience = lambda _: nullcontext(),
+    ) -> None:
         self._pipeline = pipeline
+        self.progressed = progressed
+        self.patience = patience
         self._found = found
         self.keys = found.keys
         self.digests = {key: ParentDigests(key, pipeline) for key in found.keys}
@@ -124,10 +145,7 @@ class Cascading:
 
     def _marks(self) -> dict[str, Child]:
         """By its text, what the ledger says for each key."""
-        texts = [
-            repr((*astuple(key), self.child_of(key).names))  # fields are told in their order
-            for key in self.keys
-        ]
+        texts = [_told(key, self.child_of(key).names) for key in self.keys]
         return {text: Child(self._place(), mark(text), text) for text in texts}
 
 
@@ -257,6 +275,7 @@ class _Walk:
         for parent in parents:
             after = b""
             while texts := self._unit.children([parent], PIECE, after):
+                self._keys.progressed()
                 after = mark(texts[-1])
                 yield list(map(tracked_of, texts))
                 self._flush()
@@ -269,7 +288,8 @@ class _Walk:
             return
         if run.operation is Operation.TRUNCATE:
             self._flush()
-            self._unit.forget_children(run.relation.name)
+            with self._keys.patience(LONG_STEP):
+                self._unit.forget_children(run.relation.name)
             return
         if run.old_rows is not None and not run.old_full:
             raise not_whole(run.relation)
@@ -339,7 +359,9 @@ class _Walk:
     def _by_transaction(self, run: Run) -> Iterator[Run]:
         """The run's changes of one transaction at a time."""
         end = run.sequence + len(run)
-        starts = [first for first, _, _ in self._batch.begins if run.sequence < first < end]
+        begins = self._batch.begins
+        low = bisect_right(begins, run.sequence, key=_FIRST)
+        starts = [first for first, _, _ in begins[low : bisect_left(begins, end, key=_FIRST)]]
         for start, stop in zip([run.sequence, *starts], [*starts, end], strict=True):
             a, b = start - run.sequence, stop - run.sequence
             yield replace(
@@ -348,6 +370,13 @@ class _Walk:
                 old_rows=run.old_rows and run.old_rows[a:b],
                 sequence=start,
             )
+
+
+def _told(key: Cascade, tracked: Sequence[str]) -> str:
+    """A key and what is tracked for it; other words make every ledger one of other keys."""
+    ends = [[*key.child, *key.columns], [*key.parent, *key.parent_columns]]
+    rules = [key.on_delete.value, key.on_update.value]
+    return json.dumps([1, *ends, *rules, sorted(key.padded), tracked], ensure_ascii=False)
 
 
 def _acts(run: Run) -> bool:

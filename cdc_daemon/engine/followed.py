@@ -27,10 +27,13 @@ class ParentDigests:
     def __init__(self, key: Cascade, source: str) -> None:
         named = [name.encode() for name in (source, *key.child, *key.columns)]
         self._start = hashlib.blake2b(_joined(named), digest_size=16)
+        self._padded = [i for i, name in enumerate(key.columns) if name in key.padded]
 
     def of(self, values: Sequence[bytes]) -> bytes:
         """The digest of a parent's key."""
         digest = self._start.copy()
+        if self._padded:
+            values = [v.rstrip(b" ") if i in self._padded else v for i, v in enumerate(values)]
         digest.update(_joined(values))
         return digest.digest()
 

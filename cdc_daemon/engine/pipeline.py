@@ -60,7 +60,7 @@ class Pipeline:
     def stream(self, after: str) -> None:
         """Apply what the log says after that position, until asked to stop."""
         if self.cascading.needed:
-            with self.sink.begin() as unit:
+            with self.meter.patience(LONG_STEP), self.sink.begin() as unit:
                 self.cascading.require(unit)
         stream = self.source.stream(after)
         self.meter.opened()

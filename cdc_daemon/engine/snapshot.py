@@ -69,7 +69,7 @@ def take_snapshot(
         failpoint("slot_created")
         sink.save_progress(snapshot.position)
         if copying.cascading.needed:
-            with sink.begin() as unit:
+            with meter.patience(LONG_STEP), sink.begin() as unit:
                 unit.forget_children()
         rows = 0
         for n, group in enumerate(copying.groups):

@@ -19,7 +19,10 @@ class Action(enum.Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cascade:
-    """``columns`` of ``child`` refer to ``parent_columns`` of ``parent`` (schema and table)."""
+    """``columns`` of ``child`` refer to ``parent_columns`` of ``parent`` (schema and table).
+
+    ``padded``: which of the columns are equal to the server whatever blanks they end with.
+    """
 
     child: tuple[str, str]
     columns: tuple[str, ...]
@@ -27,6 +30,7 @@ class Cascade:
     parent_columns: tuple[str, ...]
     on_delete: Action = Action.NONE
     on_update: Action = Action.NONE
+    padded: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

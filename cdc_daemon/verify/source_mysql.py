@@ -46,6 +46,7 @@ class MysqlSide:
             tables,
             server_id=config.server_id or server_id_of(name, configuration.target.url),
             max_value_bytes=config.max_value_bytes,
+            cascades=config.cascades,
         )
         self._moment: _Moment | None = None
 

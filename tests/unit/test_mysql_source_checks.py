@@ -230,8 +230,12 @@ def test_a_filter_that_hides_the_parents_of_mapped_rows() -> None:
         on_delete="CASCADE",
     )
     end = LogEnd(file="binlog.000003", offset=900, never=frozenset({"crm"}))
-    at = well(server(MYSQL), end=end, foreign_keys=[key])
+    locking = LOCKING | {"crm": LOCKING["shop"]}
+    grants = Grants({"*": frozenset({"REPLICATION SLAVE", "REPLICATION CLIENT"})} | locking)
+    at = well(server(MYSQL), end=end, foreign_keys=[key], grants=grants)
     assert only(at, "source.binlog_filters")[1].endswith("changes of schema crm out of the log")
+    at = well(server(MYSQL), foreign_keys=[key])
+    assert "may not lock the tables of crm" in only(at, "source.copying")[1]
     at = well(server(MYSQL), end=end, foreign_keys=[replace(key, on_delete="")])
     assert said(at) == {}
 

@@ -309,6 +309,22 @@ def altered(text: str) -> set[str] | None:
 NONE: set[str] = set()
 
 
+@pytest.mark.parametrize(
+    "text, dropped, acts",
+    [
+        ("ADD FOREIGN KEY (a) REFERENCES p (id) ON DELETE CASCADE", [], True),
+        ("ADD CONSTRAINT `k` FOREIGN KEY (a) REFERENCES p (id) ON UPDATE SET NULL", [], True),
+        ("ADD FOREIGN KEY (a) REFERENCES p (id) ON DELETE RESTRICT ON UPDATE NO ACTION", [], False),
+        ("ADD CONSTRAINT c CHECK (a > 0), DROP FOREIGN KEY IF EXISTS k", ["k"], False),
+        ("DROP CONSTRAINT one, DROP FOREIGN KEY `t wo`, DROP KEY three", ["one", "t wo"], False),
+    ],
+)
+def test_which_foreign_keys_an_alter_moves(text: str, dropped: list[str], acts: bool) -> None:
+    found = statement(f"ALTER TABLE t {text}", MARIADB, "d")
+    assert isinstance(found, Definition)
+    assert (sorted(found.dropped), found.acts, found.columns) == (dropped, acts, frozenset())
+
+
 def test_what_an_alter_changes_of_values() -> None:
     assert (
         altered("ADD INDEX (a), DROP KEY k, ENGINE = InnoDB, ADD CONSTRAINT c CHECK (a > 0)")

@@ -85,6 +85,7 @@ def followed(
             parent_columns=_columns(facts.get(parent), key.parent_columns),
             on_delete=_ACTIONS[key.on_delete],
             on_update=_ACTIONS[key.on_update],
+            padded=_padded(facts.get(child), key.columns),
         )
         found.append(one)
         columns.setdefault(child, set()).update(one.columns)
@@ -129,6 +130,12 @@ def _alike(child: ColumnFacts, parent: ColumnFacts) -> bool:
 
 def _folded(name: Name, *, fold: bool) -> Name:
     return (name[0].lower(), name[1].lower()) if fold else name
+
+
+def _padded(facts: TableFacts | None, names: Sequence[str]) -> frozenset[str]:
+    wanted = {name.lower() for name in names}
+    columns = facts.columns if facts else ()
+    return frozenset(one.name for one in columns if one.name.lower() in wanted and one.padded)
 
 
 def _columns(facts: TableFacts | None, names: Sequence[str]) -> tuple[str, ...]:

@@ -39,6 +39,7 @@ WHERE table_schema NOT IN ('information_schema', 'mysql', 'performance_schema', 
 LIMIT 20000
 """
 _PRIMARY: Final = "PRIMARY"
+_NO_PAD: Final = re.compile("_0900_|_nopad_|^binary$")
 _COMPRESSED: Final = re.compile(r" /\*M?!100301 COMPRESSED\*/")
 
 
@@ -65,6 +66,14 @@ class ColumnFacts:
     def merges(self) -> bool:
         """Whether different texts are equal to the server (trailing blanks aside)."""
         return bool(self.collation) and not self.collation.endswith("_bin")
+
+    @property
+    def padded(self) -> bool:
+        """Whether texts are equal to the server whatever blanks they end with.
+
+        All collations pad but MySQL's of UCA 9.0.0 and MariaDB's that say so (PAD_ATTRIBUTE).
+        """
+        return bool(self.collation) and not _NO_PAD.search(self.collation)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -127,15 +127,24 @@ def alter(reader: Reader) -> Statement:
     _pass_over_wait(reader)
     effect = Effect.ROWS if ignoring else Effect.VALUES
     columns: set[str] | None = set()
+    constraints = Constraints(set())
     for clause in reader.clauses():
-        other = _clause(clause)
-        if isinstance(other, Columns):
-            columns = None if columns is None or other.names is None else columns | other.names
-        else:
-            effect = Effect.ROWS
-            found += other
-    told = None if columns is None else frozenset(columns)
-    return Definition("ALTER TABLE", tuple(found), effect, columns=told)
+        match _clause(clause):
+            case Columns(names):
+                columns = None if columns is None or names is None else columns | names
+            case Constraints(dropped, acts):
+                constraints = Constraints(constraints.dropped | dropped, constraints.acts or acts)
+            case others:
+                effect = Effect.ROWS
+                found += others
+    return Definition(
+        "ALTER TABLE",
+        tuple(found),
+        effect,
+        columns=None if columns is None else frozenset(columns),
+        dropped=frozenset(constraints.dropped),
+        acts=constraints.acts,
+    )
 
 
 def _pass_over_wait(reader: Reader) -> None:
@@ -152,7 +161,15 @@ class Columns:
     names: set[str] | None
 
 
-def _clause(clause: Reader) -> list[TableName] | Columns:
+@dataclass(frozen=True, slots=True)
+class Constraints:
+    """Rows and values stay; these constraints go, and a foreign key that acts may come."""
+
+    dropped: set[str]
+    acts: bool = False
+
+
+def _clause(clause: Reader) -> list[TableName] | Columns | Constraints:
     """What of the rows stays; a list: rows go to these tables or come from them."""
     first = clause.take()
     if first.says("RENAME"):
@@ -163,6 +180,8 @@ def _clause(clause: Reader) -> list[TableName] | Columns:
         return _exchanging(clause)
     if first.says("CONVERT"):
         return Columns(None)
+    if first.says("ADD", "DROP") and clause.ahead.says("FOREIGN", "CONSTRAINT"):
+        return _constraint(clause) if first.says("ADD") else _dropped(clause)
     if first.says("ADD", "DROP", "MODIFY", "CHANGE"):
         return _defining(clause, changes=first.says("CHANGE"))
     return [] if first.says("DISCARD", "IMPORT") else Columns(set())
@@ -182,6 +201,24 @@ def _defining(clause: Reader, *, changes: bool) -> Columns:
     if changes:
         names.add(clause.name())
     return Columns(names)
+
+
+def _constraint(clause: Reader) -> Constraints:
+    """``[CONSTRAINT [name]] FOREIGN KEY … [ON DELETE …] [ON UPDATE …]``, or another constraint."""
+    acts = False
+    while clause.ahead != END:
+        if clause.take().says("DELETE", "UPDATE"):
+            acts |= clause.ahead.says("CASCADE", "SET")
+    return Constraints(set(), acts)
+
+
+def _dropped(clause: Reader) -> Constraints:
+    """``FOREIGN KEY name``, ``CONSTRAINT name``."""
+    if clause.has("FOREIGN"):
+        clause.must("KEY")
+    clause.has("CONSTRAINT")
+    clause.has("IF", "EXISTS")
+    return Constraints({clause.name()})
 
 
 def _renaming(clause: Reader) -> list[TableName] | Columns:

@@ -25,6 +25,9 @@ SYSTEM_SCHEMAS: Final = frozenset({"mysql", "sys", "performance_schema", "inform
 """Their tables have no triggers, so a statement that names only them changes nothing else."""
 
 
+Altered = Callable[[Definition, Table], None]
+"""Looks at what became of a table that is read."""
+
 Tell = Callable[[Table, str], None]
 """Says that a definition, whose verb is given, may have changed values of a mapped table."""
 
@@ -37,7 +40,7 @@ class Statements:
         relations: Relations,
         dialect: Dialect,
         tell: Tell,
-        altered: Callable[[], None] = lambda: None,
+        altered: Altered = lambda _, __: None,
     ) -> None:
         self._relations = relations
         self._dialect = dialect
@@ -64,7 +67,7 @@ class Statements:
         where values of mapped columns may be others by then."""
         for table in self._touched(found):
             if found.effect is not Effect.ROWS:
-                self._altered()
+                self._altered(found, table)
                 if found.effect is Effect.VALUES and _concerns(found, table):
                     self._tell(table, found.verb)
                 continue

@@ -48,6 +48,7 @@ from cdc_daemon.sources.mysql.snapshot import (
     position_of,
     view,
 )
+from cdc_daemon.sources.mysql.statement_kinds import Definition
 from cdc_daemon.sources.mysql.stream import MysqlStream
 from cdc_daemon.sources.mysql.system import read_system
 from cdc_daemon.sources.mysql.tables import Tables
@@ -218,13 +219,19 @@ class MysqlSource:
             cure="set the source's cascades to ignore, or change the key's rule",
         )
 
-    def _defined_anew(self) -> None:
-        """A table that is read was altered: raise Stop where its keys are others now.
+    def _defined_anew(self, found: Definition, table: Table) -> None:
+        """A table that is read was altered: raise Stop where its keys are others now, and
+        PreflightRefusal where one that acts came or went, though it may be as it was by now.
 
         The reader's thread: on a connection of its own.
         """
         if self._cascades != "follow":
             return
+        child = (table.schema, table.name)
+        mine = {key.name.lower() for key in self._keys if key.child == child}
+        if found.acts or not mine.isdisjoint(name.lower() for name in found.dropped):
+            what = "in the log a foreign key of it that changes rows comes or goes"
+            raise self._relations.refused(table, what)
         with closing(self._server.connect()) as connection, connection.cursor() as cursor:
 
             def ask(statement: str, *params: object) -> Sequence[Answer]:

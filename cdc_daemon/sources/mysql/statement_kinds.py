@@ -94,13 +94,16 @@ class Truncate:
 @dataclass(frozen=True, slots=True)
 class Definition:
     """Tables, or all of a schema's, are defined anew. ``verb``: for messages. ``columns``: those
-    whose values may be others by then; None: they cannot be told."""
+    whose values may be others by then; None: they cannot be told. ``dropped``: constraints that
+    go; ``acts``: a foreign key comes that changes rows."""
 
     verb: str
     tables: tuple[TableName, ...]
     effect: Effect
     schemas: tuple[str, ...] = ()
     columns: frozenset[str] | None = frozenset()
+    dropped: frozenset[str] = frozenset()
+    acts: bool = False
 
 
 @dataclass(frozen=True, slots=True)

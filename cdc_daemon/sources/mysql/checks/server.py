@@ -116,13 +116,13 @@ def _replication(at: Examined) -> Iterator[Note]:
 
 
 def _copying(at: Examined) -> Iterator[Note]:
-    """A copy of MySQL begins under a lock of the mapped tables, held for a moment."""
+    """A copy of MySQL begins under a lock of the tables that are read, held for a moment."""
     if at.streaming or at.system.mariadb:
         yield ok("the first copy is done" if at.streaming else "a copy of MariaDB locks nothing")
         return
-    locked = [name for name in sorted(at.asked.schemas) if not at.grants.may("LOCK TABLES", name)]
+    locked = [name for name in sorted(at.schemas) if not at.grants.may("LOCK TABLES", name)]
     if not locked:
-        yield ok("it may lock the mapped tables for a moment")
+        yield ok("it may lock the tables that are read for a moment")
         return
     what = f"{at.account} may not lock the tables of {', '.join(locked)}, which begins a copy"
     cure = "; ".join(f"GRANT LOCK TABLES ON {quoted(name)}.* TO {at.account}" for name in locked)
