@@ -2,6 +2,8 @@
 
 `postgres18`, `postgres15`, `mariadb` and `mysql9` live as long as the session (of one xdist
 worker); a test that stops or kills a server takes one of its own, such as from `postgres_factory`.
+Examples of hypothesis are the same in every run, as every seed is; CDC_HYPOTHESIS=random looks for
+others.
 """
 
 import itertools
@@ -12,6 +14,7 @@ from pathlib import Path
 from typing import NoReturn, Protocol
 
 import pytest
+from hypothesis import settings
 
 from cdc_daemon.demo.mariadb import PrivateMariaDB, find_mariadb
 from cdc_daemon.demo.mysql_family import FamilyServer, Setting
@@ -26,6 +29,10 @@ from tests.support.sqlite_database import SqliteDatabase
 from tests.support.versions import ALWAYS
 
 pytest_plugins = ["tests.support.fault_table"]
+
+settings.register_profile("recorded", derandomize=True)
+settings.register_profile("random", print_blob=True)
+settings.load_profile(os.environ.get("CDC_HYPOTHESIS", "recorded"))
 _numbers = itertools.count(1)
 
 

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from cdc_daemon.model.errors import PreflightRefusal, Stop
 from cdc_daemon.sources.mysql.gtid import Gtid, Triple, parse_domains, parse_set
 from cdc_daemon.sources.mysql.position import (
+    Begun,
     FilePosition,
     FromDomains,
     FromFile,
@@ -26,7 +27,10 @@ XID = Xid(1, b"x1", b"")
 US = 1_795_805_298_123_456
 
 MYSQL = f"mysql/1 set={A}:1-5:blue:1 last={A}:5@{US} xa=1.7831.@{A}:4"
-MARIADB = "mariadb/1 at=0-1-17,7-2-5 last=0-1-17@1795805298 before=0-1-16 xa=1.7831.@0-1-16/0-1-15"
+MARIADB = (
+    "mariadb/1 at=0-1-17,7-2-5 last=0-1-17@1795805298 before=0-1-16 file=1@1795805290"
+    " xa=1.7831.@0-1-16/0-1-15"
+)
 BINLOG = f"binlog/1 server={A} at=my%20log.000003:1234 last=1100@1795805298 xa=1.7831.@bin.000002:4"
 TEXTS = (
     MYSQL,
@@ -67,6 +71,21 @@ def test_mysql_reads_on_one_transaction_earlier() -> None:
     assert position.start() == FromSet(parse_set(f"{A}:1-4"))
     assert position.start(witness=False) == FromSet(parse_set(f"{A}:1-5"))
     assert (position.last, position.time) == (Gtid(A, 5), US)
+
+
+def test_mariadb_knows_another_transaction_of_the_same_second_by_its_file() -> None:
+    """Times in its log are whole seconds; who writes other transactions began another file."""
+    position = MariadbPosition(domains=parse_domains("0-1-16"))
+    position.advance(Triple(0, 1, 17), 500, Begun(1, 400))
+    witness = position.witness
+    assert witness is not None
+    witness.confirm(500, Begun(1, 400))
+    witness.confirm(500, Begun(2, 500))  # another server: its files are its own
+    witness.confirm(500, Begun(1, 600))  # what another server had kept was copied back later
+    with pytest.raises(PreflightRefusal, match="a file that was begun later"):
+        witness.confirm(500, Begun(1, 500))
+    with pytest.raises(PreflightRefusal, match="another time"):
+        witness.confirm(501, Begun(1, 501))
 
 
 def test_mysql_compares_itself_with_a_servers_sets() -> None:

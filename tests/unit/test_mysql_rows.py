@@ -134,8 +134,9 @@ def test_a_damaged_event_is_an_error_or_another_row_but_never_a_crash(data: st.D
     body = bytearray(getattr(server, operation))
     if data.draw(st.booleans()):
         body = body[: data.draw(st.integers(0, len(body) - 1))]
-        with pytest.raises((DecodeError, Stop)):
-            getattr(decoder, operation)(bytes(body), server.version)
+        with suppress(DecodeError, Stop):
+            found = getattr(decoder, operation)(bytes(body), server.version)
+            assert found == ([], [], [], operation != "insert"), "it ends before its first row"
         return
     for _ in range(data.draw(st.integers(1, 4))):
         body[data.draw(st.integers(0, len(body) - 1))] = data.draw(st.integers(0, 255))

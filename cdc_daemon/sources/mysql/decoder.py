@@ -234,6 +234,7 @@ class Decoder:
             raise self._framing.broken(event, "a transaction has no GTID: GTIDs were switched off")
         group.witness = self._expected.is_group(group)
         group.from_ = FromFile(self._framing.file, self._begins_at)
+        group.file = self._framing.begun
         self._group = group
 
     def _opened(self, event: bytes) -> Group:

@@ -16,6 +16,7 @@ from typing import Final
 
 from cdc_daemon.model.errors import RESNAPSHOT, DecodeError, PreflightRefusal, Problem
 from cdc_daemon.sources.mysql.event_kinds import HANDLING, Handling, Kind, name_of
+from cdc_daemon.sources.mysql.starts import Begun
 from cdc_daemon.sources.mysql.xid import Xid
 
 __all__ = [
@@ -81,12 +82,14 @@ class Framing:
     """How the events of the file that is being read are framed, and which file it is.
 
     ``checksum``: whether events end in a CRC32; at first they do, for every session asks for it.
+    ``begun``: who began the file, and when, once its description has come.
     """
 
     def __init__(self, *, checksum: bool = True, file: str = "") -> None:
         self.checksum = checksum
         self.file = file
         self.version = ""
+        self.begun: Begun | None = None
 
     def end(self, event: bytes) -> int:
         """Where the body ends, after the checksum was found right. Raises DecodeError."""
@@ -132,6 +135,8 @@ class Framing:
         if zlib.crc32(cleared) != _RESIDUE and checksum:
             raise self.broken(event, "its checksum is wrong")
         self.checksum = checksum == 1
+        header = parse_header(event)
+        self.begun = Begun(header.server, header.time)
 
     def rotate(self, event: bytes) -> int:
         """Take in a ROTATE: the next file begins. Its offset. Raises DecodeError."""

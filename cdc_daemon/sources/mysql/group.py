@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from cdc_daemon.model.changes import Run
 from cdc_daemon.sources.mysql.groups import Alter
 from cdc_daemon.sources.mysql.gtid import Gtid, Triple
-from cdc_daemon.sources.mysql.position import FilePosition, FromFile, MysqlPosition, Position
+from cdc_daemon.sources.mysql.position import Begun, FilePosition, FromFile, MysqlPosition, Position
 from cdc_daemon.sources.mysql.xid import Xid
 
 MICROSECONDS = 1_000_000
@@ -21,7 +21,8 @@ class Group:
     ``time``: of its commit, µs since 1970. ``begun``: it goes on until a commit; else its first
     statement ends it. ``xid``: its rows belong to this XA transaction. ``witness``: it was applied
     before. ``written``: header time of its last rows or statement, s since 1970. ``kept``: runs of
-    an XA transaction, None where they are too large to be kept. ``from_``: where it begins.
+    an XA transaction, None where they are too large to be kept. ``from_``: where it begins;
+    ``file``: who began that file, and when.
     """
 
     gtid: Gtid | Triple | None
@@ -34,6 +35,7 @@ class Group:
     kept: list[Run] | None = field(default_factory=list)
     kept_size: int = 0
     from_: FromFile = _NOWHERE
+    file: Begun | None = None
 
 
 def advance(position: Position, group: Group, at: FromFile, last: int, time: int) -> None:
@@ -47,7 +49,7 @@ def advance(position: Position, group: Group, at: FromFile, last: int, time: int
             position.advance(at, last=last, time=time)
         case _:
             assert isinstance(group.gtid, Triple)
-            position.advance(group.gtid, group.written)
+            position.advance(group.gtid, group.written, group.file)
 
 
 def note_prepared(position: Position, group: Group, xid: Xid) -> None:

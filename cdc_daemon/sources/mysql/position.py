@@ -40,6 +40,7 @@ from cdc_daemon.sources.mysql.gtid import (
 )
 from cdc_daemon.sources.mysql.starts import (
     FIRST_OFFSET,
+    Begun,
     FromDomains,
     FromFile,
     FromSet,
@@ -52,6 +53,7 @@ from cdc_daemon.sources.mysql.xid import Xid, parse_xid
 
 __all__ = [
     "FIRST_OFFSET",
+    "Begun",
     "FilePosition",
     "FromDomains",
     "FromFile",
@@ -131,28 +133,29 @@ class MysqlPosition:
 class MariadbPosition:
     """The last GTID of each domain that was read. ``time``: of ``last``, in seconds.
 
-    ``before``: the one before ``last`` in its domain. ``prepared``: a group's GTID, and the one
-    before it in its domain.
+    ``before``: the one before ``last`` in its domain. ``file``: the one that ``last`` was in.
+    ``prepared``: a group's GTID, and the one before it in its domain.
     """
 
     domains: dict[int, Triple] = field(default_factory=dict)
     last: Triple | None = None
     time: int = 0
     before: Triple | None = None
+    file: Begun | None = None
     prepared: dict[Xid, tuple[Triple, Triple | None]] = field(default_factory=dict)
 
-    def advance(self, gtid: Triple, time: int) -> None:
+    def advance(self, gtid: Triple, time: int, file: Begun | None = None) -> None:
         """A transaction was read to its end. Raises PreflightRefusal if its number goes back."""
         self.before = self.domains.get(gtid.domain)
         if self.before is not None and gtid.sequence <= self.before.sequence:
             raise other_history(self.before, f"sends {gtid}")
         self.domains[gtid.domain] = self.last = gtid
-        self.time = time
+        self.time, self.file = time, file
 
     @property
     def witness(self) -> Witness | None:
         """What must come once more."""
-        return None if self.last is None else Witness(self.last, self.time)
+        return None if self.last is None else Witness(self.last, self.time, self.file)
 
     def start(self, *, witness: bool = True) -> FromDomains:
         """From where to read on; with the witness first, if there is one."""
@@ -181,6 +184,8 @@ class MariadbPosition:
             words.append(f"last={self.last}@{self.time}")
         if self.before is not None:
             words.append(f"before={self.before}")
+        if self.file is not None:
+            words.append(f"file={self.file}")
         words += [
             f"xa={xid}@{gtid}/{before or ''}"
             for xid, (gtid, before) in sorted(self.prepared.items())
@@ -328,6 +333,9 @@ def _mariadb(words: _Words) -> MariadbPosition:
         position.before = parse_triple(before)
         if position.last is None or position.before.domain != position.last.domain:
             raise _damaged("what was before its last transaction is of another domain")
+    if (file := words.maybe("file")) is not None:
+        server, _, time = file.partition("@")
+        position.file = Begun(_number(server), _number(time))
     position.prepared = {xid: _mariadb_group(place) for xid, place in words.prepared()}
     return position
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 from urllib.parse import quote
 
 from cdc_daemon.model.errors import RESNAPSHOT, PreflightRefusal, Problem
@@ -56,16 +56,28 @@ class FromFile:
 Start = FromSet | FromDomains | FromFile
 
 
+class Begun(NamedTuple):
+    """Which server began a file of its log (``server_id``), and when (seconds since 1970)."""
+
+    server: int
+    time: int
+
+    def __str__(self) -> str:
+        return f"{self.server}@{self.time}"
+
+
 @dataclass(frozen=True, slots=True)
 class Witness:
     """The transaction that must come once more: a GTID, or where it ends in a file; its time.
 
     Other transactions may come before it, for replicas may write in another order; in a domain of
-    MariaDB and in a file they may not.
+    MariaDB and in a file they may not. ``file``: the file that it was in, where times have whole
+    seconds only.
     """
 
     place: Gtid | Triple | FromFile
     time: int
+    file: Begun | None = None
 
     def meets(self, place: Gtid | Triple | FromFile) -> bool:
         """Whether a transaction is the witness, and so was read already. Raises PreflightRefusal
@@ -79,10 +91,20 @@ class Witness:
                 return False
         raise other_history(self.place, f"has {place} there")
 
-    def confirm(self, time: int) -> None:
+    def confirm(self, time: int, file: Begun | None = None) -> None:
         """The witness was read again to its end. Raises PreflightRefusal if it is another one."""
         if time != self.time and time and self.time:
             raise other_history(self.place, "has it with another time")
+        if self._was_elsewhere(file):
+            raise other_history(self.place, "has it in a file that was begun later")
+
+    def _was_elsewhere(self, file: Begun | None) -> bool:
+        """Whether a server that has forgotten its log wrote another transaction of that number
+        within the same second. One that got its transactions anew from another server began the
+        file that holds them after they were made."""
+        if self.file is None or file is None or self.file.server != file.server:
+            return False
+        return self.file.time < file.time <= self.time
 
 
 def other_history(read: object, found: str) -> PreflightRefusal:

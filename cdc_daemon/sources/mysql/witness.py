@@ -30,7 +30,10 @@ class Expectation:
         """At its end. Raises PreflightRefusal where it is another transaction."""
         witness, self._witness = self._witness, None
         assert witness is not None
-        witness.confirm(group.time if isinstance(witness.place, Gtid) else group.written)
+        if isinstance(witness.place, Gtid):
+            witness.confirm(group.time)
+        else:
+            witness.confirm(group.written, group.file)
 
     def is_event(self, event: bytes, at: FromFile) -> bool:
         """Whether it is the one event of the witness that is read from a file: the last of its
