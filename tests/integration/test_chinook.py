@@ -11,7 +11,7 @@ from tests.support.chinook import Shop
 from tests.support.chinook_campaign import campaign
 
 
-@pytest.mark.parametrize("version", [15, 18])
+@pytest.mark.parametrize("version", [pytest.param(15, marks=pytest.mark.acceptance), 18])
 def test_chinook(
     version: int,
     request: pytest.FixtureRequest,

@@ -64,7 +64,7 @@ def test_an_hr_system_and_a_control_database_on_mariadb_end_equal(
     "number",
     [
         signal.SIGTERM,
-        signal.SIGKILL,
+        pytest.param(signal.SIGKILL, marks=pytest.mark.acceptance),
         pytest.param(signal.SIGHUP, marks=pytest.mark.acceptance),
     ],
 )

@@ -15,7 +15,6 @@ from tests.support.catalogue import SOURCES, fault
 from tests.support.erp import Erp, Writer, survive_kills
 
 SEED = 20_260_214
-KILLS = 12
 
 
 # --- between data, checkpoint and acknowledgement -------------------------------------------------
@@ -91,7 +90,13 @@ def test_killed_while_parking_every_bad_change_is_parked_once(erp: Erp) -> None:
 
 @pytest.mark.parametrize(
     "failpoint",
-    ["generation_begun", "slot_created", "snapshot_chunk:1", "snapshot_chunk:4", "handoff"],
+    [
+        pytest.param("generation_begun", marks=pytest.mark.acceptance),
+        "slot_created",
+        pytest.param("snapshot_chunk:1", marks=pytest.mark.acceptance),
+        "snapshot_chunk:4",
+        pytest.param("handoff", marks=pytest.mark.acceptance),
+    ],
 )
 def test_killed_during_the_first_copy_it_begins_again(erp: Erp, failpoint: str) -> None:
     """FAULT 3: whatever the kill leaves behind, a restart copies anew; rows that are gone since are
@@ -224,12 +229,12 @@ def test_a_huge_transaction_that_leaves_rows_in_a_broken_reference(erp: Erp) -> 
 
 
 @pytest.mark.timeout(900)
-@fault(5, "12 random kill -9 under load", ci=True, sources=SOURCES)
-def test_random_kills_while_a_writer_works(erp: Erp) -> None:
+@pytest.mark.parametrize("kills", [4, pytest.param(12, marks=pytest.mark.acceptance)])
+@fault(5, "{} random kill -9 under load", ci=True, sources=SOURCES)
+def test_random_kills_while_a_writer_works(erp: Erp, kills: int) -> None:
     """FAULT 5: kill -9 at random moments, of the whole daemon or of its worker alone."""
     with erp.streaming() as daemon:
         daemon.kill()
     with Writer(erp, SEED) as writer:
-        kills = survive_kills(erp, writer, random.Random(SEED), KILLS)
-    assert kills >= KILLS
+        assert survive_kills(erp, writer, random.Random(SEED), kills) >= kills
     erp.settled()

@@ -183,9 +183,12 @@ GAPS = {
         "or its key or replica identity changed",
     ),
 }
+NAMES = list(GAPS)
 
 
-@pytest.mark.parametrize("name", GAPS)
+@pytest.mark.parametrize(
+    "name", [*NAMES[:2], *(pytest.param(name, marks=pytest.mark.acceptance) for name in NAMES[2:])]
+)
 @fault(20, "publication altered while the daemon is away", state="exit 78", ci=True)
 def test_a_gap_in_the_publication_while_the_daemon_was_away(erp: Erp, name: str) -> None:
     """Healed again, it leaves no trace in the stream but the missing rows."""
