@@ -16,6 +16,9 @@ _NOTE = """
     INSERT INTO cdc_child_row (parent, digest, tracked, pipeline, source_table)
     VALUES {rows} ON DUPLICATE KEY UPDATE parent = VALUES(parent)"""
 _FORGET = "DELETE FROM cdc_child_row WHERE (parent, digest) IN ({pairs})"
+_FORGET_ONE = "DELETE FROM cdc_child_row WHERE parent = {} AND digest = {}"
+"""For a list of one pair MariaDB reads the whole table."""
+
 _FORGET_ALL = "DELETE FROM cdc_child_row WHERE pipeline = %s"
 _FORGET_TABLE = _FORGET_ALL + " AND source_table = %s"
 _AT_ONCE = 500  # rows in one statement
@@ -44,8 +47,7 @@ def note(
 ) -> None:
     """Forget some rows of a source table, then note others; the caller's transaction."""
     for pairs in _pieces(gone):
-        listed = ", ".join([f"({literal(parent)}, {literal(digest)})" for parent, digest in pairs])
-        run(_FORGET.format(pairs=listed))
+        run(_forgetting(pairs))
     ending = f"{literal(pipeline)}, {literal(table)})"
     for rows in _pieces(come):
         listed = ", ".join(
@@ -60,6 +62,13 @@ def forget(run: Run, pipeline: str, table: str | None) -> None:
         run(_FORGET_ALL, pipeline)
     else:
         run(_FORGET_TABLE, pipeline, table)
+
+
+def _forgetting(pairs: Sequence[tuple[bytes, bytes]]) -> str:
+    if len(pairs) == 1:
+        return _FORGET_ONE.format(*map(literal, pairs[0]))
+    listed = ", ".join([f"({literal(parent)}, {literal(digest)})" for parent, digest in pairs])
+    return _FORGET.format(pairs=listed)
 
 
 def _pieces(rows: Sequence[T]) -> Iterator[Sequence[T]]:
