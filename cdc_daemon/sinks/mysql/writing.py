@@ -22,7 +22,7 @@ from cdc_daemon.sinks.mysql.session import Result
 from cdc_daemon.sinks.mysql.shape import Shape, filled
 from cdc_daemon.sinks.mysql.transaction import TooLong, Transaction
 from cdc_daemon.sinks.mysql.values import Columns, literal, source_columns, unfolded
-from cdc_daemon.sinks.rejected import data_error, duplicate_entity_key
+from cdc_daemon.sinks.rejected import duplicate_entity_key
 from cdc_daemon.sinks.steps import last_of_each, present_in
 
 SLICE_ROWS = 1000
@@ -195,7 +195,8 @@ class Writing:
             act(piece)
         except TooLong as error:
             if len(piece) == 1:
-                raise data_error("54000") from error
+                words = f"The row is larger than the {error.most:,} bytes of max_allowed_packet"
+                raise DataError(words, code="sqlstate_54000") from error
             middle = len(piece) // 2
             self._halved(piece[:middle], act)
             self._halved(piece[middle:], act)

@@ -86,7 +86,7 @@ def _crash(at: Examined) -> Iterator[Note]:
 def _packet(at: Examined) -> Iterator[Note]:
     size = int(at.settings["max_allowed_packet"] or 0)
     if size < _SMALL_PACKET:
-        what = f"max_allowed_packet is {size:,} bytes: a larger value parks"
+        what = f"max_allowed_packet is {size:,} bytes: a larger row parks"
         yield warning(what, f"SET GLOBAL max_allowed_packet = {4 * _SMALL_PACKET}")
     else:
         yield ok(f"{size:,} bytes")
