@@ -12,12 +12,14 @@ from cdc_daemon import build
 from cdc_daemon.demo.mysql_family import FamilyServer
 from cdc_daemon.engine.meter import Meter
 from cdc_daemon.model.cascades import Child
-from cdc_daemon.model.changes import LEFT_OUT
+from cdc_daemon.model.changes import LEFT_OUT, Row
+from cdc_daemon.model.effects import Delete, Key, Rename, Upsert
 from cdc_daemon.model.errors import Stop
-from cdc_daemon.sinks.mysql import MysqlSink, children, session
+from cdc_daemon.sinks.mysql import MysqlSink, children, session, sweep
 from cdc_daemon.sinks.mysql.session import Result
 from tests.contract.mysql_target import MysqlTarget
-from tests.contract.test_sink_failures import A, parked
+from tests.contract.shapes import CUSTOMERS, DELIVERIES, MATERIALS, ORDERS, REFERRED, UNITS
+from tests.contract.test_sink_failures import IDENTITY, A, parked
 from tests.support.family import FamilySystem
 from tests.support.mysql_database import MysqlDatabase
 from tests.support.mysql_sources import schema_on
@@ -121,3 +123,85 @@ def test_a_retry_reads_again_what_was_left_out(
         parts.sink.acquire()
         assert len(parts.repairs.retry(None, actor="ann").applied) == 3
     assert items.target.query(rows) == items.schema.query(rows)
+
+
+LONG = [b"%040d" % n for n in range(120)]
+"""Keys that take more than the packet of the tests below."""
+
+
+@pytest.fixture
+def narrow(sink: MysqlSink) -> MysqlSink:
+    """A sink whose server takes 4,000 bytes, less than many keys."""
+    sink._live().longest = 4_000
+    return sink
+
+
+def test_references_are_looked_at_in_slices(target: MysqlTarget, narrow: MysqlSink) -> None:
+    """Those that are broken are told, tombstones let go, and the rest is written."""
+    named: list[Row] = [(code, b"n") for code in LONG]
+    referring: list[Row] = [(b"%d" % n, code) for n, code in enumerate(LONG)]
+    orders = Upsert(layout=ORDERS, rows=referring)
+    with narrow.begin() as unit:
+        assert unit.apply([orders]).counts
+        assert unit.dangling([orders]) == {ORDERS.mapping: {row[:1] for row in referring}}
+        unit.apply([Upsert(layout=CUSTOMERS, rows=named)])
+        unit.apply([Upsert(layout=DELIVERIES, rows=referring)])
+        assert unit.dangling([orders]) == {}
+    keys: list[Key] = [(row[0] or b"",) for row in referring]  # type: ignore[misc]
+    gone = Delete(layout=CUSTOMERS, keys=[(code,) for code in LONG], times=[])
+    with narrow.begin() as unit:
+        unit.apply([Delete(layout=DELIVERIES, keys=keys, times=[1] * len(keys))])
+        unit.apply([Delete(layout=ORDERS, keys=keys, times=[]), gone])
+        assert unit.dangling([gone]) == {}
+    assert {row[1] for row, _ in target.tombstones(DELIVERIES).values()} == {None}
+
+
+def test_renames_are_noted_in_slices(target: MysqlTarget, narrow: MysqlSink) -> None:
+    """With tombstones in their way."""
+    rows: list[Row] = [(code, None, None) for code in LONG]
+    sources: list[Key] = [(b"%d" % n,) for n in range(len(LONG))]
+    others: list[Key] = [(b"%d" % (n + 1000),) for n in range(len(LONG))]
+    moved: list[Row] = [(b"x" + code[1:], None, None) for code in LONG]
+    tombs: list[Key] = [(row[0],) for row in moved]  # type: ignore[misc]
+    with narrow.begin() as unit:
+        unit.apply([Upsert(layout=REFERRED, rows=rows, source_keys=sources)])
+        unit.apply([Upsert(layout=MATERIALS, rows=moved)])
+        unit.apply([Delete(layout=MATERIALS, keys=tombs, times=[1] * len(tombs))])
+    pairs: list[tuple[Key, Row]] = [((c,), row) for c, row in zip(LONG, moved, strict=True)]
+    step = Rename(layout=REFERRED, pairs=pairs, source_keys=others, old_source_keys=sources)
+    with narrow.begin() as unit:
+        unit.apply([step])
+        assert len(unit.references(REFERRED, [*sources, *others])) == len(LONG)
+    assert set(target.living(REFERRED)) == set(tombs)
+    assert target.references(REFERRED) == dict(zip(others, tombs, strict=True))
+
+
+def test_a_sweep_goes_around_what_it_holds_in_slices(
+    target: MysqlTarget, narrow: MysqlSink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many are held back: by rows that stay, and by others that are held themselves."""
+    monkeypatch.setattr(sweep, "_PAGE", 100)
+    units: list[Row] = [(b"b" + code[1:], code) for code in LONG]
+    units += [(code, None) for code in LONG] + [(b"s" + code[1:], None) for code in LONG[:50]]
+    staying: list[Row] = [(b"n%d" % n, row[0]) for n, row in enumerate(units[: len(LONG)])]
+    with narrow.begin() as unit:
+        unit.apply([Upsert(layout=UNITS, rows=units)])
+    target.execute("UPDATE unit SET last_sync_time = '2000-01-01'")
+    narrow.begin_generation("slot", IDENTITY)
+    with narrow.begin() as unit:
+        unit.apply([Upsert(layout=UNITS, rows=staying)])
+    with narrow.begin() as unit:
+        counts = unit.finish_snapshot([UNITS], IDENTITY, "1").counts
+    held = 2 * len(LONG)
+    assert counts == {(UNITS.mapping, "delete"): 50, (UNITS.mapping, "noop"): held}
+    assert set(target.living(UNITS)) == {(row[0],) for row in [*units[:held], *staying]}
+
+
+def test_children_are_noted_in_slices(target: MysqlTarget, narrow: MysqlSink) -> None:
+    """And forgotten, and found, whatever is kept of them."""
+    noted = [Child(digest(n), digest(n), "x" * 100) for n in range(100)]
+    with narrow.begin() as unit:
+        unit.note_children("erp.line", [], noted)
+        assert len(unit.children([child.parent for child in noted], 99)) == 99
+        unit.note_children("erp.line", [child[:2] for child in noted[:90]], [])
+    assert target.count("child_row") == 10
