@@ -41,6 +41,7 @@ _SETTINGS = {
     "sql_safe_updates": "0",
     "sql_select_limit": "18446744073709551615",
     "sql_auto_is_null": "0",
+    "sql_big_selects": "1",
     "innodb_lock_wait_timeout": str(LOCK_TIMEOUT_SECONDS),
     "lock_wait_timeout": str(LOCK_TIMEOUT_SECONDS),
     "wait_timeout": "28800",
