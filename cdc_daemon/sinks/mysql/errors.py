@@ -73,6 +73,7 @@ _AGAIN = {
     3572: "a lock was not to be had at once",
     4166: "a table is full",
 }
+_RIGHTS = frozenset({1044, 1142, 1143, 1227, 1370})
 _AGAIN_HINTS = {
     1021: "the disk of the control database is full",
     1030: "look at the server's log: is its disk full?",
@@ -183,6 +184,22 @@ def refused(error: pymysql.Error, conninfo: Mapping[str, str]) -> CdcError:
     if found is not None:
         return NotAdmitted([Problem(what=found[0], where=place, cure=found[1])])
     return Unreachable(f"The control database {place} does not answer.")
+
+
+def unsettled(
+    error: pymysql.Error, conninfo: Mapping[str, str], setting: str = "what it begins with"
+) -> CdcError:
+    """What an error means that ends a session before its first use, at one of its settings."""
+    number = number_of(error) or 0
+    if number in _AGAIN and number not in _RIGHTS:
+        return translate(error)
+    if number in _LOST or (number in _REFUSED and number not in _RIGHTS):
+        return refused(error, conninfo)
+    cure = "let no proxy stand in between; which servers there are: docs/mysql-target.md"
+    if number in _RIGHTS:
+        cure = "grant the account what the server asks for that"
+    what = f"the server refuses the session setting {setting} (error {number})"
+    return NotAdmitted([Problem(what=what, where=mysql_place(conninfo), cure=cure)])
 
 
 def number_of(error: pymysql.Error) -> int | None:

@@ -14,7 +14,7 @@ from cdc_daemon.engine.meter import Meter
 from cdc_daemon.model.cascades import Child
 from cdc_daemon.model.changes import LEFT_OUT, Row
 from cdc_daemon.model.effects import Delete, Key, Rename, Upsert
-from cdc_daemon.model.errors import Stop
+from cdc_daemon.model.errors import NotAdmitted, Stop
 from cdc_daemon.sinks.mysql import MysqlSink, children, session, sweep
 from cdc_daemon.sinks.mysql.session import Result
 from tests.contract.mysql_target import MysqlTarget
@@ -205,3 +205,15 @@ def test_children_are_noted_in_slices(target: MysqlTarget, narrow: MysqlSink) ->
         assert len(unit.children([child.parent for child in noted], 99)) == 99
         unit.note_children("erp.line", [child[:2] for child in noted[:90]], [])
     assert target.count("child_row") == 10
+
+
+def test_a_setting_that_is_refused_is_named(
+    target: MysqlTarget, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server that answers is not said to be away, and nobody waits for it."""
+    for name, value, number in (("no_such_setting", "1", 1193), ("unique_checks", "'x'", 1231)):
+        with monkeypatch.context() as patched:
+            patched.setitem(session._SETTINGS, name, value)
+            with pytest.raises(NotAdmitted) as caught:
+                target.sink().acquire()
+        assert f"session setting {name} (error {number})" in str(caught.value)
