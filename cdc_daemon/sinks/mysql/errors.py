@@ -120,6 +120,10 @@ _ROWS = {
 _ALTERED = frozenset(
     {1049, 1051, 1054, 1072, 1136, 1146, 1267, 1270, 1271, 1288, 1347, 1348, 1471, 1932, 3105}
 )
+_STATEMENTS = 1665
+LOG_ROWS = "SET GLOBAL binlog_format = ROW, and in the server's configuration file; then start anew"
+"""The cure of a binary log that takes no rows: sessions that are open keep its former format."""
+
 _COLUMN = re.compile(
     r"(?:(?:for|for the) column (?P<named>[`'].*[`']) at row \d+|^Column '(?P<null>.*)' cannot be"
     r" null|^Field '(?P<field>.*)' doesn't have a default value)$",
@@ -174,6 +178,9 @@ def translate(error: pymysql.Error, *, known: Collection[str] = ()) -> CdcError:
             f"The control database is not as configured: {text} (error {number}).",
             hint="a table was altered, dropped or never created: see cdc-daemon plan",
         )
+    if number == _STATEMENTS:
+        what = "binary log is in STATEMENT format, which takes no rows at READ COMMITTED"
+        return Stop(f"The control database's {what} (error {number}).", hint=LOG_ROWS)
     return Stop(f"The control database refused a statement (error {number}).")
 
 

@@ -15,9 +15,10 @@ from cdc_daemon.model.cascades import Child
 from cdc_daemon.model.changes import LEFT_OUT, Row
 from cdc_daemon.model.effects import Delete, Key, Rename, Upsert
 from cdc_daemon.model.errors import NotAdmitted, Stop
-from cdc_daemon.sinks.mysql import MysqlSink, children, session, sweep
+from cdc_daemon.model.findings import Verdict
+from cdc_daemon.sinks.mysql import MysqlSink, apply_plan, children, session, sweep
 from cdc_daemon.sinks.mysql.session import Result
-from tests.contract.mysql_target import MysqlTarget
+from tests.contract.mysql_target import MysqlTarget, conninfo_of
 from tests.contract.shapes import CUSTOMERS, DELIVERIES, MATERIALS, ORDERS, REFERRED, UNITS
 from tests.contract.test_sink_failures import IDENTITY, A, parked
 from tests.support.family import FamilySystem
@@ -217,3 +218,20 @@ def test_a_setting_that_is_refused_is_named(
             with pytest.raises(NotAdmitted) as caught:
                 target.sink().acquire()
         assert f"session setting {name} (error {number})" in str(caught.value)
+
+
+def test_a_binary_log_of_statements_is_told_with_its_cure(target: MysqlTarget) -> None:
+    """By the check, and by an apply to which the server says no."""
+    with schema_on(target.server) as there:
+        target.execute("SET GLOBAL binlog_format = 'STATEMENT'")
+        try:
+            found = {one.check.name: one for one in target.sink().examine()}["target.binlog"]
+            with pytest.raises(Stop, match=r"STATEMENT.*\(error 1665\)") as caught:
+                apply_plan(conninfo_of(target.server, there.name), {}, [])
+        finally:
+            target.execute("SET GLOBAL binlog_format = 'ROW'")
+    assert found.check.refuses
+    assert found.verdict is Verdict.PROBLEM
+    for cure in (found.cure, caught.value.hint or ""):
+        assert cure.startswith("SET GLOBAL binlog_format = ROW")
+    assert {one.check.name: one for one in target.sink().examine()}["target.binlog"].what == "ROW"
