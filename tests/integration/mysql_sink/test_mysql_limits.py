@@ -92,12 +92,12 @@ ITEMS = """
 
 
 @pytest.fixture
-def items(mariadb: FamilyServer, family: FamilyServer, tmp_path: Path) -> Iterator[FamilySystem]:
-    """From a table with one row on MariaDB to an entity."""
-    with schema_on(mariadb) as schema, schema_on(family) as there:
+def items(mariadb: FamilyServer, tmp_path: Path) -> Iterator[FamilySystem]:
+    """From a table with one row to an entity, both on MariaDB."""
+    with schema_on(mariadb) as schema, schema_on(mariadb) as there:
         schema.execute("CREATE TABLE item (id int PRIMARY KEY, a longtext, b longtext)")
         schema.execute("INSERT INTO item VALUES (1, 'small', 'small')")
-        control = MysqlDatabase(server=family, name=there.name)
+        control = MysqlDatabase(server=mariadb, name=there.name)
         made = FamilySystem(schema, control, tmp_path, ITEMS.format(schema=schema.name))
         made.apply()
         yield made
