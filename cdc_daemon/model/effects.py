@@ -192,6 +192,7 @@ class Parked:
     ``lanes``: the 16-byte digests it blocks or waits in. ``payload`` is JSON-ready: operation,
     column names, old and new values as text (null for NULL; absent for UNCHANGED).
     ``error_code`` is ``waiting`` for a change that only waits behind an earlier one of its lane.
+    ``awaits``: lanes (16-byte digests) of rows that must arrive before it can be applied.
     """
 
     pipeline: str
@@ -207,3 +208,4 @@ class Parked:
     error_code: str
     error_message: str
     mapping_version: str
+    awaits: tuple[bytes, ...] = ()

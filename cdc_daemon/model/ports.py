@@ -225,8 +225,29 @@ class UnitOfWork(Protocol):
     def skipped(self, failure: int, *, actor: str, reason: str) -> None:
         """An administrator gave a parked change up; its lanes open where nothing else waits."""
 
-    def attempted(self, failure: int, *, code: str, message: str) -> None:
-        """A replay failed again: one more attempt, the new error kept."""
+    def resynced(self, failure: int, *, actor: str, reason: str) -> None:
+        """The row of a parked change was written as the source has it now; its lanes open where
+        nothing else waits."""
+
+    def attempted(
+        self, failure: int, *, code: str, message: str, retry_at: dt.datetime | None = None
+    ) -> None:
+        """A replay failed again: one more attempt, the new error kept.
+
+        ``retry_at``: when it is tried again by itself; None: it is not.
+        """
+
+    def edited(
+        self,
+        failure: int,
+        payload: Mapping[str, object],
+        lanes: Sequence[bytes],
+        *,
+        actor: str,
+        reason: str,
+    ) -> None:
+        """Give a parked change another payload and the lanes it blocks with that (16-byte digests);
+        the payload before is kept as an :class:`Edit`."""
 
     def supersede(self, mapping: str) -> int:
         """A truncate undid every parked change of the mapping; their number. Their lanes open."""
@@ -289,10 +310,23 @@ class Failure:
     error_code: str
     error_message: str
     attempts: int
-    state: str  # parked | replayed | skipped
+    state: str  # parked | replayed | skipped | resynced
     payload: dict[str, object]
     mapping_version: str
     lanes: tuple[bytes, ...]
+    awaits: tuple[bytes, ...] = ()
+    retry_at: dt.datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Edit:
+    """What an administrator replaced in a parked change: ``payload`` is the one before."""
+
+    failure: int
+    edited_at: dt.datetime
+    actor: str
+    reason: str
+    payload: dict[str, object]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -417,6 +451,9 @@ class Control(Protocol):
         limit: int | None = None,
     ) -> list[Failure]:
         """Failures that match, in source order."""
+
+    def edits(self, failure: int) -> list[Edit]:
+        """What was edited in a change, oldest first."""
 
     def holder_alive(self, pipeline: str) -> bool:
         """Whether a worker holds the pipeline now."""

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-LEDGER_VERSION = 3
+LEDGER_VERSION = 4
 
 OLDEST_LEDGER = 1
 """The oldest version that there is a way from."""

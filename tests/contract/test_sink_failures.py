@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import datetime as dt
+
 import pytest
 
 from cdc_daemon.model.changes import Operation, Row
@@ -86,6 +88,52 @@ def test_a_lane_opens_when_nothing_waits_in_it(target: Target, sink: Sink) -> No
     assert sink.failures() == []
     states = {failure.id: failure.state for failure in target.control().failures(state=None)}
     assert states == {first: "replayed", second: "skipped"}
+
+
+def test_what_a_change_waits_for_and_when_it_is_tried_again(target: Target, sink: Sink) -> None:
+    """Both are kept to the microsecond and byte; nothing that is settled is tried again."""
+    first, second = park(sink, parked(A, awaits=(B, C)), parked(B))
+    assert [one.awaits for one in sink.failures()] == [(B, C), ()]
+    assert [one.retry_at for one in sink.failures()] == [None, None]
+    zone = dt.timezone(dt.timedelta(hours=8))
+    later = dt.datetime(2031, 2, 3, 4, 5, 6, 700_001, zone)
+    with sink.begin() as unit:
+        unit.attempted(first, code="required", message="again", retry_at=later)
+        unit.attempted(second, code="required", message="again", retry_at=later)
+    assert [one.retry_at for one in target.control().failures()] == [later, later]
+    with sink.begin() as unit:
+        unit.replayed(first, actor="ann")
+        unit.attempted(second, code="required", message="again")
+    assert [one.retry_at for one in target.control().failures(state=None)] == [None, None]
+
+
+def test_an_edit_keeps_what_it_replaced(target: Target, sink: Sink) -> None:
+    """Payload by payload, with who and why; the lanes that come with it are blocked too."""
+    control = target.control()
+    first, other = park(sink, parked(A, payload={"new": {"a": "NUL \0"}}), parked(C))
+    for payload, lanes in (({"new": {"a": "1"}}, (A, B)), ({"new": {"a": None}}, (A, B))):
+        with sink.begin() as unit:
+            unit.edited(first, payload, lanes, actor="ann", reason="Größe")
+    found = sink.failures([first])[0]
+    assert (found.payload, found.lanes) == ({"new": {"a": None}}, (A, B))
+    assert set(sink.lanes()) == {A, B, C}
+    edits = control.edits(first)
+    assert [one.payload for one in edits] == [{"new": {"a": "NUL \0"}}, {"new": {"a": "1"}}]
+    assert {(one.failure, one.actor, one.reason) for one in edits} == {(first, "ann", "Größe")}
+    assert edits[0].edited_at <= edits[1].edited_at
+    assert control.edits(other) == []
+
+
+def test_what_is_settled_is_not_edited(target: Target, sink: Sink) -> None:
+    """Its payload is what took effect, or was given up; it blocks nothing any more."""
+    (number,) = park(sink, parked(A, payload={"a": 1}))
+    with sink.begin() as unit:
+        unit.resynced(number, actor="ann", reason="read again")
+        unit.edited(number, {"a": 2}, (A,), actor="ann", reason="late")
+    (found,) = target.control().failures(state=None)
+    assert (found.state, found.payload) == ("resynced", {"a": 1})
+    assert sink.lanes() == {}
+    assert target.control().edits(number) == []
 
 
 def test_a_truncate_supersedes_a_mapping_and_a_snapshot_all(sink: Sink) -> None:

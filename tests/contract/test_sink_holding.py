@@ -185,6 +185,8 @@ WRITES: dict[str, Callable[[UnitOfWork, int], object]] = {
     "replayed": lambda unit, failure: unit.replayed(failure, actor="ann"),
     "skipped": lambda unit, failure: unit.skipped(failure, actor="ann", reason="old"),
     "attempted": lambda unit, failure: unit.attempted(failure, code="required", message="again"),
+    "resynced": lambda unit, failure: unit.resynced(failure, actor="ann", reason="old"),
+    "edited": lambda unit, failure: unit.edited(failure, {}, [A], actor="ann", reason="old"),
     "superseded": lambda unit, _: unit.supersede("erp.material"),
     "parked": lambda unit, _: unit.park([parked(B)]),
     "applied": lambda unit, _: unit.apply([Upsert(layout=MATERIALS, rows=[ROW])]),

@@ -14,6 +14,7 @@ from cdc_daemon.model.ports import (
     Command,
     Control,
     CopiedMapping,
+    Edit,
     Failure,
     Verification,
     VerifiedMapping,
@@ -83,6 +84,9 @@ class FakeControl:
         state: str | None = "parked",
         limit: int | None = None,
     ) -> list[Failure]:
+        return []
+
+    def edits(self, failure: int) -> list[Edit]:
         return []
 
     def close(self) -> None:

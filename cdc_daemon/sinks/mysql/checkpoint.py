@@ -263,17 +263,26 @@ def check_version(session: Session) -> None:
 def version_problem(session: Session) -> Problem | None:
     """What is wrong with the ledger as a whole."""
     try:
-        version = session.run("SELECT version FROM cdc_meta").text()
+        version = ledger_version(session)
     except pymysql.Error as exc:
-        if number_of(exc) == _NO_RIGHT:
-            return Problem(what="no right to read the ledger", where="cdc_meta", cure=APPLY)
-        if number_of(exc) != _NO_TABLE:
+        if number_of(exc) != _NO_RIGHT:
             raise
-        version = None
+        return Problem(what="no right to read the ledger", where="cdc_meta", cure=APPLY)
     if version is None:
         return Problem(what="the control database has no ledger", where="cdc_meta", cure=APPLY)
-    words = version_words(int(version))
+    words = version_words(version)
     return Problem(what=words[0], where="cdc_meta", cure=words[1]) if words else None
+
+
+def ledger_version(session: Session) -> int | None:
+    """The version that the ledger notes; None: there is no ledger, or none that was finished."""
+    try:
+        version = session.run("SELECT version FROM cdc_meta").text()
+    except pymysql.Error as exc:
+        if number_of(exc) != _NO_TABLE:
+            raise
+        return None
+    return None if version is None else int(version)
 
 
 def held_pipelines(session: Session) -> dict[str, str]:

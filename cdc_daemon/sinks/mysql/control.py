@@ -6,9 +6,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from cdc_daemon.model.errors import Stop
-from cdc_daemon.model.ports import Command, CopiedMapping, Failure, Verification, VerifiedMapping
+from cdc_daemon.model.ports import (
+    Command,
+    CopiedMapping,
+    Edit,
+    Failure,
+    Verification,
+    VerifiedMapping,
+)
 from cdc_daemon.model.position import Checkpoint
-from cdc_daemon.sinks.mysql import commands, copied, failures, verifications
+from cdc_daemon.sinks.mysql import commands, copied, edits, failures, verifications
 from cdc_daemon.sinks.mysql.checkpoint import check_version, checkpoints, held_pipelines
 from cdc_daemon.sinks.mysql.session import Session, connect, translated
 
@@ -53,6 +60,11 @@ class MysqlControl:
                 state=state,
                 limit=limit,
             )
+
+    def edits(self, failure: int) -> list[Edit]:
+        """What was edited in a change, oldest first."""
+        with self._session() as session:
+            return edits.read(session.run, failure)
 
     def holder_alive(self, pipeline: str) -> bool:
         """Whether a worker holds the pipeline now."""

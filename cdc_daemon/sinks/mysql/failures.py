@@ -25,20 +25,21 @@ Run = Callable[..., Result]
 _PARK = """
     INSERT INTO cdc_failure (pipeline, mapping, entity, source_table, operation, position,
         sequence, commit_time, parked_at, error_code, error_message, payload, mapping_version,
-        lanes)
-    VALUES (%s, %s, %s, %s, %s, %s, %s, %s, UTC_TIMESTAMP(6), %s, %s, %s, %s, %s)"""
+        lanes, awaits)
+    VALUES (%s, %s, %s, %s, %s, %s, %s, %s, UTC_TIMESTAMP(6), %s, %s, %s, %s, %s, %s)"""
 _BLOCK = "INSERT IGNORE INTO cdc_failure_lane (pipeline, digest, failure) VALUES "
 _RESOLVE = """
     UPDATE cdc_failure SET state = %s, resolved_at = UTC_TIMESTAMP(6), actor = %s, reason = %s,
-           attempts = attempts + %s
+           attempts = attempts + %s, retry_at = NULL
      WHERE id = %s AND state = 'parked'"""
 _UNBLOCK = "DELETE FROM cdc_failure_lane WHERE failure = %s"
 _ATTEMPTED = """
-    UPDATE cdc_failure SET attempts = attempts + 1, error_code = %s, error_message = %s
+    UPDATE cdc_failure SET attempts = attempts + 1, error_code = %s, error_message = %s,
+           retry_at = %s
      WHERE id = %s AND state = 'parked'"""
 _SUPERSEDE = """
     UPDATE cdc_failure SET state = 'skipped', resolved_at = UTC_TIMESTAMP(6),
-           actor = 'cdc-daemon', reason = CONCAT('superseded by ', %s)
+           actor = 'cdc-daemon', reason = CONCAT('superseded by ', %s), retry_at = NULL
      WHERE pipeline = %s AND state = 'parked' AND (%s IS NULL OR mapping = %s)"""
 _OPEN = """
     DELETE l FROM cdc_failure_lane l JOIN cdc_failure f ON f.id = l.failure
@@ -54,7 +55,8 @@ _OLDEST = """
      ORDER BY id LIMIT 1"""
 _COLUMNS = (
     "id, pipeline, mapping, entity, source_table, operation, position, sequence, commit_time,"
-    " parked_at, error_code, error_message, attempts, state, payload, mapping_version, lanes"
+    " parked_at, error_code, error_message, attempts, state, payload, mapping_version, lanes,"
+    " awaits, retry_at"
 )
 
 
@@ -85,9 +87,12 @@ def resolve(run: Run, failure: int, *, state: str, actor: str, reason: str | Non
         run(_UNBLOCK, failure)
 
 
-def attempted(run: Run, failure: int, *, code: str, message: str) -> None:
-    """Note that a replay failed once more."""
-    run(_ATTEMPTED, code, message, failure)
+def attempted(
+    run: Run, failure: int, *, code: str, message: str, retry_at: dt.datetime | None
+) -> None:
+    """Note that a replay failed once more, and when it is tried again by itself."""
+    again = retry_at and f"{retry_at.astimezone(dt.UTC):%Y-%m-%d %H:%M:%S.%f}"
+    run(_ATTEMPTED, code, message, again, failure)
 
 
 def supersede(run: Run, pipeline: str, by: str, *, mapping: str | None = None) -> int:
@@ -159,8 +164,19 @@ def _failure(row: Sequence[bytes | None]) -> Failure:
         state=known[13],
         payload=json.loads(known[14]),
         mapping_version=known[15],
-        lanes=tuple(bytes.fromhex(lane) for lane in json.loads(known[16])),
+        lanes=_digests(known[16]),
+        awaits=_digests(known[17]),
+        retry_at=moment_in(texts[18]),
     )
+
+
+def hexes(lanes: Sequence[bytes]) -> str:
+    """Lanes as the queue keeps them."""
+    return json.dumps([lane.hex() for lane in lanes])
+
+
+def _digests(text: str) -> tuple[bytes, ...]:
+    return tuple(bytes.fromhex(lane) for lane in json.loads(text))
 
 
 def _values(change: Parked) -> tuple[object, ...]:
@@ -177,5 +193,6 @@ def _values(change: Parked) -> tuple[object, ...]:
         change.error_message.replace("\0", "␀"),
         json.dumps(change.payload),
         change.mapping_version,
-        json.dumps([lane.hex() for lane in change.lanes]),
+        hexes(change.lanes),
+        hexes(change.awaits),
     )

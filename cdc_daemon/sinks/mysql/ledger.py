@@ -12,6 +12,8 @@ from collections.abc import Iterator
 
 from cdc_daemon.model.effects import Layout
 from cdc_daemon.sinks.columns import key_attributes, reference_columns
+from cdc_daemon.sinks.mysql import migrations
+from cdc_daemon.sinks.mysql.migrations import OLDEST_HERE, Step, options
 from cdc_daemon.sinks.mysql.names import (
     column_type,
     is_text,
@@ -21,17 +23,12 @@ from cdc_daemon.sinks.mysql.names import (
     quote,
     reference_type,
 )
+from cdc_daemon.sinks.mysql.session import Session
 from cdc_daemon.sinks.versions import LEDGER_VERSION
-
-OLDEST_HERE = 3
-"""The oldest version that a ledger on MySQL ever had."""
-
-Step = tuple[str, str]
-"""What it does, in words and in SQL."""
 
 _NAME = "varchar(255) NOT NULL"
 _NUMBER = "bigint NOT NULL DEFAULT 0"
-_TABLES = {
+_OLDEST = {
     "meta": """
         one tinyint NOT NULL DEFAULT 1 PRIMARY KEY,
         version int NOT NULL,
@@ -165,26 +162,23 @@ _TABLES = {
         PRIMARY KEY (parent, digest)""",
 }
 
-TABLES = tuple(_TABLES)
+TABLES = (*_OLDEST, *migrations.ADDED_TABLES)
 """The ledger's tables without their prefix, and without those that mappings bring."""
 
 
-def options(collation: str) -> str:
-    """What every table ends with: transactions, and texts that are equal by their bytes only."""
-    return f"ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE={collation}"
-
-
-def create(collation: str) -> Iterator[Step]:
-    """The steps to a ledger of the present version; its note comes last."""
-    for name, columns in _TABLES.items():
+def create(session: Session) -> Iterator[Step]:
+    """The steps to a ledger: the oldest version, then forward; its note comes last."""
+    for name, columns in _OLDEST.items():
         body = "\n".join(line.strip() for line in columns.strip().splitlines())
-        sql = f"CREATE TABLE IF NOT EXISTS {ledger(name)} (\n{body}\n) {options(collation)}"
-        yield f"create the ledger's table cdc_{name}", sql
+        end = options(session.collation)
+        sql = f"CREATE TABLE IF NOT EXISTS {ledger(name)} (\n{body}\n) {end}"
+        yield Step(words=f"create the ledger's table cdc_{name}", sql=sql)
+    yield from migrations.forward(session, OLDEST_HERE)
     note = (
         f"INSERT INTO {ledger('meta')} (version, migrated_at)"
         f" VALUES ({LEDGER_VERSION}, UTC_TIMESTAMP(6))"
     )
-    yield f"note the ledger's version {LEDGER_VERSION}", note
+    yield Step(words=f"note the ledger's version {LEDGER_VERSION}", sql=note)
 
 
 def reference_types(layout: Layout) -> dict[str, str]:
@@ -197,8 +191,9 @@ def reference_types(layout: Layout) -> dict[str, str]:
     return dict(zip(sources + targets, kinds, strict=True))
 
 
-def create_reference(layout: Layout, collation: str) -> Step:
-    """The reference table of a mapping: source key (primary key) → entity key, no second index."""
+def create_reference(layout: Layout, collation: str) -> tuple[str, str]:
+    """The reference table of a mapping: source key (primary key) → entity key, no second index.
+    (description, SQL)"""
     assert layout.reference is not None
     sources, _ = reference_columns(layout)
     columns = [

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import chain
 
 import pymysql
 
@@ -16,8 +17,13 @@ from cdc_daemon.model.effects import Layout
 from cdc_daemon.model.entities import Entity
 from cdc_daemon.model.errors import ConfigurationError, Problem, Stop
 from cdc_daemon.sinks.columns import reference_columns
-from cdc_daemon.sinks.mysql import ledger
-from cdc_daemon.sinks.mysql.checkpoint import lock_name, version_problem
+from cdc_daemon.sinks.mysql import ledger, migrations
+from cdc_daemon.sinks.mysql.checkpoint import (
+    held_pipelines,
+    ledger_version,
+    lock_name,
+    version_problem,
+)
 from cdc_daemon.sinks.mysql.errors import number_of, translate
 from cdc_daemon.sinks.mysql.limits import problems_of
 from cdc_daemon.sinks.mysql.live import LiveTable, live_tables
@@ -35,6 +41,7 @@ from cdc_daemon.sinks.mysql.tables import (
     wanted_columns,
 )
 from cdc_daemon.sinks.planned import Change, Plan
+from cdc_daemon.sinks.versions import LEDGER_VERSION
 
 _PATIENCE = 600  # seconds, for somebody else's apply
 
@@ -102,11 +109,29 @@ def _ledger_changes(session: Session, refusals: list[Problem]) -> Iterator[Chang
     problem = version_problem(session)
     if problem is None:
         return
-    if problem.what != "the control database has no ledger":
-        refusals.append(problem)  # there is no older one to carry forward yet
-        return
-    for description, sql in ledger.create(session.collation):
-        yield Change(description=description, sql=sql)
+    if problem.what == "the control database has no ledger":
+        steps = ledger.create(session)
+    else:
+        version = ledger_version(session)
+        if version is None or not migrations.OLDEST_HERE <= version < LEDGER_VERSION:
+            refusals.append(problem)
+            return
+        refusals += _held(session)
+        steps = chain(migrations.forward(session, version), [migrations.note()])
+    for step in steps:
+        yield Change(description=step.words, sql=step.sql)
+
+
+def _held(session: Session) -> list[Problem]:
+    """Pipelines that a worker holds now: the ledger must not change under it."""
+    return [
+        Problem(
+            what=f"the ledger cannot be migrated while {holder} holds the pipeline",
+            where=f"pipeline {pipeline}",
+            cure="stop the daemon first",
+        )
+        for pipeline, holder in held_pipelines(session).items()
+    ]
 
 
 def _entity_changes(

@@ -16,9 +16,9 @@ from cdc_daemon.model.entities import Attribute, Entity
 from cdc_daemon.model.errors import Problem
 from cdc_daemon.sinks.columns import DELETED_AT, LAST_SYNC, SURROGATE
 from cdc_daemon.sinks.mysql.checkpoint import APPLY
-from cdc_daemon.sinks.mysql.ledger import options
 from cdc_daemon.sinks.mysql.limits import keyed
 from cdc_daemon.sinks.mysql.live import LiveColumn, LiveTable
+from cdc_daemon.sinks.mysql.migrations import options
 from cdc_daemon.sinks.mysql.names import (
     MAX_CHARACTERS,
     MOMENT,

@@ -6,6 +6,7 @@ meanwhile. An ``apply`` that fails leaves the unit as it was.
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import assert_never
@@ -28,7 +29,7 @@ from cdc_daemon.model.failpoint import failpoint
 from cdc_daemon.model.ports import CopiedMapping, Repaired
 from cdc_daemon.model.position import SourceIdentity
 from cdc_daemon.sinks.caution import Caution
-from cdc_daemon.sinks.mysql import children, copied, failures, verifications
+from cdc_daemon.sinks.mysql import children, copied, edits, failures, verifications
 from cdc_daemon.sinks.mysql.checkpoint import Lease
 from cdc_daemon.sinks.mysql.dangling import References, Suspects
 from cdc_daemon.sinks.mysql.faults import Search
@@ -164,9 +165,30 @@ class MysqlUnit:
             self._transaction.run, failure, state="skipped", actor=actor, reason=reason
         )
 
-    def attempted(self, failure: int, *, code: str, message: str) -> None:
+    def resynced(self, failure: int, *, actor: str, reason: str) -> None:
+        """The row of a parked change was written as the source has it now."""
+        failures.resolve(
+            self._transaction.run, failure, state="resynced", actor=actor, reason=reason
+        )
+
+    def attempted(
+        self, failure: int, *, code: str, message: str, retry_at: dt.datetime | None = None
+    ) -> None:
         """A replay failed again: one more attempt, the new error kept."""
-        failures.attempted(self._transaction.run, failure, code=code, message=message)
+        run = self._transaction.run
+        failures.attempted(run, failure, code=code, message=message, retry_at=retry_at)
+
+    def edited(
+        self,
+        failure: int,
+        payload: Mapping[str, object],
+        lanes: Sequence[bytes],
+        *,
+        actor: str,
+        reason: str,
+    ) -> None:
+        """Give a parked change another payload; the one before is kept."""
+        edits.edit(self._transaction.run, failure, payload, lanes, actor=actor, reason=reason)
 
     def supersede(self, mapping: str) -> int:
         """A truncate undid every parked change of the mapping; their number. Their lanes open."""

@@ -9,9 +9,16 @@ import psycopg
 from psycopg.rows import dict_row
 
 from cdc_daemon.model.errors import Stop
-from cdc_daemon.model.ports import Command, CopiedMapping, Failure, Verification, VerifiedMapping
+from cdc_daemon.model.ports import (
+    Command,
+    CopiedMapping,
+    Edit,
+    Failure,
+    Verification,
+    VerifiedMapping,
+)
 from cdc_daemon.model.position import Checkpoint
-from cdc_daemon.sinks.postgres import commands, copied, failures, verifications
+from cdc_daemon.sinks.postgres import commands, copied, edits, failures, verifications
 from cdc_daemon.sinks.postgres.checkpoint import STALE_SECONDS, check_version, checkpoint_of
 from cdc_daemon.sinks.postgres.errors import translate
 from cdc_daemon.sinks.postgres.session import Connection, connect
@@ -72,6 +79,11 @@ class PostgresControl:
                 state=state,
                 limit=limit,
             )
+
+    def edits(self, failure: int) -> list[Edit]:
+        """What was edited in a change, oldest first."""
+        with self._connection() as connection:
+            return edits.read(connection, failure)
 
     def holder_alive(self, pipeline: str) -> bool:
         """Whether a worker holds the pipeline now."""

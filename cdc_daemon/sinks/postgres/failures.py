@@ -21,27 +21,32 @@ from cdc_daemon.sinks.postgres.session import Connection
 _PARK = """
     WITH parked AS (
         INSERT INTO cdc.failure (pipeline, mapping, entity, source_table, operation, position,
-            sequence, commit_time, error_code, error_message, payload, mapping_version, lanes)
+            sequence, commit_time, error_code, error_message, payload, mapping_version, lanes,
+            awaits)
         VALUES (%(pipeline)s, %(mapping)s, %(entity)s, %(table)s, %(operation)s, %(position)s,
             %(sequence)s, timestamptz 'epoch' + %(time)s::bigint * interval '1 microsecond',
-            %(code)s, %(message)s, %(payload)s::jsonb, %(version)s, %(lanes)s::bytea[])
+            %(code)s, %(message)s, %(payload)s::jsonb, %(version)s, %(lanes)s::bytea[],
+            %(awaits)s::bytea[])
         RETURNING id)
     INSERT INTO cdc.failure_lane (pipeline, digest, failure)
     SELECT DISTINCT %(pipeline)s, lane, parked.id FROM parked, unnest(%(lanes)s::bytea[]) AS lane"""
 _RESOLVE = """
     WITH resolved AS (
         UPDATE cdc.failure SET state = %(state)s, resolved_at = clock_timestamp(),
-               actor = %(actor)s, reason = %(reason)s, attempts = attempts + %(attempts)s
+               actor = %(actor)s, reason = %(reason)s, attempts = attempts + %(attempts)s,
+               retry_at = NULL
          WHERE id = %(id)s AND state = 'parked' RETURNING id)
     DELETE FROM cdc.failure_lane l USING resolved WHERE l.failure = resolved.id"""
 _ATTEMPTED = """
     UPDATE cdc.failure
-       SET attempts = attempts + 1, error_code = %(code)s, error_message = %(message)s
+       SET attempts = attempts + 1, error_code = %(code)s, error_message = %(message)s,
+           retry_at = %(retry_at)s
      WHERE id = %(id)s AND state = 'parked'"""
 _SUPERSEDE = """
     WITH superseded AS (
         UPDATE cdc.failure SET state = 'skipped', resolved_at = clock_timestamp(),
-               actor = 'cdc-daemon', reason = 'superseded by ' || %(by)s
+               actor = 'cdc-daemon', reason = 'superseded by ' || %(by)s,
+               retry_at = NULL
          WHERE pipeline = %(pipeline)s AND state = 'parked'
            AND (%(mapping)s::text IS NULL OR mapping = %(mapping)s)
         RETURNING id),
@@ -58,7 +63,8 @@ _OLDEST = """
      ORDER BY id LIMIT 1"""
 _LIST = """
     SELECT id, pipeline, mapping, entity, source_table, operation, position, sequence, commit_time,
-           parked_at, error_code, error_message, attempts, state, payload, mapping_version, lanes
+           parked_at, error_code, error_message, attempts, state, payload, mapping_version, lanes,
+           awaits, retry_at
       FROM cdc.failure
      WHERE (%(pipeline)s::text IS NULL OR pipeline = %(pipeline)s)
        AND (%(entity)s::text IS NULL OR entity = %(entity)s)
@@ -94,9 +100,12 @@ def resolve(
     )
 
 
-def attempted(connection: Connection, failure: int, *, code: str, message: str) -> None:
-    """Note that a replay failed once more."""
-    connection.execute(_ATTEMPTED, {"id": failure, "code": code, "message": message})
+def attempted(
+    connection: Connection, failure: int, *, code: str, message: str, retry_at: dt.datetime | None
+) -> None:
+    """Note that a replay failed once more, and when it is tried again by itself."""
+    params = {"id": failure, "code": code, "message": message, "retry_at": retry_at}
+    connection.execute(_ATTEMPTED, params)
 
 
 def supersede(connection: Connection, pipeline: str, by: str, *, mapping: str | None = None) -> int:
@@ -148,9 +157,9 @@ def select(
 def _failure(row: Mapping[str, Any]) -> Failure:
     found = dict(row)
     table = found.pop("source_table")
-    payload = _restored(found.pop("payload"))
-    digests = tuple(bytes(lane) for lane in found.pop("lanes"))
-    return Failure(**found, table=table, payload=payload, lanes=digests)
+    payload = restored(found.pop("payload"))
+    lanes, awaits = (tuple(map(bytes, found.pop(name))) for name in ("lanes", "awaits"))
+    return Failure(**found, table=table, payload=payload, lanes=lanes, awaits=awaits)
 
 
 def _params(change: Parked) -> dict[str, object]:
@@ -165,10 +174,16 @@ def _params(change: Parked) -> dict[str, object]:
         "time": change.commit_time,
         "code": change.error_code,
         "message": change.error_message.replace("\0", "␀"),
-        "payload": json.dumps(_storable(change.payload), ensure_ascii=False),
+        "payload": stored(change.payload),
         "version": change.mapping_version,
         "lanes": list(change.lanes),
+        "awaits": list(change.awaits),
     }
+
+
+def stored(payload: Mapping[str, object]) -> str:
+    """A payload as the queue keeps it."""
+    return json.dumps(_storable(payload), ensure_ascii=False)
 
 
 def _storable(value: Any) -> Any:
@@ -176,7 +191,7 @@ def _storable(value: Any) -> Any:
     match value:
         case str() if "\0" in value or any("\ud800" <= c <= "\udfff" for c in value):
             return {_BYTES: base64.b64encode(value.encode(errors="surrogatepass")).decode()}
-        case dict():
+        case Mapping():
             return {key: _storable(item) for key, item in value.items()}
         case list() | tuple():
             return [_storable(item) for item in value]
@@ -184,13 +199,14 @@ def _storable(value: Any) -> Any:
             return value
 
 
-def _restored(value: Any) -> Any:
+def restored(value: Any) -> Any:
+    """A payload, or a part of one, out of the queue."""
     match value:
         case {"base64": str(text)} if len(value) == 1:
             return base64.b64decode(text).decode(errors="surrogatepass")
         case dict():
-            return {key: _restored(item) for key, item in value.items()}
+            return {key: restored(item) for key, item in value.items()}
         case list():
-            return [_restored(item) for item in value]
+            return [restored(item) for item in value]
         case _:
             return value

@@ -79,6 +79,15 @@ _VERSION_3 = {
         tracked text NOT NULL,
         PRIMARY KEY (parent, digest)""",
 }
+_VERSION_4 = {
+    "failure_edit": """
+        id bigint PRIMARY KEY GENERATED ALWAYS AS IDENTITY,
+        failure bigint NOT NULL REFERENCES "cdc"."failure" (id) ON DELETE CASCADE,
+        edited_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+        actor text NOT NULL,
+        reason text NOT NULL,
+        payload jsonb NOT NULL""",
+}
 
 MIGRATIONS: dict[int, tuple[Step, ...]] = {
     1: (
@@ -97,10 +106,34 @@ MIGRATIONS: dict[int, tuple[Step, ...]] = {
          f"CREATE TABLE {qualified(LEDGER, name)} ({columns})")
         for name, columns in _VERSION_3.items()
     ),
+    3: (
+        (
+            "add what a parked change waits for",
+            'ALTER TABLE "cdc"."failure" ADD COLUMN awaits bytea[] NOT NULL DEFAULT \'{}\'',
+        ),
+        (
+            "add when a parked change is tried again",
+            'ALTER TABLE "cdc"."failure" ADD COLUMN retry_at timestamptz',
+        ),
+        (
+            "create the ledger's index failure_settled",
+            'CREATE INDEX failure_settled ON "cdc"."failure" (pipeline, resolved_at)'
+            " WHERE state <> 'parked'",
+        ),
+        *(
+            (f"create the ledger's table {LEDGER}.{name}",
+             f"CREATE TABLE {qualified(LEDGER, name)} ({columns})")
+            for name, columns in _VERSION_4.items()
+        ),
+        (
+            "create the ledger's index failure_edit_failure",
+            'CREATE INDEX failure_edit_failure ON "cdc"."failure_edit" (failure)',
+        ),
+    ),
 }  # fmt: skip
 """From that version to the next."""
 
-ADDED_TABLES = (*_VERSION_2, *_VERSION_3)
+ADDED_TABLES = (*_VERSION_2, *_VERSION_3, *_VERSION_4)
 """The tables that version 1 had not."""
 
 

@@ -6,6 +6,7 @@ two round trips. An ``apply`` that fails leaves the unit as it was.
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import groupby
@@ -31,7 +32,7 @@ from cdc_daemon.model.failpoint import failpoint
 from cdc_daemon.model.ports import CopiedMapping, Repaired
 from cdc_daemon.model.position import SourceIdentity
 from cdc_daemon.sinks.caution import Caution
-from cdc_daemon.sinks.postgres import children, commands, copied, failures
+from cdc_daemon.sinks.postgres import children, commands, copied, edits, failures
 from cdc_daemon.sinks.postgres.arrays import arrays
 from cdc_daemon.sinks.postgres.checkpoint import CLOCK_BEHIND, FENCED, Lease
 from cdc_daemon.sinks.postgres.dangling import References
@@ -236,11 +237,39 @@ class PostgresUnit:
                 self._session.connection, failure, state="skipped", actor=actor, reason=reason
             )
 
-    def attempted(self, failure: int, *, code: str, message: str) -> None:
+    def resynced(self, failure: int, *, actor: str, reason: str) -> None:
+        """The row of a parked change was written as the source has it now."""
+        with self._translated():
+            self._transaction.begin()
+            failures.resolve(
+                self._session.connection, failure, state="resynced", actor=actor, reason=reason
+            )
+
+    def attempted(
+        self, failure: int, *, code: str, message: str, retry_at: dt.datetime | None = None
+    ) -> None:
         """A replay failed again: one more attempt, the new error kept."""
         with self._translated():
             self._transaction.begin()
-            failures.attempted(self._session.connection, failure, code=code, message=message)
+            failures.attempted(
+                self._session.connection, failure, code=code, message=message, retry_at=retry_at
+            )
+
+    def edited(
+        self,
+        failure: int,
+        payload: Mapping[str, object],
+        lanes: Sequence[bytes],
+        *,
+        actor: str,
+        reason: str,
+    ) -> None:
+        """Give a parked change another payload; the one before is kept."""
+        with self._translated():
+            self._transaction.begin()
+            edits.edit(
+                self._session.connection, failure, payload, lanes, actor=actor, reason=reason
+            )
 
     def audit(self, repaired: Sequence[Repaired]) -> None:
         """Note what was repaired, in this unit."""

@@ -10,9 +10,16 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 
 from cdc_daemon.model.errors import Stop
-from cdc_daemon.model.ports import Command, CopiedMapping, Failure, Verification, VerifiedMapping
+from cdc_daemon.model.ports import (
+    Command,
+    CopiedMapping,
+    Edit,
+    Failure,
+    Verification,
+    VerifiedMapping,
+)
 from cdc_daemon.model.position import Checkpoint
-from cdc_daemon.sinks.sqlite import commands, copied, failures, verifications
+from cdc_daemon.sinks.sqlite import commands, copied, edits, failures, verifications
 from cdc_daemon.sinks.sqlite.checkpoint import check_version, checkpoints, moment_text
 from cdc_daemon.sinks.sqlite.database import Connection, connect, translated
 from cdc_daemon.sinks.sqlite.holder import sign_of
@@ -58,6 +65,11 @@ class SqliteControl:
                 state=state,
                 limit=limit,
             )
+
+    def edits(self, failure: int) -> list[Edit]:
+        """What was edited in a change, oldest first."""
+        with self._connection() as connection:
+            return edits.read(connection, failure)
 
     def holder_alive(self, pipeline: str) -> bool:
         """Whether a worker holds the pipeline now."""

@@ -14,27 +14,28 @@ from cdc_daemon.model.effects import Parked
 from cdc_daemon.model.failpoint import failpoint
 from cdc_daemon.model.ports import Failure
 from cdc_daemon.sinks.forms import as_json
-from cdc_daemon.sinks.sqlite.checkpoint import moment_in, moment_of
+from cdc_daemon.sinks.sqlite.checkpoint import moment_in, moment_of, moment_text
 from cdc_daemon.sinks.sqlite.database import Connection
 
 _PARK = """
     INSERT INTO cdc_failure (pipeline, mapping, entity, source_table, operation, position,
         sequence, commit_time, parked_at, error_code, error_message, payload, mapping_version,
-        lanes)
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
+        lanes, awaits)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
 _BLOCK = """
     INSERT INTO cdc_failure_lane (pipeline, digest, failure) VALUES (?, ?, ?)
     ON CONFLICT DO NOTHING"""
 _RESOLVE = """
     UPDATE cdc_failure SET state = ?, resolved_at = ?, actor = ?, reason = ?,
-           attempts = attempts + ?
+           attempts = attempts + ?, retry_at = NULL
      WHERE id = ? AND state = 'parked'"""
 _ATTEMPTED = """
-    UPDATE cdc_failure SET attempts = attempts + 1, error_code = ?, error_message = ?
+    UPDATE cdc_failure SET attempts = attempts + 1, error_code = ?, error_message = ?,
+           retry_at = ?
      WHERE id = ? AND state = 'parked'"""
 _SUPERSEDE = """
     UPDATE cdc_failure SET state = 'skipped', resolved_at = ?1, actor = 'cdc-daemon',
-           reason = 'superseded by ' || ?2
+           reason = 'superseded by ' || ?2, retry_at = NULL
      WHERE pipeline = ?3 AND state = 'parked' AND (?4 IS NULL OR mapping = ?4)"""
 _OPEN = """
     DELETE FROM cdc_failure_lane AS l WHERE l.pipeline = ? AND NOT EXISTS
@@ -50,7 +51,8 @@ _OLDEST = """
      ORDER BY id LIMIT 1"""
 _LIST = """
     SELECT id, pipeline, mapping, entity, source_table, operation, position, sequence, commit_time,
-           parked_at, error_code, error_message, attempts, state, payload, mapping_version, lanes
+           parked_at, error_code, error_message, attempts, state, payload, mapping_version, lanes,
+           awaits, retry_at
       FROM cdc_failure
      WHERE (?1 IS NULL OR pipeline = ?1)
        AND (?2 IS NULL OR entity = ?2)
@@ -86,9 +88,12 @@ def resolve(
         connection.execute("DELETE FROM cdc_failure_lane WHERE failure = ?", (failure,))
 
 
-def attempted(connection: Connection, failure: int, *, code: str, message: str) -> None:
-    """Note that a replay failed once more."""
-    connection.execute(_ATTEMPTED, (code, message, failure))
+def attempted(
+    connection: Connection, failure: int, *, code: str, message: str, retry_at: dt.datetime | None
+) -> None:
+    """Note that a replay failed once more, and when it is tried again by itself."""
+    again = retry_at and moment_text(retry_at.astimezone(dt.UTC))
+    connection.execute(_ATTEMPTED, (code, message, again, failure))
 
 
 def supersede(
@@ -155,8 +160,19 @@ def _failure(row: Sequence[object]) -> Failure:
         state=str(values[13]),
         payload=json.loads(str(values[14])),
         mapping_version=str(values[15]),
-        lanes=tuple(bytes.fromhex(lane) for lane in json.loads(str(values[16]))),
+        lanes=_digests(values[16]),
+        awaits=_digests(values[17]),
+        retry_at=moment_in(values[18]),
     )
+
+
+def hexes(lanes: Sequence[bytes]) -> str:
+    """Lanes as the queue keeps them."""
+    return as_json([lane.hex() for lane in lanes])
+
+
+def _digests(text: object) -> tuple[bytes, ...]:
+    return tuple(bytes.fromhex(lane) for lane in json.loads(str(text)))
 
 
 def _values(change: Parked, moment: str) -> tuple[object, ...]:
@@ -174,5 +190,6 @@ def _values(change: Parked, moment: str) -> tuple[object, ...]:
         change.error_message.replace("\0", "␀"),
         json.dumps(change.payload),
         change.mapping_version,
-        as_json([lane.hex() for lane in change.lanes]),
+        hexes(change.lanes),
+        hexes(change.awaits),
     )

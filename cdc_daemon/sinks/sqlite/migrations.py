@@ -79,6 +79,15 @@ _VERSION_3 = {
         tracked TEXT NOT NULL,
         PRIMARY KEY (parent, digest)""",
 }
+_VERSION_4 = {
+    "failure_edit": """
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        failure INTEGER NOT NULL REFERENCES "cdc_failure" (id) ON DELETE CASCADE,
+        edited_at TEXT NOT NULL,
+        actor TEXT NOT NULL,
+        reason TEXT NOT NULL,
+        payload TEXT NOT NULL CHECK (json_valid(payload))""",
+}
 
 MIGRATIONS: dict[int, tuple[Step, ...]] = {
     1: (
@@ -101,10 +110,37 @@ MIGRATIONS: dict[int, tuple[Step, ...]] = {
         )
         for name, columns in _VERSION_3.items()
     ),
+    3: (
+        (
+            "add what a parked change waits for",
+            "ALTER TABLE cdc_failure ADD COLUMN"
+            " awaits TEXT NOT NULL DEFAULT '[]' CHECK (json_valid(awaits))",
+        ),
+        (
+            "add when a parked change is tried again",
+            "ALTER TABLE cdc_failure ADD COLUMN retry_at TEXT",
+        ),
+        (
+            "create the ledger's index cdc_failure_settled",
+            "CREATE INDEX cdc_failure_settled ON cdc_failure (pipeline, resolved_at)"
+            " WHERE state <> 'parked'",
+        ),
+        *(
+            (
+                f"create the ledger's table cdc_{name}",
+                f"CREATE TABLE {ledger(name)} ({columns}) STRICT",
+            )
+            for name, columns in _VERSION_4.items()
+        ),
+        (
+            "create the ledger's index cdc_failure_edit_failure",
+            "CREATE INDEX cdc_failure_edit_failure ON cdc_failure_edit (failure)",
+        ),
+    ),
 }
 """From that version to the next."""
 
-ADDED_TABLES = (*_VERSION_2, *_VERSION_3)
+ADDED_TABLES = (*_VERSION_2, *_VERSION_3, *_VERSION_4)
 """The tables that version 1 had not."""
 
 

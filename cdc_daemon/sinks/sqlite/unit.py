@@ -6,6 +6,7 @@ writes until it ends. An ``apply`` that fails leaves the unit as it was.
 
 from __future__ import annotations
 
+import datetime as dt
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -31,7 +32,7 @@ from cdc_daemon.model.position import SourceIdentity
 from cdc_daemon.sinks.forms import Stored
 from cdc_daemon.sinks.rejected import data_error
 from cdc_daemon.sinks.renaming import carry_out
-from cdc_daemon.sinks.sqlite import children, copied, failures, verifications
+from cdc_daemon.sinks.sqlite import children, copied, edits, failures, verifications
 from cdc_daemon.sinks.sqlite.checkpoint import Lease
 from cdc_daemon.sinks.sqlite.dangling import References, Suspects
 from cdc_daemon.sinks.sqlite.database import Connection, translated
@@ -201,6 +202,18 @@ class SqliteUnit:
                 reason=reason,
             )
 
+    def resynced(self, failure: int, *, actor: str, reason: str) -> None:
+        """The row of a parked change was written as the source has it now."""
+        with translated():
+            failures.resolve(
+                self._opened(),
+                failure,
+                state="resynced",
+                actor=actor,
+                moment=self._moment,
+                reason=reason,
+            )
+
     def audit(self, repaired: Sequence[Repaired]) -> None:
         """Note what was repaired, in this unit."""
         with translated():
@@ -211,10 +224,35 @@ class SqliteUnit:
         with translated():
             copied.note(self._opened(), self._lease.pipeline, mappings)
 
-    def attempted(self, failure: int, *, code: str, message: str) -> None:
+    def attempted(
+        self, failure: int, *, code: str, message: str, retry_at: dt.datetime | None = None
+    ) -> None:
         """A replay failed again: one more attempt, the new error kept."""
         with translated():
-            failures.attempted(self._opened(), failure, code=code, message=message)
+            failures.attempted(
+                self._opened(), failure, code=code, message=message, retry_at=retry_at
+            )
+
+    def edited(
+        self,
+        failure: int,
+        payload: Mapping[str, object],
+        lanes: Sequence[bytes],
+        *,
+        actor: str,
+        reason: str,
+    ) -> None:
+        """Give a parked change another payload; the one before is kept."""
+        with translated():
+            edits.edit(
+                self._opened(),
+                failure,
+                payload,
+                lanes,
+                actor=actor,
+                reason=reason,
+                moment=self._moment,
+            )
 
     def supersede(self, mapping: str) -> int:
         """A truncate undid every parked change of the mapping; their number. Their lanes open."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 
 import pytest
@@ -13,6 +14,7 @@ from cdc_daemon.model.entities import Attribute, Entity, EntityType, Kind
 from cdc_daemon.model.errors import ConfigurationError
 from cdc_daemon.model.findings import Verdict
 from cdc_daemon.sinks.mysql import MysqlControl, MysqlSink, Plan, apply_plan, plan
+from cdc_daemon.sinks.versions import LEDGER_VERSION
 from tests.contract.mysql_target import conninfo_of
 from tests.contract.shapes import CUSTOMER, MATERIAL, ORDER, _layout, string
 
@@ -209,3 +211,54 @@ def test_widest_and_most_exact_is_made(base: Base) -> None:
         key=("code", "k"),
     )
     apply_plan(base.conninfo, {"thing": widest, "order": ORDER, "material": MATERIAL}, ())
+
+
+_BACK = """
+    ALTER TABLE cdc_failure DROP KEY cdc_failure_settled, DROP COLUMN retry_at, DROP COLUMN awaits;
+    DROP TABLE cdc_failure_edit; UPDATE cdc_meta SET version = 3;
+    INSERT INTO cdc_checkpoint (pipeline, epoch) VALUES ('erp', 7);
+    INSERT INTO cdc_failure (pipeline, mapping, entity, source_table, operation, position, sequence,
+                             parked_at, error_code, error_message, payload, mapping_version, lanes)
+         VALUES ('erp', 'm', 'item', 't', 'insert', 'x:1', 3, '2026-01-01', 'required', 'no',
+                 '{"a": 1}', 'v', '["00ff"]')"""
+_NOTED = "SELECT version, epoch FROM cdc_meta, cdc_checkpoint"
+_SHAPE = """
+    SELECT TABLE_NAME, COLUMN_NAME, COLUMN_TYPE, IS_NULLABLE, COLUMN_DEFAULT, COLUMN_KEY
+      FROM information_schema.COLUMNS WHERE TABLE_SCHEMA = 'planned' AND TABLE_NAME LIKE 'cdc%'
+     ORDER BY TABLE_NAME, ORDINAL_POSITION"""
+
+
+def test_apply_carries_the_oldest_ledger_forward(base: Base) -> None:
+    """What it holds stays; a migration that broke in the middle goes on; old workers are fenced."""
+    base.apply()
+    new = base.server.query(_SHAPE)
+    base.sql(_BACK)
+    with pytest.raises(ConfigurationError, match=r"version 3, this program needs.*apply"):
+        MysqlControl(base.conninfo).failures()
+    planned = [change.description for change in base.plan().changes]
+    assert planned[0] == "add what a parked change waits for, and when it is tried again"
+    assert planned[-1].startswith(f"note the ledger's version {LEDGER_VERSION}")
+    base.sql(base.plan().changes[0].sql)
+    assert planned[0] not in [change.description for change in base.plan().changes]
+
+    base.apply()
+
+    assert base.server.query(_SHAPE) == new
+    assert base.plan().changes == ()
+    assert base.server.query(_NOTED, database="planned") == [(LEDGER_VERSION, 8)]
+    with closing(MysqlControl(base.conninfo)) as control:
+        (failure,) = control.failures()
+    assert (failure.error_code, failure.lanes, failure.awaits) == ("required", (b"\0\xff",), ())
+
+
+def test_no_ledger_is_migrated_under_a_worker_or_from_a_newer_version(base: Base) -> None:
+    """Whoever holds it is named; a newer one names the way."""
+    base.apply()
+    with closing(MysqlSink(base.conninfo, "erp", ENTITIES, LAYOUTS, instance="host:1")) as sink:
+        sink.acquire()
+        base.sql("UPDATE cdc_meta SET version = 3")
+        with pytest.raises(ConfigurationError, match=r"host:1 holds the pipeline.*stop the daemon"):
+            base.apply()
+    base.sql("UPDATE cdc_meta SET version = 99")
+    with pytest.raises(ConfigurationError, match="or a newer one"):
+        base.apply()
