@@ -75,6 +75,8 @@ docs: venv ## the pages that are generated from the code
 	mv docs/configuration.md.new docs/configuration.md
 	$(BIN)/python -m cdc_daemon.mapping.type_table > docs/types.md.new
 	mv docs/types.md.new docs/types.md
+	$(BIN)/python -m cdc_daemon.sinks.dispositions > docs/dispositions.md.new
+	mv docs/dispositions.md.new docs/dispositions.md
 	$(BIN)/python -m tests.support.man_pages docs/man
 
 lock: venv ## choose versions anew (needs uv)
