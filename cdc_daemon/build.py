@@ -11,13 +11,18 @@ from dataclasses import dataclass, replace
 from cdc_daemon.config.configuration import Configuration
 from cdc_daemon.config.schema import MappingConfig, MysqlSourceConfig, PostgresSourceConfig
 from cdc_daemon.engine.applying import Applier
+from cdc_daemon.engine.awaiting import Awaited
+from cdc_daemon.engine.breaker import Breaker, BreakerLimits
 from cdc_daemon.engine.cascading import Cascading
 from cdc_daemon.engine.lanes import Lanes
 from cdc_daemon.engine.mending import Mending, Reading
 from cdc_daemon.engine.meter import Meter
+from cdc_daemon.engine.payload import Parking
 from cdc_daemon.engine.reading import Limits
+from cdc_daemon.engine.releasing import Releasing
 from cdc_daemon.engine.repair import Repairs
 from cdc_daemon.engine.resolve import Resolver
+from cdc_daemon.engine.schedule import Schedule
 from cdc_daemon.engine.snapshot import Copying
 from cdc_daemon.mapping.compile import (
     CompiledMapping,
@@ -54,6 +59,7 @@ class Parts:
     lanes: Lanes
     applier: Applier
     repairs: Repairs
+    releasing: Releasing
     copying: Copying
     limits: Limits
     mappings: dict[str, CopiedMapping]
@@ -218,6 +224,7 @@ def _assemble(configuration: Configuration, name: str, source: Source, meter: Me
             mapper=mapper,
             resolver=Resolver(targets),
             lanes=lanes,
+            awaited=awaited,
             reread=source.reread,
             rank=rank,
             linked=linked_entities(configuration),
@@ -226,9 +233,33 @@ def _assemble(configuration: Configuration, name: str, source: Source, meter: Me
             patience=meter.patience,
         )
 
-    lanes = Lanes()
+    lanes, awaited, schedule = Lanes(), Awaited(), Schedule()
+    breaker = Breaker(BreakerLimits())
     mapper = Mapper(compile_once)
     mappings = {one.layout.mapping: copied_mapping(one) for one in compiled}
+    versions = {mapping: one.version for mapping, one in mappings.items()}
+    repairs = Repairs(
+        sink=sink,
+        lanes=lanes,
+        compile_relation=compile_once,
+        relations=source.relations,
+        identify=source.identify,
+        progressed=meter.progressed,
+        applier=make_applier,
+        position=lambda: meter.position,
+        resumed=breaker.disarm,
+        mending=Mending(
+            sink=sink,
+            reading=Reading(
+                relations=source.relations,
+                reread=source.reread,
+                mark=source.mark,
+                passed=source.passed,
+            ),
+            compile_relation=compile_once,
+            applier=make_applier,
+        ),
+    )
     return Parts(
         name=name,
         configuration=configuration,
@@ -238,26 +269,16 @@ def _assemble(configuration: Configuration, name: str, source: Source, meter: Me
         mapper=mapper,
         lanes=lanes,
         applier=make_applier(mapper, lanes),
-        repairs=Repairs(
+        repairs=repairs,
+        releasing=Releasing(
             sink=sink,
             lanes=lanes,
-            compile_relation=compile_once,
+            awaited=awaited,
             relations=source.relations,
-            identify=source.identify,
+            attempt=repairs.attempt,
+            schedule=schedule,
+            versions=versions,
             progressed=meter.progressed,
-            applier=make_applier,
-            position=lambda: meter.position,
-            mending=Mending(
-                sink=sink,
-                reading=Reading(
-                    relations=source.relations,
-                    reread=source.reread,
-                    mark=source.mark,
-                    passed=source.passed,
-                ),
-                compile_relation=compile_once,
-                applier=make_applier,
-            ),
         ),
         copying=Copying(
             name=name,
@@ -266,6 +287,8 @@ def _assemble(configuration: Configuration, name: str, source: Source, meter: Me
             layouts=layouts,
             mappings=mappings,
             cascading=Cascading(name, cascades, relations, meter.progressed, meter.patience),
+            parking=Parking(pipeline=name, versions=versions, schedule=schedule),
+            breaker=breaker,
         ),
         limits=limits(configuration),
         mappings=mappings,

@@ -28,7 +28,7 @@ from cdc_daemon.config.configuration import Configuration
 from cdc_daemon.engine import copied
 from cdc_daemon.engine.meter import Meter, report
 from cdc_daemon.engine.pipeline import Pipeline
-from cdc_daemon.engine.reading import Stopping
+from cdc_daemon.engine.reading import DrainExpired, Stopping
 from cdc_daemon.engine.snapshot import take_snapshot
 from cdc_daemon.engine.status import State, verification_of
 from cdc_daemon.engine.watching import Watching
@@ -176,19 +176,20 @@ class Worker:
     def _stream(self) -> None:
         parts = self._opened()
         checkpoint = self._hold(parts)
+        self._require_resumed(parts)
         position = self._position(parts, checkpoint)
         self._watch_parked(parts)
         self._streamed_from = self._meter.position
         log.info("streaming", pipeline=self._name, position=position, epoch=self._meter.epoch)
         Pipeline(
-            name=self._name,
             source=parts.source,
             sink=parts.sink,
             applier=parts.applier,
             meter=self._meter,
             limits=parts.limits,
             stopping=self._stopping,
-            versions={name: one.version for name, one in parts.mappings.items()},
+            parking=parts.copying.parking,
+            breaker=parts.copying.breaker,
             between=self._between,
             cascading=parts.copying.cascading,
         ).stream(position)
@@ -215,8 +216,25 @@ class Worker:
         self._admitted = True
         self._note_identity(parts)
         self._note_mappings(parts)
-        parts.lanes.reload(parts.sink.lanes())
+        if due := parts.releasing.begin():
+            log.info("parked changes of altered mappings are tried", pipeline=self._name, due=due)
         return self._checkpoint
+
+    def _require_resumed(self, parts: build.Parts) -> None:
+        """Where the breaker has stopped the pipeline: carry out commands until one says resume."""
+        while (reason := parts.sink.tripped()) and not self._stopping.wait(1.0):
+            self._meter.stopped_by_breaker(reason)
+            self._carry_out_commands(parts)
+        if self._stopping.asked:
+            raise DrainExpired
+
+    def _carry_out_commands(self, parts: build.Parts) -> None:
+        assert self._checkpoint is not None
+        after = parts.repairs.run_commands(self._checkpoint)
+        if after.phase is not self._checkpoint.phase:
+            raise SnapshotBegun
+        self._watch_parked(parts)
+        self._meter.turned()
 
     def _remember(self, parts: build.Parts) -> None:
         """Store what was seen before it is refused: its cause may be gone at the next start."""
@@ -290,10 +308,10 @@ class Worker:
         """Once a second between units: commands, the failure queue's size, the publication."""
         assert self._parts is not None
         assert self._checkpoint is not None
-        after = self._parts.repairs.run_commands(self._checkpoint)
-        if after.phase is not self._checkpoint.phase:
-            raise SnapshotBegun
-        self._watch_parked(self._parts)
+        self._carry_out_commands(self._parts)
+        if done := self._parts.releasing.turn():
+            log.info("parked changes have taken effect", pipeline=self._name, changes=done)
+            self._watch_parked(self._parts)
         now = time.monotonic()
         if now - self._rechecked >= RECHECK:
             self._rechecked = now

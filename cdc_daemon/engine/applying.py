@@ -16,6 +16,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import assert_never
 
+from cdc_daemon.engine.awaiting import Awaited, awaited_rows
 from cdc_daemon.engine.fold import TwoRowsOneKey, fold
 from cdc_daemon.engine.lanes import (
     Division,
@@ -31,7 +32,7 @@ from cdc_daemon.engine.resolve import Resolver
 from cdc_daemon.engine.rewriting import rewritten
 from cdc_daemon.mapping.fields import required
 from cdc_daemon.mapping.mapper import Mapped, Mapper, Unresolved
-from cdc_daemon.model.changes import Batch, Operation
+from cdc_daemon.model.changes import Batch, Operation, Row
 from cdc_daemon.model.effects import (
     Delete,
     EntityRun,
@@ -85,6 +86,7 @@ class Applier:
         mapper: Mapper,
         resolver: Resolver,
         lanes: Lanes,
+        awaited: Awaited,
         reread: Reread,
         rank: Mapping[str, int],
         linked: Set[str],
@@ -95,6 +97,7 @@ class Applier:
         self._mapper = mapper
         self._resolver = resolver
         self._lanes = lanes
+        self._awaited = awaited
         self._reread = reread
         self._rank = rank
         self._linked = linked
@@ -121,7 +124,14 @@ class Applier:
                 hint="on_error is stop: repair the row or the mapping, or set on_error: park",
             )
         self._lanes.block(applied.division)
+        self._release(unit, runs, applied.division)
         return applied
+
+    def _release(self, unit: UnitOfWork, runs: Sequence[EntityRun], division: Division) -> None:
+        """Parked changes that waited for rows of this batch are due; what it parks waits, too."""
+        self._awaited.add(one for held in division.held for one in held.error.awaits)
+        if arrived := self._awaited.arrived(_without(runs, division.held)):
+            unit.arrived(arrived)
 
     def condemn(self, failure: LateFailure) -> None:
         """Park these lanes when their changes come again."""
@@ -132,11 +142,13 @@ class Applier:
     def settle(self) -> None:
         """The unit has committed."""
         self._lanes.settle()
+        self._awaited.settle()
         self._condemned, self._suspects = {}, []
 
     def forget(self) -> None:
         """The unit was rolled back; condemned lanes stay condemned for the next try."""
         self._lanes.forget()
+        self._awaited.forget()
         self._resolver.forget()
         self._suspects = []
 
@@ -415,10 +427,14 @@ def _reasons(steps: Sequence[Step], broken: Mapping[str, set[Key]]) -> dict[byte
     for step in steps:
         keys = broken.get(step.layout.mapping, set())
         entity = step.layout.entity.name
-        error = still_referenced(entity) if isinstance(step, Delete) else reference_missing(entity)
-        for key in _keys(step):
-            if key in keys:
-                reasons[entity_lane(entity, key)] = error
+        if isinstance(step, Delete):
+            gone = still_referenced(entity)
+            reasons |= {entity_lane(entity, key): gone for key in step.keys if key in keys}
+            continue
+        for row in _rows(step):
+            if (key := step.layout.key_of(row)) in keys:
+                awaits = awaited_rows(step.layout, row)
+                reasons[entity_lane(entity, key)] = reference_missing(entity, awaits)
     return reasons
 
 
@@ -431,11 +447,12 @@ def _truncated_parent(steps: Sequence[Step], broken: Mapping[str, set[Key]]) -> 
     )
 
 
-def reference_missing(entity: str) -> DataError:
+def reference_missing(entity: str, awaits: tuple[bytes, ...] = ()) -> DataError:
     """The error of a row that refers to an entity row that is not there."""
     return DataError(
         f"this {entity} refers to a row that is not in the control database",
         code="reference_missing",
+        awaits=awaits,
     )
 
 
@@ -446,14 +463,13 @@ def still_referenced(entity: str) -> DataError:
     )
 
 
-def _keys(step: Step) -> Iterator[Key]:
+def _rows(step: Step) -> Iterator[Row]:
+    """The rows that a step writes."""
     match step:
         case Upsert() | Patch():
-            yield from (step.layout.key_of(row) for row in step.rows)
+            yield from step.rows
         case Rename():
-            yield from (step.layout.key_of(row) for _, row in step.pairs)
-        case Delete():
-            yield from step.keys
+            yield from (row for _, row in step.pairs)
         case _:
             return
 

@@ -220,6 +220,11 @@ class Meter:
         self._retrying = True
         self.error(error)
 
+    def stopped_by_breaker(self, reason: str) -> None:
+        """Too much failed at once; the state is blocked until somebody says resume."""
+        self._retrying = True
+        self.error(reason)
+
     def error(self, error: BaseException | str) -> None:
         """The last error in words."""
         self._error = (str(error)[:2000], time.time())

@@ -7,9 +7,13 @@ out is left out. The images are of the columns the mapping reads.
 from __future__ import annotations
 
 import base64
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from cdc_daemon.engine.lanes import Held
+from cdc_daemon.engine.schedule import Schedule
 from cdc_daemon.model.changes import (
     UNCHANGED,
     Batch,
@@ -24,24 +28,35 @@ from cdc_daemon.model.effects import Parked
 from cdc_daemon.model.errors import Stop
 
 
-def parked(held: Held, *, pipeline: str, batch: Batch, position: str, version: str) -> Parked:
-    """The failure-queue form of a held change. ``position``: its transaction, rendered."""
-    begin = batch.begin_of(held.sequence)
-    return Parked(
-        pipeline=pipeline,
-        mapping=held.layout.mapping,
-        entity=held.layout.entity.name,
-        lanes=held.lanes,
-        position=position,
-        sequence=held.sequence - begin[0],
-        commit_time=begin[2],
-        operation=held.source.operation,
-        table=held.source.relation.name,
-        payload=images(held.source, held.sequence),
-        error_code=held.error.code,
-        error_message=held.error.message,
-        mapping_version=version,
-    )
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parking:
+    """How a pipeline parks. ``versions``: by mapping, kept with what is parked."""
+
+    pipeline: str
+    versions: Mapping[str, str]
+    schedule: Schedule
+
+    def parked(self, held: Held, batch: Batch, position: str) -> Parked:
+        """The failure-queue form of a held change. ``position``: its transaction, rendered."""
+        begin = batch.begin_of(held.sequence)
+        delay = self.schedule.delay(held.error.code, 0)
+        return Parked(
+            pipeline=self.pipeline,
+            mapping=held.layout.mapping,
+            entity=held.layout.entity.name,
+            lanes=held.lanes,
+            position=position,
+            sequence=held.sequence - begin[0],
+            commit_time=begin[2],
+            operation=held.source.operation,
+            table=held.source.relation.name,
+            payload=images(held.source, held.sequence),
+            error_code=held.error.code,
+            error_message=held.error.message,
+            mapping_version=self.versions.get(held.layout.mapping, ""),
+            awaits=held.error.awaits,
+            retry_at=None if delay is None else int((time.time() + delay) * 1e6),
+        )
 
 
 def images(run: Run, sequence: int) -> dict[str, object]:

@@ -8,13 +8,14 @@ retrying after a lost connection (worker) and anything about SQL.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
 from cdc_daemon.engine.applying import LONG_STEP, Applied, Applier
+from cdc_daemon.engine.breaker import Breaker, Tripped, stopped
 from cdc_daemon.engine.cascading import Cascading
 from cdc_daemon.engine.meter import Meter
-from cdc_daemon.engine.payload import parked
+from cdc_daemon.engine.payload import Parking
 from cdc_daemon.engine.reading import Limits, Reader, Stopping, gather
 from cdc_daemon.engine.status import State
 from cdc_daemon.model.changes import Batch
@@ -26,32 +27,32 @@ from cdc_daemon.model.ports import Sink, Source, Stream, UnitOfWork
 class Pipeline:
     """One source, streamed into the control database until asked to stop.
 
-    ``versions``: mapping → version, kept with parked changes. ``between``: called about once a
-    second between units of work (commands, watching the publication).
+    ``between``: called about once a second between units of work (commands, watching the
+    publication).
     """
 
     def __init__(
         self,
         *,
-        name: str,
         source: Source,
         sink: Sink,
         applier: Applier,
         meter: Meter,
         limits: Limits,
         stopping: Stopping,
-        versions: Mapping[str, str],
+        parking: Parking,
+        breaker: Breaker,
         between: Callable[[], None],
         cascading: Cascading,
     ) -> None:
-        self.name = name
         self.source = source
         self.sink = sink
         self.applier = applier
         self.meter = meter
         self.limits = limits
         self.stopping = stopping
-        self.versions = versions
+        self.parking = parking
+        self.breaker = breaker
         self.between = between
         self.cascading = cascading
         self._progress_saved = 0.0
@@ -87,6 +88,7 @@ class Pipeline:
                 while True:
                     self.meter.applying(batch.begins)
                     self._apply(batch, unit, stream, total)
+                    self.breaker.judge(total.changes, total.failed)
                     if batch.position is not None:
                         break
                     self.meter.progressed()
@@ -105,9 +107,12 @@ class Pipeline:
             self.applier.forget()
             if isinstance(error, LateFailure):
                 self.applier.condemn(error)
+            if isinstance(error, Tripped):
+                stopped(self.sink, error)
             raise
         failpoint("after_sink_commit")
         self.applier.settle()
+        self.breaker.committed(total.changes, total.failed)
         self.meter.cascaded(self.cascading.added - cascaded)
         total.report(self.meter, batch, time.monotonic() - began)
         self._progress, self._progress_saved = None, time.monotonic()
@@ -130,13 +135,7 @@ class Pipeline:
         if held:
             unit.park(
                 [
-                    parked(
-                        one,
-                        pipeline=self.name,
-                        batch=batch,
-                        position=stream.render(batch.begin_of(one.sequence)[1]),
-                        version=self.versions.get(one.layout.mapping, ""),
-                    )
+                    self.parking.parked(one, batch, stream.render(batch.begin_of(one.sequence)[1]))
                     for one in held
                 ]
             )

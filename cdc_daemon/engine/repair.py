@@ -33,6 +33,7 @@ from cdc_daemon.model.ports import Command, Failure, Sink
 from cdc_daemon.model.position import Checkpoint, Phase, SourceIdentity
 
 DUPLICATE = "duplicate_entity_key"
+_LONGEST = 7 * 86_400.0
 
 MakeApplier = Callable[[Mapper, Lanes], Applier]
 """An applier like the pipeline's own, over another mapper and other lanes."""
@@ -66,7 +67,10 @@ class Repairs:
         progressed: Callable[[], None],
         mending: Mending,
         position: Callable[[], str | None],
+        resumed: Callable[[float], None],
     ) -> None:
+        """``resumed``: told for how many seconds the breaker is to let everything pass."""
+        self._resumed = resumed
         self._mending = mending
         self._position = position
         self._sink = sink
@@ -110,9 +114,21 @@ class Repairs:
         if command.verb == "snapshot":
             checkpoint = self._copy_again(command, checkpoint)
             return checkpoint, {"generation": checkpoint.generation}
+        if command.verb == "resume":
+            return checkpoint, self._resume(command)
         if command.verb == "repair":
             return checkpoint, self._mending.turn(command, self._position())
         return checkpoint, self._settle(command)
+
+    def _resume(self, command: Command) -> dict[str, object]:
+        """Let a pipeline go on that the breaker has stopped."""
+        seconds = command.arguments.get("seconds")
+        if not isinstance(seconds, int | float) or not 0 < seconds <= _LONGEST:
+            raise CdcError(f"seconds must be a number up to {_LONGEST:g}")
+        with self._sink.begin() as unit:
+            stopped = unit.resume()
+        self._resumed(seconds)
+        return {"resumed": stopped}
 
     def _copy_again(self, command: Command, checkpoint: Checkpoint) -> Checkpoint:
         """Begin a new generation, unless one has begun since it was asked for.
@@ -147,7 +163,7 @@ class Repairs:
         round_ = _Round(self._sink.failures(), None if ids is None else set(ids))
         while True:
             for failure in round_.due():
-                error = self._attempt([failure], relations.get(failure.table), actor)
+                error = self.attempt([failure], relations.get(failure.table), actor)
                 if error is None:
                     round_.applied(failure)
                 else:
@@ -170,7 +186,7 @@ class Repairs:
             lane = round_.lane_of(head)
             relation = relations.get(head.table)
             orders = (lane, _last_rows_first(lane)) if len(lane) > 1 else ()
-            if any(self._attempt(order, relation, actor) is None for order in orders):
+            if any(self.attempt(order, relation, actor) is None for order in orders):
                 took_effect = True
                 for failure in lane:
                     round_.applied(failure)
@@ -179,9 +195,9 @@ class Repairs:
 
     def _note_attempt(self, failure: Failure, error: DataError) -> None:
         with self._sink.begin() as unit:
-            unit.attempted(failure.id, code=error.code, message=error.message)
+            unit.attempted(failure.id, code=error.code, message=error.message, awaits=error.awaits)
 
-    def _attempt(
+    def attempt(
         self, failures: Sequence[Failure], relation: Relation | None, actor: str
     ) -> DataError | None:
         """Parked changes of one mapping in one unit of work, all or none; why not, if so."""

@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from cdc_daemon.engine.awaiting import awaited_source_row
 from cdc_daemon.engine.lanes import identities_of, lanes_of, pick
 from cdc_daemon.mapping.mapper import Mapped, Unresolved, old_images, touched
 from cdc_daemon.model.changes import UNCHANGED, Operation, Relation, Row, Run
@@ -242,7 +243,7 @@ def _fill_refs(
                 continue
             key = target.meant((value,), final=final)
             if key is None:
-                bad[i] = unresolved(run.layout.columns[position], mapping)
+                bad[i] = unresolved(run.layout.columns[position], mapping, (value,))
             else:
                 rows[i] = (*row[:position], key[0], *row[position + 1 :])
     run.rows = rows
@@ -358,12 +359,13 @@ def single(source: Run, sequence: int) -> Run:
     )
 
 
-def unresolved(attribute: str, mapping: str) -> DataError:
+def unresolved(attribute: str, mapping: str, source_key: Key) -> DataError:
     """The error of a ``ref`` whose row no mapping has carried."""
     return DataError(
         f"attribute {attribute!r} refers to a row that mapping {mapping} has not carried",
         code="reference_unresolved",
         attribute=attribute,
+        awaits=(awaited_source_row(mapping, source_key),),
     )
 
 

@@ -8,15 +8,16 @@ checkpoint: the next start begins a new generation, and rows that it does not se
 from __future__ import annotations
 
 import threading
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 
 from cdc_daemon.engine.applying import LONG_STEP, Applier
+from cdc_daemon.engine.breaker import Breaker, Tripped, stopped
 from cdc_daemon.engine.cascading import Cascading
 from cdc_daemon.engine.meter import Meter
-from cdc_daemon.engine.payload import parked
+from cdc_daemon.engine.payload import Parking
 from cdc_daemon.engine.reading import DrainExpired, Stopping
 from cdc_daemon.engine.status import State
 from cdc_daemon.model.changes import Batch
@@ -40,6 +41,8 @@ class Copying:
     layouts: Sequence[Layout]
     mappings: dict[str, CopiedMapping]
     cascading: Cascading
+    parking: Parking
+    breaker: Breaker
 
 
 def take_snapshot(
@@ -103,8 +106,10 @@ def _copy_group(
         except LateFailure as failure:
             applier.forget()
             applier.condemn(failure)
-        except BaseException:
+        except BaseException as error:
             applier.forget()
+            if isinstance(error, Tripped):
+                stopped(sink, error)
             raise
 
 
@@ -117,7 +122,7 @@ def _copy_once(
     copying: Copying,
     group: Sequence[Table],
 ) -> int:
-    outcome = Outcome()
+    outcome, failed = Outcome(), Counter[str]()
     last = Batch(begins=[(0, 0, 0)])
     with (
         closing(prefetch(snapshot.read(group))) as batches,
@@ -133,20 +138,11 @@ def _copy_once(
             applied = applier.apply(copying.cascading.copied(piece, unit), unit, final=final)
             held = applied.division.held
             if held:
-                unit.park(
-                    [
-                        parked(
-                            one,
-                            pipeline=copying.name,
-                            batch=last,
-                            position=snapshot.position,
-                            version=copying.mappings[one.layout.mapping].version,
-                        )
-                        for one in held
-                    ]
-                )
+                unit.park([copying.parking.parked(one, last, snapshot.position) for one in held])
                 for one in held:
                     meter.failed(one.error.code)
+                failed.update(one.error.code for one in held)
+                copying.breaker.judge(sum(outcome.counts.values()) + failed.total(), failed)
             for (mapping, kind), number in applied.outcome.counts.items():
                 outcome.count(mapping, kind, number)
             meter.progressed()
@@ -155,6 +151,7 @@ def _copy_once(
         ending.enter_context(meter.patience(LONG_STEP))
         unit.save_snapshot(rows)
     applier.settle()
+    copying.breaker.committed(sum(outcome.counts.values()) + failed.total(), failed)
     meter.applied(outcome.counts)
     return sum(rows.values())
 

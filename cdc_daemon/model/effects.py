@@ -193,6 +193,7 @@ class Parked:
     column names, old and new values as text (null for NULL; absent for UNCHANGED).
     ``error_code`` is ``waiting`` for a change that only waits behind an earlier one of its lane.
     ``awaits``: lanes (16-byte digests) of rows that must arrive before it can be applied.
+    ``retry_at``: when it is tried again by itself (µs since 1970); None: it is not.
     """
 
     pipeline: str
@@ -209,3 +210,4 @@ class Parked:
     error_message: str
     mapping_version: str
     awaits: tuple[bytes, ...] = ()
+    retry_at: int | None = None

@@ -124,14 +124,23 @@ class DataError(CdcError):
     """A change cannot be applied as it is.
 
     ``code`` is a short stable name for grouping (``required``, ``too_long``, ``sqlstate_23514``).
-    ``attribute`` names the attribute at fault where one is.
+    ``attribute`` names the attribute at fault where one is. ``awaits``: 16-byte digests of rows
+    that may yet arrive, and would cure it.
     """
 
     disposition = Disposition.PARK
 
-    def __init__(self, message: str, *, code: str, attribute: str | None = None) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: str,
+        attribute: str | None = None,
+        awaits: tuple[bytes, ...] = (),
+    ) -> None:
         self.code = code
         self.attribute = attribute
+        self.awaits = awaits
         super().__init__(message)
 
 

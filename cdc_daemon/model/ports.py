@@ -230,12 +230,30 @@ class UnitOfWork(Protocol):
         nothing else waits."""
 
     def attempted(
-        self, failure: int, *, code: str, message: str, retry_at: dt.datetime | None = None
+        self,
+        failure: int,
+        *,
+        code: str,
+        message: str,
+        retry_at: dt.datetime | None = None,
+        awaits: Sequence[bytes] = (),
+        version: str | None = None,
     ) -> None:
         """A replay failed again: one more attempt, the new error kept.
 
-        ``retry_at``: when it is tried again by itself; None: it is not.
+        ``retry_at``: when it is tried again by itself; None: it is not. ``awaits``: as in
+        :class:`Parked`. ``version``: of the mapping it was tried with; None: as it is.
         """
+
+    def arrived(self, digests: Sequence[bytes]) -> None:
+        """Rows came that parked changes may wait for: whoever waits for one is due now."""
+
+    def put_off(self, failures: Sequence[int]) -> None:
+        """These are no longer due: they stand behind others, which make them due."""
+
+    def due_by_mapping(self, mapping: str, version: str) -> int:
+        """Parked changes that were tried with another version of the mapping only are due now;
+        their number."""
 
     def edited(
         self,
@@ -248,6 +266,12 @@ class UnitOfWork(Protocol):
     ) -> None:
         """Give a parked change another payload and the lanes it blocks with that (16-byte digests);
         the payload before is kept as an :class:`Edit`."""
+
+    def trip(self, reason: str) -> None:
+        """Note that the breaker has stopped the pipeline, and why."""
+
+    def resume(self) -> bool:
+        """The pipeline goes on; whether the breaker had stopped it."""
 
     def supersede(self, mapping: str) -> int:
         """A truncate undid every parked change of the mapping; their number. Their lanes open."""
@@ -411,6 +435,18 @@ class Sink(Protocol):
 
     def lanes(self) -> dict[bytes, str]:
         """Digest of every blocked lane of the pipeline, and the mapping it belongs to."""
+
+    def tripped(self) -> str | None:
+        """Why the breaker has stopped the pipeline; None: it has not."""
+
+    def awaited(self) -> set[bytes]:
+        """Digests of the rows that the pipeline's parked changes wait for."""
+
+    def due(self, limit: int) -> list[int]:
+        """Parked changes that are to be tried again by now, so many at most, in source order."""
+
+    def behind(self, failures: Sequence[int]) -> set[int]:
+        """Which of these have an earlier parked change in one of their lanes."""
 
     def parked(self) -> dict[str, int]:
         """How many changes stand in the failure queue, by mapping."""

@@ -250,7 +250,7 @@ class Erp:
             yield daemon
 
     @contextmanager
-    def worker(self) -> Iterator[Meter]:
+    def worker(self, *, streams: bool = True) -> Iterator[Meter]:
         """The pipeline's worker inside this process, streaming: for tests of what comes after."""
         configuration = load([self.configuration], environ={})
         meter, stopping = Meter("erp", mapping_names(configuration.mappings)), Stopping(5.0)
@@ -259,7 +259,7 @@ class Erp:
         thread = threading.Thread(target=lambda: codes.append(worker.run()), daemon=True)
         thread.start()
         try:
-            until(lambda: meter.status().position, what="it streams")
+            until(lambda: meter.status().position or not streams, what="it streams")
             yield meter
         finally:
             stopping.ask()

@@ -20,6 +20,7 @@ from cdc_daemon import build
 from cdc_daemon.config.configuration import Configuration
 from cdc_daemon.config.load import load
 from cdc_daemon.engine.applying import Applier
+from cdc_daemon.engine.awaiting import Awaited
 from cdc_daemon.engine.lanes import Held, Lanes
 from cdc_daemon.engine.resolve import Resolver
 from cdc_daemon.mapping.mapper import Mapper
@@ -344,6 +345,7 @@ class Simulation:
         self.applier = Applier(
             mapper=Mapper(lambda relation: by_relation[relation]),
             resolver=Resolver({layout.mapping: layout for layout in layouts}),
+            awaited=Awaited(),
             lanes=self.lanes,
             reread=self._reread,
             rank=build.entity_rank(self.configuration),

@@ -135,7 +135,7 @@ def test_who_was_let_in_by_both_servers_tries_again(configured: Configuration) -
         sink=SimpleNamespace(examine=list, acquire=lambda: begun, lanes=list),
         source=SimpleNamespace(examine=lambda _: [], slot_state=lambda _: None),
         repairs=SimpleNamespace(run_commands=lambda checkpoint, only: checkpoint),
-        lanes=SimpleNamespace(reload=lambda _: None),
+        releasing=SimpleNamespace(begin=lambda: 0),
     )
     refused = NotAdmitted([Problem(what="password authentication failed")])
     one = worker.Worker(configured, "erp", Meter("erp"), Stopping())

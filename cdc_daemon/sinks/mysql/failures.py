@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from cdc_daemon.model.effects import Parked
 from cdc_daemon.model.failpoint import failpoint
 from cdc_daemon.model.ports import Failure
+from cdc_daemon.sinks.mysql import awaiting
 from cdc_daemon.sinks.mysql.abridged import Abridging
 from cdc_daemon.sinks.mysql.checkpoint import moment_in, moment_of
 from cdc_daemon.sinks.mysql.session import Result, Session
@@ -25,8 +26,8 @@ Run = Callable[..., Result]
 _PARK = """
     INSERT INTO cdc_failure (pipeline, mapping, entity, source_table, operation, position,
         sequence, commit_time, parked_at, error_code, error_message, payload, mapping_version,
-        lanes, awaits)
-    VALUES (%s, %s, %s, %s, %s, %s, %s, %s, UTC_TIMESTAMP(6), %s, %s, %s, %s, %s, %s)"""
+        lanes, awaits, retry_at)
+    VALUES (%s, %s, %s, %s, %s, %s, %s, %s, UTC_TIMESTAMP(6), %s, %s, %s, %s, %s, %s, %s)"""
 _BLOCK = "INSERT IGNORE INTO cdc_failure_lane (pipeline, digest, failure) VALUES "
 _RESOLVE = """
     UPDATE cdc_failure SET state = %s, resolved_at = UTC_TIMESTAMP(6), actor = %s, reason = %s,
@@ -35,7 +36,7 @@ _RESOLVE = """
 _UNBLOCK = "DELETE FROM cdc_failure_lane WHERE failure = %s"
 _ATTEMPTED = """
     UPDATE cdc_failure SET attempts = attempts + 1, error_code = %s, error_message = %s,
-           retry_at = %s
+           retry_at = %s, awaits = %s, mapping_version = COALESCE(%s, mapping_version)
      WHERE id = %s AND state = 'parked'"""
 _SUPERSEDE = """
     UPDATE cdc_failure SET state = 'skipped', resolved_at = UTC_TIMESTAMP(6),
@@ -69,6 +70,7 @@ def park(run: Run, changes: Sequence[Parked]) -> None:
         blocked = [value for lane in change.lanes for value in (change.pipeline, lane, made)]
         if blocked:
             run(_BLOCK + ", ".join(["(%s, %s, %s)"] * len(change.lanes)), *blocked)
+        awaiting.wait_for(run, made, change.awaits)
 
 
 def _added(run: Run, change: Parked) -> int:
@@ -84,15 +86,25 @@ def _added(run: Run, change: Parked) -> int:
 def resolve(run: Run, failure: int, *, state: str, actor: str, reason: str | None = None) -> None:
     """Close a parked change as replayed or skipped, and open its lanes."""
     if run(_RESOLVE, state, actor, reason, int(state == "replayed"), failure).affected:
+        awaiting.settled(run, failure)
         run(_UNBLOCK, failure)
 
 
 def attempted(
-    run: Run, failure: int, *, code: str, message: str, retry_at: dt.datetime | None
+    run: Run,
+    failure: int,
+    *,
+    code: str,
+    message: str,
+    retry_at: dt.datetime | None,
+    awaits: Sequence[bytes],
+    version: str | None,
 ) -> None:
-    """Note that a replay failed once more, and when it is tried again by itself."""
+    """Note that a replay failed once more, when it is tried again by itself, what it waits for."""
     again = retry_at and f"{retry_at.astimezone(dt.UTC):%Y-%m-%d %H:%M:%S.%f}"
-    run(_ATTEMPTED, code, message, again, failure)
+    run(_ATTEMPTED, code, message, again, hexes(awaits), version, failure)
+    run(awaiting.FORGET, failure)
+    awaiting.wait_for(run, failure, awaits)
 
 
 def supersede(run: Run, pipeline: str, by: str, *, mapping: str | None = None) -> int:
@@ -100,6 +112,7 @@ def supersede(run: Run, pipeline: str, by: str, *, mapping: str | None = None) -
     done = run(_SUPERSEDE, by, pipeline, mapping, mapping).affected
     if done:
         run(_OPEN, pipeline)
+        awaiting.superseded(run, pipeline)
     return done
 
 
@@ -195,4 +208,5 @@ def _values(change: Parked) -> tuple[object, ...]:
         change.mapping_version,
         hexes(change.lanes),
         hexes(change.awaits),
+        None if change.retry_at is None else moment_of(change.retry_at),
     )

@@ -40,6 +40,16 @@ _VERSION_4 = {
         reason longtext NOT NULL,
         payload longtext NOT NULL,
         KEY cdc_failure_edit_failure (failure)""",
+    "breaker": """
+        pipeline varchar(255) NOT NULL PRIMARY KEY,
+        tripped_at datetime(6) NOT NULL,
+        reason longtext NOT NULL""",
+    "failure_await": """
+        pipeline varchar(255) NOT NULL,
+        digest binary(16) NOT NULL,
+        failure bigint NOT NULL,
+        PRIMARY KEY (pipeline, digest, failure),
+        KEY cdc_failure_await_failure (failure)""",
 }
 
 ADDED_TABLES = tuple(_VERSION_4)
@@ -55,7 +65,8 @@ def migrations(collation: str) -> dict[int, tuple[Step, ...]]:
                 sql=(
                     "ALTER TABLE cdc_failure ADD COLUMN awaits longtext NOT NULL DEFAULT ('[]'),"
                     " ADD COLUMN retry_at datetime(6),"
-                    " ADD KEY cdc_failure_settled (pipeline, state, resolved_at)"
+                    " ADD KEY cdc_failure_settled (pipeline, state, resolved_at),"
+                    " ADD KEY cdc_failure_due (pipeline, retry_at)"
                 ),
                 proof=("cdc_failure", "retry_at"),
             ),

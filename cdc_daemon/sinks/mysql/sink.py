@@ -19,7 +19,15 @@ from cdc_daemon.model.errors import ConfigurationError, Unreachable
 from cdc_daemon.model.findings import Finding
 from cdc_daemon.model.ports import Command, CopiedMapping, Failure, Verification
 from cdc_daemon.model.position import Checkpoint, SourceIdentity
-from cdc_daemon.sinks.mysql import checks, commands, copied, failures, verifications
+from cdc_daemon.sinks.mysql import (
+    awaiting,
+    breaker,
+    checks,
+    commands,
+    copied,
+    failures,
+    verifications,
+)
 from cdc_daemon.sinks.mysql.checkpoint import Lease
 from cdc_daemon.sinks.mysql.dangling import References
 from cdc_daemon.sinks.mysql.session import Session, connect, translated
@@ -174,6 +182,26 @@ class MysqlSink:
         """Digest of every blocked lane of the pipeline, and the mapping it belongs to."""
         with translated():
             return failures.lanes(self._live(), self._lease.pipeline)
+
+    def tripped(self) -> str | None:
+        """Why the breaker has stopped the pipeline; None: it has not."""
+        with translated():
+            return breaker.tripped(self._live(), self._lease.pipeline)
+
+    def awaited(self) -> set[bytes]:
+        """Digests of the rows that the pipeline's parked changes wait for."""
+        with translated():
+            return awaiting.awaited(self._live(), self._lease.pipeline)
+
+    def due(self, limit: int) -> list[int]:
+        """Parked changes that are to be tried again by now, so many at most, in source order."""
+        with translated():
+            return awaiting.due(self._live(), self._lease.pipeline, limit)
+
+    def behind(self, failures: Sequence[int]) -> set[int]:
+        """Which of these have an earlier parked change in one of their lanes."""
+        with translated():
+            return awaiting.behind(self._live(), failures)
 
     def parked(self) -> dict[str, int]:
         """How many changes stand in the failure queue, by mapping."""

@@ -29,7 +29,15 @@ from cdc_daemon.model.failpoint import failpoint
 from cdc_daemon.model.ports import CopiedMapping, Repaired
 from cdc_daemon.model.position import SourceIdentity
 from cdc_daemon.sinks.caution import Caution
-from cdc_daemon.sinks.mysql import children, copied, edits, failures, verifications
+from cdc_daemon.sinks.mysql import (
+    awaiting,
+    breaker,
+    children,
+    copied,
+    edits,
+    failures,
+    verifications,
+)
 from cdc_daemon.sinks.mysql.checkpoint import Lease
 from cdc_daemon.sinks.mysql.dangling import References, Suspects
 from cdc_daemon.sinks.mysql.faults import Search
@@ -172,11 +180,38 @@ class MysqlUnit:
         )
 
     def attempted(
-        self, failure: int, *, code: str, message: str, retry_at: dt.datetime | None = None
+        self,
+        failure: int,
+        *,
+        code: str,
+        message: str,
+        retry_at: dt.datetime | None = None,
+        awaits: Sequence[bytes] = (),
+        version: str | None = None,
     ) -> None:
         """A replay failed again: one more attempt, the new error kept."""
-        run = self._transaction.run
-        failures.attempted(run, failure, code=code, message=message, retry_at=retry_at)
+        failures.attempted(
+            self._transaction.run,
+            failure,
+            code=code,
+            message=message,
+            retry_at=retry_at,
+            awaits=awaits,
+            version=version,
+        )
+
+    def arrived(self, digests: Sequence[bytes]) -> None:
+        """Rows came that parked changes may wait for: whoever waits for one is due now."""
+        awaiting.arrived(self._transaction.run, self._lease.pipeline, digests)
+
+    def put_off(self, failures: Sequence[int]) -> None:
+        """These are no longer due: they stand behind others, which make them due."""
+        awaiting.put_off(self._transaction.run, failures)
+
+    def due_by_mapping(self, mapping: str, version: str) -> int:
+        """Parked changes that were tried with another version of the mapping only are due now."""
+        run, pipeline = self._transaction.run, self._lease.pipeline
+        return awaiting.due_by_mapping(run, pipeline, mapping, version)
 
     def edited(
         self,
@@ -189,6 +224,14 @@ class MysqlUnit:
     ) -> None:
         """Give a parked change another payload; the one before is kept."""
         edits.edit(self._transaction.run, failure, payload, lanes, actor=actor, reason=reason)
+
+    def trip(self, reason: str) -> None:
+        """Note that the breaker has stopped the pipeline, and why."""
+        breaker.trip(self._transaction.run, self._lease.pipeline, reason)
+
+    def resume(self) -> bool:
+        """The pipeline goes on; whether the breaker had stopped it."""
+        return breaker.resume(self._transaction.run, self._lease.pipeline)
 
     def supersede(self, mapping: str) -> int:
         """A truncate undid every parked change of the mapping; their number. Their lanes open."""

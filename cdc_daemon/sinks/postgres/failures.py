@@ -16,18 +16,24 @@ from psycopg.rows import dict_row
 from cdc_daemon.model.effects import Parked
 from cdc_daemon.model.failpoint import failpoint
 from cdc_daemon.model.ports import Failure
+from cdc_daemon.sinks.postgres import awaiting
 from cdc_daemon.sinks.postgres.session import Connection
 
 _PARK = """
     WITH parked AS (
         INSERT INTO cdc.failure (pipeline, mapping, entity, source_table, operation, position,
             sequence, commit_time, error_code, error_message, payload, mapping_version, lanes,
-            awaits)
+            awaits, retry_at)
         VALUES (%(pipeline)s, %(mapping)s, %(entity)s, %(table)s, %(operation)s, %(position)s,
             %(sequence)s, timestamptz 'epoch' + %(time)s::bigint * interval '1 microsecond',
             %(code)s, %(message)s, %(payload)s::jsonb, %(version)s, %(lanes)s::bytea[],
-            %(awaits)s::bytea[])
-        RETURNING id)
+            %(awaits)s::bytea[],
+            timestamptz 'epoch' + %(retry_at)s::bigint * interval '1 microsecond')
+        RETURNING id),
+    waits AS (
+        INSERT INTO cdc.failure_await (pipeline, digest, failure)
+        SELECT DISTINCT %(pipeline)s, one, parked.id
+          FROM parked, unnest(%(awaits)s::bytea[]) AS one)
     INSERT INTO cdc.failure_lane (pipeline, digest, failure)
     SELECT DISTINCT %(pipeline)s, lane, parked.id FROM parked, unnest(%(lanes)s::bytea[]) AS lane"""
 _RESOLVE = """
@@ -35,12 +41,23 @@ _RESOLVE = """
         UPDATE cdc.failure SET state = %(state)s, resolved_at = clock_timestamp(),
                actor = %(actor)s, reason = %(reason)s, attempts = attempts + %(attempts)s,
                retry_at = NULL
-         WHERE id = %(id)s AND state = 'parked' RETURNING id)
+         WHERE id = %(id)s AND state = 'parked' RETURNING id),
+    following AS (
+        SELECT min(other.failure) AS id FROM resolved
+          JOIN cdc.failure_lane mine ON mine.failure = resolved.id
+          JOIN cdc.failure_lane other ON other.pipeline = mine.pipeline
+           AND other.digest = mine.digest AND other.failure > mine.failure
+         GROUP BY mine.digest),
+    due AS (
+        UPDATE cdc.failure f SET retry_at = clock_timestamp() FROM following
+         WHERE f.id = following.id AND f.state = 'parked'),
+    waited AS (DELETE FROM cdc.failure_await a USING resolved WHERE a.failure = resolved.id)
     DELETE FROM cdc.failure_lane l USING resolved WHERE l.failure = resolved.id"""
 _ATTEMPTED = """
     UPDATE cdc.failure
        SET attempts = attempts + 1, error_code = %(code)s, error_message = %(message)s,
-           retry_at = %(retry_at)s
+           retry_at = %(retry_at)s, awaits = %(awaits)s::bytea[],
+           mapping_version = coalesce(%(version)s, mapping_version)
      WHERE id = %(id)s AND state = 'parked'"""
 _SUPERSEDE = """
     WITH superseded AS (
@@ -50,7 +67,8 @@ _SUPERSEDE = """
          WHERE pipeline = %(pipeline)s AND state = 'parked'
            AND (%(mapping)s::text IS NULL OR mapping = %(mapping)s)
         RETURNING id),
-    opened AS (DELETE FROM cdc.failure_lane l USING superseded s WHERE l.failure = s.id)
+    opened AS (DELETE FROM cdc.failure_lane l USING superseded s WHERE l.failure = s.id),
+    waited AS (DELETE FROM cdc.failure_await a USING superseded s WHERE a.failure = s.id)
     SELECT count(*) FROM superseded"""
 _LANES = """
     SELECT l.digest, min(f.mapping) FROM cdc.failure_lane l JOIN cdc.failure f ON f.id = l.failure
@@ -101,11 +119,26 @@ def resolve(
 
 
 def attempted(
-    connection: Connection, failure: int, *, code: str, message: str, retry_at: dt.datetime | None
+    connection: Connection,
+    failure: int,
+    *,
+    code: str,
+    message: str,
+    retry_at: dt.datetime | None,
+    awaits: Sequence[bytes],
+    version: str | None,
 ) -> None:
-    """Note that a replay failed once more, and when it is tried again by itself."""
-    params = {"id": failure, "code": code, "message": message, "retry_at": retry_at}
+    """Note that a replay failed once more, when it is tried again by itself, what it waits for."""
+    params = {
+        "id": failure,
+        "code": code,
+        "message": message,
+        "retry_at": retry_at,
+        "awaits": list(awaits),
+        "version": version,
+    }
     connection.execute(_ATTEMPTED, params)
+    awaiting.wait_for(connection, failure, awaits)
 
 
 def supersede(connection: Connection, pipeline: str, by: str, *, mapping: str | None = None) -> int:
@@ -178,6 +211,7 @@ def _params(change: Parked) -> dict[str, object]:
         "version": change.mapping_version,
         "lanes": list(change.lanes),
         "awaits": list(change.awaits),
+        "retry_at": change.retry_at,
     }
 
 

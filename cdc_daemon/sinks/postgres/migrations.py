@@ -87,6 +87,15 @@ _VERSION_4 = {
         actor text NOT NULL,
         reason text NOT NULL,
         payload jsonb NOT NULL""",
+    "breaker": """
+        pipeline text PRIMARY KEY,
+        tripped_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+        reason text NOT NULL""",
+    "failure_await": """
+        pipeline text NOT NULL,
+        digest bytea NOT NULL,
+        failure bigint NOT NULL REFERENCES "cdc"."failure" (id) ON DELETE CASCADE,
+        PRIMARY KEY (pipeline, digest, failure)""",
 }
 
 MIGRATIONS: dict[int, tuple[Step, ...]] = {
@@ -128,6 +137,15 @@ MIGRATIONS: dict[int, tuple[Step, ...]] = {
         (
             "create the ledger's index failure_edit_failure",
             'CREATE INDEX failure_edit_failure ON "cdc"."failure_edit" (failure)',
+        ),
+        (
+            "create the ledger's index failure_await_failure",
+            'CREATE INDEX failure_await_failure ON "cdc"."failure_await" (failure)',
+        ),
+        (
+            "create the ledger's index failure_due",
+            'CREATE INDEX failure_due ON "cdc"."failure" (pipeline, retry_at)'
+            " WHERE state = 'parked' AND retry_at IS NOT NULL",
         ),
     ),
 }  # fmt: skip

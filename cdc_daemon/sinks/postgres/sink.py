@@ -21,7 +21,15 @@ from cdc_daemon.model.errors import ConfigurationError, Problem, Unreachable
 from cdc_daemon.model.findings import Finding, refusals
 from cdc_daemon.model.ports import Command, CopiedMapping, Failure, Verification
 from cdc_daemon.model.position import Checkpoint, SourceIdentity
-from cdc_daemon.sinks.postgres import checks, commands, copied, failures, verifications
+from cdc_daemon.sinks.postgres import (
+    awaiting,
+    breaker,
+    checks,
+    commands,
+    copied,
+    failures,
+    verifications,
+)
 from cdc_daemon.sinks.postgres.checkpoint import Lease
 from cdc_daemon.sinks.postgres.dangling import References
 from cdc_daemon.sinks.postgres.errors import translate
@@ -186,6 +194,26 @@ class PostgresSink:
         """Digest of every blocked lane of the pipeline, and the mapping it belongs to."""
         with self._connection() as connection:
             return failures.lanes(connection, self._lease.pipeline)
+
+    def tripped(self) -> str | None:
+        """Why the breaker has stopped the pipeline; None: it has not."""
+        with self._connection() as connection:
+            return breaker.tripped(connection, self._lease.pipeline)
+
+    def awaited(self) -> set[bytes]:
+        """Digests of the rows that the pipeline's parked changes wait for."""
+        with self._connection() as connection:
+            return awaiting.awaited(connection, self._lease.pipeline)
+
+    def due(self, limit: int) -> list[int]:
+        """Parked changes that are to be tried again by now, so many at most, in source order."""
+        with self._connection() as connection:
+            return awaiting.due(connection, self._lease.pipeline, limit)
+
+    def behind(self, failures: Sequence[int]) -> set[int]:
+        """Which of these have an earlier parked change in one of their lanes."""
+        with self._connection() as connection:
+            return awaiting.behind(connection, failures)
 
     def parked(self) -> dict[str, int]:
         """How many changes stand in the failure queue, by mapping."""

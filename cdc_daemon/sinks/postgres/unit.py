@@ -32,7 +32,7 @@ from cdc_daemon.model.failpoint import failpoint
 from cdc_daemon.model.ports import CopiedMapping, Repaired
 from cdc_daemon.model.position import SourceIdentity
 from cdc_daemon.sinks.caution import Caution
-from cdc_daemon.sinks.postgres import children, commands, copied, edits, failures
+from cdc_daemon.sinks.postgres import awaiting, breaker, children, commands, copied, edits, failures
 from cdc_daemon.sinks.postgres.arrays import arrays
 from cdc_daemon.sinks.postgres.checkpoint import CLOCK_BEHIND, FENCED, Lease
 from cdc_daemon.sinks.postgres.dangling import References
@@ -246,14 +246,46 @@ class PostgresUnit:
             )
 
     def attempted(
-        self, failure: int, *, code: str, message: str, retry_at: dt.datetime | None = None
+        self,
+        failure: int,
+        *,
+        code: str,
+        message: str,
+        retry_at: dt.datetime | None = None,
+        awaits: Sequence[bytes] = (),
+        version: str | None = None,
     ) -> None:
         """A replay failed again: one more attempt, the new error kept."""
         with self._translated():
             self._transaction.begin()
             failures.attempted(
-                self._session.connection, failure, code=code, message=message, retry_at=retry_at
+                self._session.connection,
+                failure,
+                code=code,
+                message=message,
+                retry_at=retry_at,
+                awaits=awaits,
+                version=version,
             )
+
+    def arrived(self, digests: Sequence[bytes]) -> None:
+        """Rows came that parked changes may wait for: whoever waits for one is due now."""
+        with self._translated():
+            self._transaction.begin()
+            awaiting.arrived(self._session.connection, self._lease.pipeline, digests)
+
+    def put_off(self, failures: Sequence[int]) -> None:
+        """These are no longer due: they stand behind others, which make them due."""
+        with self._translated():
+            self._transaction.begin()
+            awaiting.put_off(self._session.connection, failures)
+
+    def due_by_mapping(self, mapping: str, version: str) -> int:
+        """Parked changes that were tried with another version of the mapping only are due now."""
+        with self._translated():
+            self._transaction.begin()
+            connection, pipeline = self._session.connection, self._lease.pipeline
+            return awaiting.due_by_mapping(connection, pipeline, mapping, version)
 
     def edited(
         self,
@@ -307,6 +339,18 @@ class PostgresUnit:
             children.forget(self._session.connection, self._lease.pipeline, table)
 
     # --- the checkpoint -----------------------------------------------------------------------
+
+    def trip(self, reason: str) -> None:
+        """Note that the breaker has stopped the pipeline, and why."""
+        with self._translated():
+            self._transaction.begin()
+            breaker.trip(self._session.connection, self._lease.pipeline, reason)
+
+    def resume(self) -> bool:
+        """The pipeline goes on; whether the breaker had stopped it."""
+        with self._translated():
+            self._transaction.begin()
+            return breaker.resume(self._session.connection, self._lease.pipeline)
 
     def supersede(self, mapping: str) -> int:
         """A truncate undid every parked change of the mapping; their number. Their lanes open."""

@@ -14,14 +14,15 @@ from cdc_daemon.model.effects import Parked
 from cdc_daemon.model.failpoint import failpoint
 from cdc_daemon.model.ports import Failure
 from cdc_daemon.sinks.forms import as_json
+from cdc_daemon.sinks.sqlite import awaiting
 from cdc_daemon.sinks.sqlite.checkpoint import moment_in, moment_of, moment_text
 from cdc_daemon.sinks.sqlite.database import Connection
 
 _PARK = """
     INSERT INTO cdc_failure (pipeline, mapping, entity, source_table, operation, position,
         sequence, commit_time, parked_at, error_code, error_message, payload, mapping_version,
-        lanes, awaits)
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
+        lanes, awaits, retry_at)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
 _BLOCK = """
     INSERT INTO cdc_failure_lane (pipeline, digest, failure) VALUES (?, ?, ?)
     ON CONFLICT DO NOTHING"""
@@ -31,7 +32,7 @@ _RESOLVE = """
      WHERE id = ? AND state = 'parked'"""
 _ATTEMPTED = """
     UPDATE cdc_failure SET attempts = attempts + 1, error_code = ?, error_message = ?,
-           retry_at = ?
+           retry_at = ?, awaits = ?, mapping_version = coalesce(?, mapping_version)
      WHERE id = ? AND state = 'parked'"""
 _SUPERSEDE = """
     UPDATE cdc_failure SET state = 'skipped', resolved_at = ?1, actor = 'cdc-daemon',
@@ -70,6 +71,8 @@ def park(connection: Connection, changes: Sequence[Parked], moment: str) -> None
         row = connection.execute(_PARK, _values(change, moment))
         lanes = [(change.pipeline, lane, row.lastrowid) for lane in change.lanes]
         connection.executemany(_BLOCK, lanes)
+        if change.awaits and row.lastrowid is not None:
+            awaiting.wait_for(connection, row.lastrowid, change.awaits)
 
 
 def resolve(
@@ -85,15 +88,24 @@ def resolve(
     attempts = int(state == "replayed")
     done = connection.execute(_RESOLVE, (state, moment, actor, reason, attempts, failure))
     if done.rowcount:
+        awaiting.settled(connection, failure, moment)
         connection.execute("DELETE FROM cdc_failure_lane WHERE failure = ?", (failure,))
 
 
 def attempted(
-    connection: Connection, failure: int, *, code: str, message: str, retry_at: dt.datetime | None
+    connection: Connection,
+    failure: int,
+    *,
+    code: str,
+    message: str,
+    retry_at: dt.datetime | None,
+    awaits: Sequence[bytes],
+    version: str | None,
 ) -> None:
-    """Note that a replay failed once more, and when it is tried again by itself."""
+    """Note that a replay failed once more, when it is tried again by itself, what it waits for."""
     again = retry_at and moment_text(retry_at.astimezone(dt.UTC))
-    connection.execute(_ATTEMPTED, (code, message, again, failure))
+    connection.execute(_ATTEMPTED, (code, message, again, hexes(awaits), version, failure))
+    awaiting.wait_for(connection, failure, awaits)
 
 
 def supersede(
@@ -103,6 +115,7 @@ def supersede(
     done = connection.execute(_SUPERSEDE, (moment, by, pipeline, mapping))
     if done.rowcount:
         connection.execute(_OPEN, (pipeline,))
+        awaiting.superseded(connection, pipeline)
     return done.rowcount
 
 
@@ -192,4 +205,5 @@ def _values(change: Parked, moment: str) -> tuple[object, ...]:
         change.mapping_version,
         hexes(change.lanes),
         hexes(change.awaits),
+        None if change.retry_at is None else moment_of(change.retry_at),
     )

@@ -87,6 +87,15 @@ _VERSION_4 = {
         actor TEXT NOT NULL,
         reason TEXT NOT NULL,
         payload TEXT NOT NULL CHECK (json_valid(payload))""",
+    "breaker": """
+        pipeline TEXT PRIMARY KEY,
+        tripped_at TEXT NOT NULL,
+        reason TEXT NOT NULL""",
+    "failure_await": """
+        pipeline TEXT NOT NULL,
+        digest BLOB NOT NULL,
+        failure INTEGER NOT NULL REFERENCES "cdc_failure" (id) ON DELETE CASCADE,
+        PRIMARY KEY (pipeline, digest, failure)""",
 }
 
 MIGRATIONS: dict[int, tuple[Step, ...]] = {
@@ -135,6 +144,15 @@ MIGRATIONS: dict[int, tuple[Step, ...]] = {
         (
             "create the ledger's index cdc_failure_edit_failure",
             "CREATE INDEX cdc_failure_edit_failure ON cdc_failure_edit (failure)",
+        ),
+        (
+            "create the ledger's index cdc_failure_await_failure",
+            "CREATE INDEX cdc_failure_await_failure ON cdc_failure_await (failure)",
+        ),
+        (
+            "create the ledger's index cdc_failure_due",
+            "CREATE INDEX cdc_failure_due ON cdc_failure (pipeline, retry_at)"
+            " WHERE state = 'parked' AND retry_at IS NOT NULL",
         ),
     ),
 }

@@ -18,8 +18,16 @@ from cdc_daemon.model.errors import ConfigurationError, PreflightRefusal, Unreac
 from cdc_daemon.model.findings import Finding
 from cdc_daemon.model.ports import Command, CopiedMapping, Failure, Verification
 from cdc_daemon.model.position import Checkpoint, SourceIdentity
-from cdc_daemon.sinks.sqlite import checks, commands, copied, failures, verifications
-from cdc_daemon.sinks.sqlite.checkpoint import Lease, moved, writing
+from cdc_daemon.sinks.sqlite import (
+    awaiting,
+    breaker,
+    checks,
+    commands,
+    copied,
+    failures,
+    verifications,
+)
+from cdc_daemon.sinks.sqlite.checkpoint import Lease, moment_text, moved, writing
 from cdc_daemon.sinks.sqlite.dangling import References
 from cdc_daemon.sinks.sqlite.database import Connection, connect, translated
 from cdc_daemon.sinks.sqlite.identity import FileIdentity, file_identity
@@ -163,6 +171,28 @@ class SqliteSink:
         """Digest of every blocked lane of the pipeline, and the mapping it belongs to."""
         with translated():
             return failures.lanes(self._live(), self._lease.pipeline)
+
+    def tripped(self) -> str | None:
+        """Why the breaker has stopped the pipeline; None: it has not."""
+        with translated():
+            return breaker.tripped(self._live(), self._lease.pipeline)
+
+    def awaited(self) -> set[bytes]:
+        """Digests of the rows that the pipeline's parked changes wait for."""
+        with translated():
+            return awaiting.awaited(self._live(), self._lease.pipeline)
+
+    def due(self, limit: int) -> list[int]:
+        """Parked changes that are to be tried again by now, so many at most, in source order."""
+        with translated():
+            return awaiting.due(
+                self._live(), self._lease.pipeline, moment_text(dt.datetime.now(dt.UTC)), limit
+            )
+
+    def behind(self, failures: Sequence[int]) -> set[int]:
+        """Which of these have an earlier parked change in one of their lanes."""
+        with translated():
+            return awaiting.behind(self._live(), failures)
 
     def parked(self) -> dict[str, int]:
         """How many changes stand in the failure queue, by mapping."""

@@ -32,7 +32,15 @@ from cdc_daemon.model.position import SourceIdentity
 from cdc_daemon.sinks.forms import Stored
 from cdc_daemon.sinks.rejected import data_error
 from cdc_daemon.sinks.renaming import carry_out
-from cdc_daemon.sinks.sqlite import children, copied, edits, failures, verifications
+from cdc_daemon.sinks.sqlite import (
+    awaiting,
+    breaker,
+    children,
+    copied,
+    edits,
+    failures,
+    verifications,
+)
 from cdc_daemon.sinks.sqlite.checkpoint import Lease
 from cdc_daemon.sinks.sqlite.dangling import References, Suspects
 from cdc_daemon.sinks.sqlite.database import Connection, translated
@@ -225,12 +233,42 @@ class SqliteUnit:
             copied.note(self._opened(), self._lease.pipeline, mappings)
 
     def attempted(
-        self, failure: int, *, code: str, message: str, retry_at: dt.datetime | None = None
+        self,
+        failure: int,
+        *,
+        code: str,
+        message: str,
+        retry_at: dt.datetime | None = None,
+        awaits: Sequence[bytes] = (),
+        version: str | None = None,
     ) -> None:
         """A replay failed again: one more attempt, the new error kept."""
         with translated():
             failures.attempted(
-                self._opened(), failure, code=code, message=message, retry_at=retry_at
+                self._opened(),
+                failure,
+                code=code,
+                message=message,
+                retry_at=retry_at,
+                awaits=awaits,
+                version=version,
+            )
+
+    def arrived(self, digests: Sequence[bytes]) -> None:
+        """Rows came that parked changes may wait for: whoever waits for one is due now."""
+        with translated():
+            awaiting.arrived(self._opened(), self._lease.pipeline, digests, self._moment)
+
+    def put_off(self, failures: Sequence[int]) -> None:
+        """These are no longer due: they stand behind others, which make them due."""
+        with translated():
+            awaiting.put_off(self._opened(), failures)
+
+    def due_by_mapping(self, mapping: str, version: str) -> int:
+        """Parked changes that were tried with another version of the mapping only are due now."""
+        with translated():
+            return awaiting.due_by_mapping(
+                self._opened(), self._lease.pipeline, mapping, version, self._moment
             )
 
     def edited(
@@ -253,6 +291,16 @@ class SqliteUnit:
                 reason=reason,
                 moment=self._moment,
             )
+
+    def trip(self, reason: str) -> None:
+        """Note that the breaker has stopped the pipeline, and why."""
+        with translated():
+            breaker.trip(self._opened(), self._lease.pipeline, reason, self._moment)
+
+    def resume(self) -> bool:
+        """The pipeline goes on; whether the breaker had stopped it."""
+        with translated():
+            return breaker.resume(self._opened(), self._lease.pipeline)
 
     def supersede(self, mapping: str) -> int:
         """A truncate undid every parked change of the mapping; their number. Their lanes open."""

@@ -1,0 +1,102 @@
+"""Parked changes that are tried again by themselves: when, and for which rows they wait."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from cdc_daemon.sinks.mysql.session import Result, Session
+
+Run = Callable[..., Result]
+"""``Session.run``, or that of a transaction."""
+
+FORGET: Final = "DELETE FROM cdc_failure_await WHERE failure = %s"
+_WAIT = """
+    INSERT IGNORE INTO cdc_failure_await (pipeline, digest, failure)
+    SELECT pipeline, %s, id FROM cdc_failure WHERE id = %s AND state = 'parked'"""
+_FOLLOWING = """
+    UPDATE cdc_failure f JOIN (
+        SELECT MIN(other.failure) AS id FROM cdc_failure_lane mine
+          JOIN cdc_failure_lane other ON other.pipeline = mine.pipeline
+           AND other.digest = mine.digest AND other.failure > mine.failure
+         WHERE mine.failure = %s GROUP BY mine.digest) following ON following.id = f.id
+       SET f.retry_at = UTC_TIMESTAMP(6) WHERE f.state = 'parked'"""
+_SUPERSEDED = """
+    DELETE a FROM cdc_failure_await a JOIN cdc_failure f ON f.id = a.failure
+     WHERE a.pipeline = %s AND f.state <> 'parked'"""
+_ARRIVED = """
+    UPDATE cdc_failure f JOIN cdc_failure_await a ON a.failure = f.id
+       SET f.retry_at = UTC_TIMESTAMP(6)
+     WHERE a.pipeline = %s AND f.state = 'parked' AND a.digest IN ({})"""
+_PUT_OFF = "UPDATE cdc_failure SET retry_at = NULL WHERE state = 'parked' AND id IN ({})"
+_BY_MAPPING = """
+    UPDATE cdc_failure SET retry_at = UTC_TIMESTAMP(6)
+     WHERE pipeline = %s AND mapping = %s AND mapping_version <> %s AND state = 'parked'"""
+_AWAITED = "SELECT DISTINCT digest FROM cdc_failure_await WHERE pipeline = %s"
+_DUE = """
+    SELECT id FROM cdc_failure
+     WHERE pipeline = %s AND state = 'parked' AND retry_at <= UTC_TIMESTAMP(6)
+     ORDER BY id LIMIT %s"""
+_BEHIND = """
+    SELECT DISTINCT mine.failure FROM cdc_failure_lane mine
+      JOIN cdc_failure_lane other ON other.pipeline = mine.pipeline
+       AND other.digest = mine.digest AND other.failure < mine.failure
+     WHERE mine.failure IN ({})"""
+_AT_ONCE = 1000
+
+
+def wait_for(run: Run, failure: int, digests: Sequence[bytes]) -> None:
+    """What a parked change waits for too."""
+    for digest in digests:
+        run(_WAIT, digest, failure)
+
+
+def settled(run: Run, failure: int) -> None:
+    """A change is no longer parked: the next of each of its lanes is due. Its lanes stand yet."""
+    run(FORGET, failure)
+    run(_FOLLOWING, failure)
+
+
+def superseded(run: Run, pipeline: str) -> None:
+    """Changes were settled together."""
+    run(_SUPERSEDED, pipeline)
+
+
+def arrived(run: Run, pipeline: str, digests: Sequence[bytes]) -> None:
+    """Whoever waits for one of these is due."""
+    for start in range(0, len(digests), _AT_ONCE):
+        some = digests[start : start + _AT_ONCE]
+        run(_ARRIVED.format(", ".join(["%s"] * len(some))), pipeline, *some)
+
+
+def put_off(run: Run, failures: Sequence[int]) -> None:
+    """These are no longer due."""
+    if failures:
+        run(_PUT_OFF.format(_listed(failures)))
+
+
+def due_by_mapping(run: Run, pipeline: str, mapping: str, version: str) -> int:
+    """Changes that were tried with another version of the mapping are due; how many."""
+    return run(_BY_MAPPING, pipeline, mapping, version).affected
+
+
+def awaited(session: Session, pipeline: str) -> set[bytes]:
+    """What the pipeline's parked changes wait for."""
+    return {digest or b"" for (digest,) in session.run(_AWAITED, pipeline).rows}
+
+
+def due(session: Session, pipeline: str, limit: int) -> list[int]:
+    """Which are to be tried again by now, in source order."""
+    return [int(number or b"0") for (number,) in session.run(_DUE, pipeline, limit).rows]
+
+
+def behind(session: Session, failures: Sequence[int]) -> set[int]:
+    """Which of these have an earlier parked change in one of their lanes."""
+    if not failures:
+        return set()
+    rows = session.run(_BEHIND.format(_listed(failures))).rows
+    return {int(number or b"0") for (number,) in rows}
+
+
+def _listed(failures: Sequence[int]) -> str:
+    return ", ".join(map(str, map(int, failures)))

@@ -1,0 +1,101 @@
+"""Which parked changes are tried again by themselves: who waits for a row, and whose turn it is."""
+
+from __future__ import annotations
+
+import time
+
+from cdc_daemon.model.ports import Sink
+from tests.contract.targets import Target
+from tests.contract.test_sink_failures import A, B, C, park, parked
+
+SECOND = 1_000_000
+
+
+def due_soon(sink: Sink) -> list[int]:
+    """What is due; a moment of the same unit may be some microseconds ahead of the clock."""
+    for _ in range(100):
+        if found := sink.due(10):
+            return found
+        time.sleep(0.01)
+    return []
+
+
+def test_whoever_waits_for_a_row_is_due_when_it_arrives(sink: Sink) -> None:
+    first, second, other = park(sink, parked(A, awaits=(B, C)), parked(B, awaits=(C, C)), parked(C))
+    assert sink.awaited() == {B, C}
+    assert sink.due(10) == []
+    with sink.begin() as unit:
+        unit.arrived([B, A])
+    assert due_soon(sink) == [first]
+    with sink.begin() as unit:
+        unit.arrived([C])
+    assert due_soon(sink) == [first, second]
+    assert sink.due(1) == [first]
+    with sink.begin() as unit:
+        unit.replayed(first, actor="cdc-daemon")
+        unit.attempted(second, code="required", message="again", awaits=(A,))
+    assert (sink.awaited(), sink.due(10)) == ({A}, [])
+    assert sink.failures([second])[0].awaits == (A,)
+    with sink.begin() as unit:
+        unit.skipped(other, actor="ann", reason="obsolete")
+        unit.supersede("erp.material")
+    assert sink.awaited() == set()
+
+
+def test_what_stood_behind_a_settled_change_is_due(sink: Sink) -> None:
+    """The next of each of its lanes; one that stands behind another yet is put off."""
+    first, second, third, fourth = park(sink, parked(A, B), parked(B, C), parked(A, C), parked(A))
+    assert sink.behind([first, second, third, fourth]) == {second, third, fourth}
+    assert sink.behind([]) == set()
+    with sink.begin() as unit:
+        unit.replayed(first, actor="ann")
+    assert due_soon(sink) == [second, third]
+    assert sink.behind([second, third]) == {third}
+    with sink.begin() as unit:
+        unit.put_off([third])
+        unit.put_off([])
+    assert sink.due(10) == [second]
+    with sink.begin() as unit:
+        unit.skipped(second, actor="ann", reason="obsolete")
+    assert due_soon(sink) == [third]
+    with sink.begin() as unit:
+        unit.resynced(third, actor="ann", reason="read again")
+    assert due_soon(sink) == [fourth]
+
+
+def test_a_time_to_try_again_comes(sink: Sink) -> None:
+    now = int(time.time() * SECOND)
+    past, future = park(
+        sink, parked(A, retry_at=now - 9 * SECOND), parked(B, retry_at=now + 3600 * SECOND)
+    )
+    assert sink.due(10) == [past]
+    assert [one.retry_at is not None for one in sink.failures([past, future])] == [True, True]
+
+
+def test_another_version_of_a_mapping_makes_its_changes_due(target: Target, sink: Sink) -> None:
+    """Once for each version: what was tried with it is left alone."""
+    first, other = park(sink, parked(A), parked(B, mapping="erp.other"))
+    with sink.begin() as unit:
+        assert unit.due_by_mapping("erp.material", "v1") == 0
+        assert unit.due_by_mapping("erp.material", "v2") == 1
+    assert due_soon(sink) == [first]
+    with sink.begin() as unit:
+        unit.attempted(first, code="required", message="again", version="v2")
+        unit.attempted(other, code="required", message="again")
+        assert unit.due_by_mapping("erp.material", "v2") == 0
+    assert sink.due(10) == []
+    versions = {one.id: one.mapping_version for one in target.control().failures()}
+    assert versions == {first: "v2", other: "v1"}
+
+
+def test_a_pipeline_that_the_breaker_stopped_stays_so(sink: Sink) -> None:
+    assert sink.tripped() is None
+    for reason in ("too much", "much too much: 50 %"):
+        with sink.begin() as unit:
+            unit.trip(reason)
+        assert sink.tripped() == reason
+    with sink.begin() as unit:
+        assert unit.resume()
+    assert sink.tripped() is None
+    with sink.begin() as unit:
+        assert not unit.resume()

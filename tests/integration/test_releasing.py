@@ -1,0 +1,109 @@
+"""Parked changes that take effect by themselves: their reference arrives, their lane is freed."""
+
+from __future__ import annotations
+
+from contextlib import closing
+
+import pytest
+
+from cdc_daemon import build
+from cdc_daemon.config.load import load
+from cdc_daemon.engine.breaker import BreakerLimits
+from cdc_daemon.engine.status import State
+from tests.support.catalogue import POSTGRES, SQLITE
+from tests.support.erp import Erp
+from tests.support.waiting import until
+
+
+@pytest.fixture(params=[POSTGRES, SQLITE])
+def target_kind(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+def parked(erp: Erp, *codes: str) -> None:
+    """Until these errors stand in the failure queue, in this order."""
+    table = "cdc.failure" if erp.embedded is None else "cdc_failure"
+    query = f"SELECT error_code FROM {table} WHERE state = 'parked' ORDER BY id"
+    until(lambda: erp.target.query(query) == [(code,) for code in codes], what=str(codes))
+
+
+def test_a_change_waits_for_the_row_that_it_refers_to(erp: Erp) -> None:
+    """And what was changed of it meanwhile follows in order; a restart forgets nothing."""
+    with erp.worker():
+        erp.commit("INSERT INTO t_order VALUES (1, 'O1', 77, 1)")
+        parked(erp, "reference_unresolved")
+        erp.commit("UPDATE t_order SET famount = 2", "UPDATE t_order SET fbillno = 'O1b'")
+        parked(erp, "reference_unresolved", "waiting", "waiting")
+    with erp.worker():
+        erp.commit("INSERT INTO t_customer VALUES (77, 'C77', 'late')")
+        parked(erp)
+        erp.caught_up()
+        erp.agrees()
+
+
+@pytest.mark.parametrize("target_kind", [POSTGRES])
+def test_a_change_waits_for_a_row_that_is_parked_itself(erp: Erp) -> None:
+    """It goes on when that one was skipped over or cured; what it waits for comes from a replay."""
+    erp.target.execute("ALTER TABLE customer ADD CONSTRAINT poison CHECK (name <> 'poison')")
+    with erp.worker():
+        erp.commit("INSERT INTO t_customer VALUES (77, 'C77', 'poison')")
+        parked(erp, "sqlstate_23514")
+        erp.commit("INSERT INTO t_order VALUES (1, 'O1', 77, 1)")
+        parked(erp, "sqlstate_23514", "reference_unresolved")
+        erp.target.execute("ALTER TABLE customer DROP CONSTRAINT poison")
+        assert erp.ask("failures", "retry", "--all", "--yes").exit_code in (0, 3)
+        parked(erp)
+        erp.caught_up()
+        erp.agrees()
+
+
+# --- the breaker --------------------------------------------------------------------------------
+
+
+def resume(erp: Erp) -> None:
+    with closing(build.make_control(load([erp.configuration], environ={}))) as control:
+        number = control.submit("erp", "resume", {"seconds": 60}, "ann")
+        until(lambda: control.command(number).state == "done", what="it was resumed")
+
+
+@pytest.fixture
+def limits(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = BreakerLimits(parked=5, share=0.0)
+    monkeypatch.setattr(build, "BreakerLimits", lambda: found)
+
+
+@pytest.mark.usefixtures("limits")
+def test_too_much_at_once_stops_the_pipeline_until_somebody_says_resume(erp: Erp) -> None:
+    """Nothing of the unit that was too much is parked; a restart changes nothing; commands are
+    carried out meanwhile."""
+    with erp.worker() as meter:
+        erp.commit("INSERT INTO t_order VALUES (1, 'O1', 77, 1)")
+        parked(erp, "reference_unresolved")
+        erp.commit("INSERT INTO t_order SELECT n, 'O' || n, 77, 1 FROM generate_series(2, 9) n")
+        until(lambda: "the breaker has stopped" in meter.status().error, what="it tripped")
+        assert meter.status().state is State.BLOCKED
+        parked(erp, "reference_unresolved")
+    with erp.worker(streams=False) as meter:
+        until(lambda: "9 changes parked (limit 5)" in meter.status().error, what="it is stopped")
+        assert meter.status().state is State.BLOCKED
+        assert erp.ask("failures", "skip", "1", "--reason", "r", "--yes").exit_code == 0
+        resume(erp)
+        parked(erp, *["reference_unresolved"] * 8)
+        erp.commit("INSERT INTO t_customer VALUES (77, 'C77', 'late')")
+        parked(erp)
+        erp.caught_up()
+        assert meter.status().state is not State.BLOCKED
+
+
+@pytest.mark.usefixtures("limits")
+def test_a_first_copy_is_stopped_too(erp: Erp) -> None:
+    erp.source.execute(
+        "INSERT INTO t_order SELECT n, 'O' || n, 77, 1 FROM generate_series(1, 9) n;"
+        "INSERT INTO t_customer VALUES (7, 'C7', 'seven')"
+    )
+    with erp.worker(streams=False) as meter:
+        until(lambda: "the breaker has stopped" in meter.status().error, what="it tripped")
+        parked(erp)
+        resume(erp)
+        parked(erp, *["reference_unresolved"] * 9)
+        erp.caught_up()
