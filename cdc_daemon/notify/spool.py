@@ -1,0 +1,317 @@
+"""What waits for delivery and what became of it: an SQLite file in the daemon's state folder.
+
+It works while every database is down, and a message that is in it survives kill -9. A decision of
+the rules goes in as one transaction (the message, and that the channel was told), so that none is
+lost or made twice between the two. It holds alerts, never a secret: a message gets its text and
+its address when it is sent. One process writes it, which holds a lock on a file beside it; others
+may read.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import sqlite3
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cdc_daemon.model.errors import CdcError
+from cdc_daemon.notify.alert import Message, Notice
+from cdc_daemon.notify.rules import Decision, Told
+
+MOST_LOGGED = 10_000
+VERSION = 1
+_MODE = 0o640
+_SCHEMA = """
+CREATE TABLE waiting (
+  id TEXT PRIMARY KEY, channel TEXT NOT NULL, created REAL NOT NULL, due REAL NOT NULL,
+  attempts INTEGER NOT NULL DEFAULT 0, error TEXT NOT NULL DEFAULT '', notices TEXT NOT NULL);
+CREATE INDEX waiting_due ON waiting (channel, due);
+CREATE TABLE log (
+  number INTEGER PRIMARY KEY, id TEXT NOT NULL, channel TEXT NOT NULL, created REAL NOT NULL,
+  ended REAL NOT NULL, result TEXT NOT NULL, attempts INTEGER NOT NULL, answer TEXT NOT NULL,
+  notices TEXT NOT NULL);
+CREATE INDEX log_ended ON log (ended);
+CREATE TABLE told (channel TEXT NOT NULL, key TEXT NOT NULL, told TEXT NOT NULL,
+  PRIMARY KEY (channel, key));
+CREATE TABLE pause (channel TEXT PRIMARY KEY, until REAL NOT NULL);
+CREATE TABLE attempt (channel TEXT NOT NULL, time REAL NOT NULL);
+"""
+
+
+class Unusable(CdcError):
+    """The file in which notifications wait cannot be used."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Waiting:
+    """A message that is to be delivered; times in seconds since 1970, ``error`` of the last try."""
+
+    message: Message
+    created: float
+    due: float
+    attempts: int
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ended:
+    """A message that was delivered, or given up (``result``)."""
+
+    message: Message
+    created: float
+    ended: float
+    result: str
+    attempts: int
+    answer: str
+
+
+class Spool:
+    """The file, held by this process; any thread may call."""
+
+    def __init__(self, path: Path) -> None:
+        """Open it, or make it. Raises Unusable, saying why and what to do."""
+        self.path = path
+        self._lock = threading.Lock()
+        with _explained(path):
+            self._held = _hold(path)
+        try:
+            with _explained(path):
+                self._db = _open(path)
+        except BaseException:
+            os.close(self._held)
+            raise
+
+    def close(self) -> None:
+        """Let go of it."""
+        with self._lock:
+            self._db.close()
+            os.close(self._held)
+
+    # --- what the rules say -----------------------------------------------------------------------
+
+    def told(self) -> dict[str, dict[str, Told]]:
+        """What each channel knows, by channel and alert."""
+        found: dict[str, dict[str, Told]] = {}
+        for channel, key, text in self._rows("SELECT channel, key, told FROM told"):
+            found.setdefault(channel, {})[key] = Told.from_dict(json.loads(text))
+        return found
+
+    def keep(self, decision: Decision, now: float) -> None:
+        """A message to deliver, and what its channel knows from then on: both or neither."""
+        known = [
+            (decision.channel, key, _json(told.to_dict())) for key, told in decision.told.items()
+        ]
+        with self._writing() as db:
+            db.execute("DELETE FROM told WHERE channel = ?", (decision.channel,))
+            db.executemany("INSERT INTO told VALUES (?, ?, ?)", known)
+            if decision.message is not None:
+                _insert(db, decision.message, now)
+
+    def forget(self, channels: list[str]) -> None:
+        """What other channels than these know; what waits for them goes on waiting."""
+        marks = ", ".join("?" * len(channels))
+        with self._writing() as db:
+            db.execute(f"DELETE FROM told WHERE channel NOT IN ({marks})", channels)
+
+    # --- delivery ---------------------------------------------------------------------------------
+
+    def next(self, channel: str) -> Waiting | None:
+        """The message that is due first, now or later."""
+        rows = self._rows(f"{_WAITING} WHERE channel = ? ORDER BY due, created LIMIT 1", (channel,))
+        return _waiting(rows[0]) if rows else None
+
+    def attempt(self, waiting: Waiting, now: float, window: float) -> None:
+        """A try begins; those of the last ``window`` seconds are remembered."""
+        channel = waiting.message.channel
+        with self._writing() as db:
+            db.execute(
+                "DELETE FROM attempt WHERE channel = ? AND time < ?", (channel, now - window)
+            )
+            db.execute("INSERT INTO attempt VALUES (?, ?)", (channel, now))
+
+    def attempts(self, channel: str) -> list[float]:
+        """When messages were tried of late, ascending."""
+        rows = self._rows("SELECT time FROM attempt WHERE channel = ? ORDER BY time", (channel,))
+        return [row[0] for row in rows]
+
+    def defer(self, waiting: Waiting, due: float, error: str) -> None:
+        """It was not delivered; the next try is due then."""
+        with self._writing() as db:
+            db.execute(
+                "UPDATE waiting SET attempts = attempts + 1, due = ?, error = ? WHERE id = ?",
+                (due, error, waiting.message.id),
+            )
+
+    def end(self, waiting: Waiting, now: float, result: str, answer: str) -> None:
+        """It was delivered, or given up: it waits no longer and stands in the log."""
+        message = waiting.message
+        attempts = waiting.attempts + (result == "delivered")
+        with self._writing() as db:
+            db.execute("DELETE FROM waiting WHERE id = ?", (message.id,))
+            db.execute(
+                "INSERT INTO log (id, channel, created, ended, result, attempts, answer, notices)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                (message.id, message.channel, waiting.created, now, result, attempts, answer,
+                 _notices(message)),
+            )  # fmt: skip
+
+    def pause(self, channel: str, until: float) -> None:
+        """Leave the channel's service alone until then."""
+        with self._writing() as db:
+            db.execute("INSERT OR REPLACE INTO pause VALUES (?, ?)", (channel, until))
+
+    def hasten(self, channel: str, now: float) -> None:
+        """Another configuration: whatever waits for the channel is due, and its service asked."""
+        with self._writing() as db:
+            db.execute("UPDATE waiting SET due = min(due, ?) WHERE channel = ?", (now, channel))
+            db.execute("DELETE FROM pause WHERE channel = ?", (channel,))
+
+    def paused(self, channel: str) -> float:
+        """Until when the channel's service is left alone; 0: it is not."""
+        rows = self._rows("SELECT until FROM pause WHERE channel = ?", (channel,))
+        return float(rows[0][0]) if rows else 0.0
+
+    def tidy(self, before: float, most: int = MOST_LOGGED) -> None:
+        """Forget what ended before that, and all but the newest of the log."""
+        with self._writing() as db:
+            db.execute("DELETE FROM log WHERE ended < ?", (before,))
+            db.execute("DELETE FROM log WHERE number <= (SELECT max(number) FROM log) - ?", (most,))
+
+    def strays(self, channels: list[str], created_before: float) -> list[Waiting]:
+        """Old messages to channels that are not among these."""
+        marks = ", ".join("?" * len(channels))
+        sql = f"{_WAITING} WHERE channel NOT IN ({marks}) AND created < ?"
+        return [_waiting(row) for row in self._rows(sql, (*channels, created_before))]
+
+    def counts(self) -> dict[str, int]:
+        """How many messages wait, by channel."""
+        return dict(self._rows("SELECT channel, count(*) FROM waiting GROUP BY channel"))
+
+    def untried(self) -> int:
+        """How many messages wait of which no try has ended yet."""
+        return int(self._rows("SELECT count(*) FROM waiting WHERE attempts = 0")[0][0])
+
+    def _rows(self, sql: str, values: tuple[Any, ...] = ()) -> list[Any]:
+        with self._lock, _explained(self.path):
+            return self._db.execute(sql, values).fetchall()
+
+    @contextmanager
+    def _writing(self) -> Iterator[sqlite3.Connection]:
+        """One transaction."""
+        with self._lock, _explained(self.path), self._db as db:
+            yield db
+
+
+def read_log(path: Path, channel: str | None, limit: int) -> tuple[list[Waiting], list[Ended]]:
+    """What waits, and what ended last, newest first; of one channel or (None) of all.
+
+    For whoever may read the file; one that is not there: nothing was ever sent. Raises Unusable.
+    """
+    if not path.exists():
+        return [], []
+    with _explained(path), closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as db:
+        only = "WHERE :channel IS NULL OR channel = :channel"
+        which = {"channel": channel, "limit": limit}
+        waiting = db.execute(f"{_WAITING} {only} ORDER BY created DESC LIMIT :limit", which)
+        still = waiting.fetchall()
+        ended = db.execute(f"{_ENDED} {only} ORDER BY number DESC LIMIT :limit", which).fetchall()
+    return [_waiting(row) for row in still], [_ended(row) for row in ended]
+
+
+_WAITING = "SELECT id, channel, notices, created, due, attempts, error FROM waiting"
+_ENDED = "SELECT id, channel, notices, created, ended, result, attempts, answer FROM log"
+
+
+def _waiting(row: tuple[Any, ...]) -> Waiting:
+    created, due, attempts, error = row[3:]
+    message = _message(*row[:3])
+    return Waiting(message=message, created=created, due=due, attempts=attempts, error=error)
+
+
+def _ended(row: tuple[Any, ...]) -> Ended:
+    created, ended, result, attempts, answer = row[3:]
+    return Ended(
+        message=_message(*row[:3]),
+        created=created,
+        ended=ended,
+        result=result,
+        attempts=attempts,
+        answer=answer,
+    )
+
+
+def _message(id: str, channel: str, notices: str) -> Message:
+    found = tuple(Notice.from_dict(plain) for plain in json.loads(notices))
+    return Message(id=id, channel=channel, notices=found)
+
+
+def _notices(message: Message) -> str:
+    return _json([notice.to_dict() for notice in message.notices])
+
+
+def _insert(db: sqlite3.Connection, message: Message, now: float) -> None:
+    db.execute(
+        "INSERT INTO waiting (id, channel, created, due, notices) VALUES (?, ?, ?, ?, ?)",
+        (message.id, message.channel, now, now, _notices(message)),
+    )
+
+
+def _json(value: Mapping[str, Any] | list[Any]) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+def _hold(path: Path) -> int:
+    """A descriptor that holds the lock. Raises OSError, or Unusable where another daemon has it."""
+    path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
+    held = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, _MODE)
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(held)
+        raise Unusable(
+            f"another daemon keeps its notifications in {path}",
+            hint="give each its own folder: notifications.directory",
+        ) from None
+    return held
+
+
+def _open(path: Path) -> sqlite3.Connection:
+    """The database, with its tables. Raises sqlite3.Error, or Unusable for a newer version's."""
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, _MODE))
+    db = sqlite3.connect(path, check_same_thread=False, timeout=5.0)
+    try:
+        version = db.execute("PRAGMA user_version").fetchone()[0]
+        if version == 0:
+            db.executescript(f"BEGIN;{_SCHEMA}PRAGMA user_version = {VERSION};COMMIT;")
+        elif version != VERSION:
+            raise Unusable(
+                f"{path} was written by another version of the daemon",
+                hint="move it away; what waits in it is then not sent",
+            )
+    except BaseException:
+        db.close()
+        raise
+    return db
+
+
+@contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.DatabaseError as error:
+        raise Unusable(f"{path}: {error}", hint=_cure(path, error)) from error
+    except OSError as error:
+        hint = f"let the daemon's account write in {path.parent}, or set notifications.directory"
+        raise Unusable(f"{path}: {error.strerror}", hint=hint) from error
+
+
+def _cure(path: Path, error: sqlite3.DatabaseError) -> str:
+    if isinstance(error, sqlite3.OperationalError):
+        return f"see that there is room, and that the daemon's account may write in {path.parent}"
+    return "the file is damaged: move it away; what waits in it is then not sent"
