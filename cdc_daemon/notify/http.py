@@ -173,9 +173,13 @@ def _read(host: str, answer: http.client.HTTPResponse, body: bytes) -> Answer | 
 
 @contextmanager
 def ended_after(seconds: float, where: Callable[[], socket.socket | None]) -> Iterator[None]:
-    """Whatever goes on inside ends by then: the socket is shut under it, which raises OSError."""
+    """Whatever goes on inside ends by then: the socket is shut under it. Raises TimeoutError, for a
+    connection that ends looks to many a library like an answer that does.
+    """
+    passed = threading.Event()
 
     def end() -> None:
+        passed.set()
         found = where()
         if found is not None:
             with suppress(OSError):
@@ -188,6 +192,8 @@ def ended_after(seconds: float, where: Callable[[], socket.socket | None]) -> It
         yield
     finally:
         timer.cancel()
+    if passed.is_set():
+        raise TimeoutError
 
 
 def words(error: BaseException) -> str:

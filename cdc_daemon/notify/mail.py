@@ -23,6 +23,7 @@ from cdc_daemon.notify.results import Deferred, Delivered, Refused, Result
 from cdc_daemon.notify.texts import PLAIN, Manner, body, subject
 
 LIMIT = 100_000  # bytes
+GREETING = 220
 PRIORITIES = {Severity.CRITICAL: "1", Severity.WARNING: "3", Severity.INFO: "5"}
 
 
@@ -101,7 +102,9 @@ def _sent(channel: EmailChannel, mail: EmailMessage, context: ssl.SSLContext) ->
 def _conversed(
     server: smtplib.SMTP, channel: EmailChannel, mail: EmailMessage, context: ssl.SSLContext
 ) -> Result:
-    server.connect(channel.host, channel.effective_port)
+    code, _ = server.connect(channel.host, channel.effective_port)
+    if code != GREETING:
+        return _by_code(channel.host, code)
     if channel.tls == "starttls":
         server.starttls(context=context)
     if channel.user is not None and channel.password is not None:
