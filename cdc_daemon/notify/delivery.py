@@ -109,7 +109,7 @@ class Delivery:
     def turn(self) -> float:
         """Try the message that is due, if one is; seconds until there is something to do."""
         now = self._clock()
-        waiting = self._spool.next(self.channel)
+        waiting = self._spool.next(self.channel, now)
         if waiting is None:
             return math.inf
         due = min(waiting.due, now + LONGEST_PAUSE)  # a clock may have been set back
@@ -145,7 +145,7 @@ class Delivery:
         log.info("notification sent", **_fields(waiting), answer=result.answer)
 
     def _deferred(self, waiting: Waiting, now: float, result: Deferred) -> None:
-        """The channel as a whole waits."""
+        """The channel as a whole waits, and the order of its messages stays."""
         self.failed += 1
         self._failures += 1
         if result.after is None:
@@ -153,7 +153,7 @@ class Delivery:
         else:
             self._paused = now + min(result.after, LONGEST_WISH)
             self._spool.pause(self.channel, self._paused)
-        self._spool.defer(waiting, self._paused, result.reason)
+        self._spool.defer(waiting, waiting.due, result.reason)
         log.warning(
             "notification not delivered",
             **_fields(waiting),

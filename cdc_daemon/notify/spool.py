@@ -121,9 +121,10 @@ class Spool:
 
     # --- delivery ---------------------------------------------------------------------------------
 
-    def next(self, channel: str) -> Waiting | None:
-        """The message that is due first, now or later."""
-        rows = self._rows(f"{_WAITING} WHERE channel = ? ORDER BY due, created LIMIT 1", (channel,))
+    def next(self, channel: str, now: float) -> Waiting | None:
+        """The oldest message that is due, else the one that will be first."""
+        order = "ORDER BY max(due, ?), created, rowid LIMIT 1"
+        rows = self._rows(f"{_WAITING} WHERE channel = ? {order}", (channel, now))
         return _waiting(rows[0]) if rows else None
 
     def attempt(self, waiting: Waiting, now: float, window: float) -> None:

@@ -63,7 +63,7 @@ class Telling:
         self._rules = Rules(config, {})
         self._deliveries: dict[str, Delivery] = {}
         self._tidy_at = self._open_at = 0.0
-        self._complained = False
+        self.complained = False
         self._patience = 0.0
         self._ending = False
         self._woken = threading.Event()
@@ -104,16 +104,16 @@ class Telling:
         try:
             if self._ready():
                 self._turn(at_once=at_once)
-                self._complained = False
+                self.complained = False
         except Unusable as error:
             self._complain(str(error))
         except Exception as error:  # noqa: BLE001 - the thread must go on; the message may quote
             self._complain(type(error).__name__)
 
     def _complain(self, error: str) -> None:
-        if not self._complained:
+        if not self.complained:
             log.error("notifications halt", error=error)
-        self._complained = True
+        self.complained = True
 
     def _ready(self) -> bool:
         """Whether there is a spool; opens it."""

@@ -54,11 +54,11 @@ def test_a_message_and_what_its_channel_knows_are_kept_together(file: Path) -> N
     first.keep(decided(message()), 10.0)
     first.close()
     again = Spool(file)
-    waiting = again.next("a")
+    waiting = again.next("a", 0.0)
     assert waiting is not None
     assert waiting.message == message()
     assert again.told() == {"a": decided(message()).told}
-    assert again.next("b") is None
+    assert again.next("b", 0.0) is None
     again.close()
     assert stat.S_IMODE(file.stat().st_mode) & 0o007 == 0
 
@@ -88,7 +88,7 @@ def test_a_file_that_cannot_be_used_says_why(tmp_path: Path) -> None:
 def test_the_log_is_bounded_by_age_and_count(spool: Spool, file: Path) -> None:
     for n in range(10):
         spool.keep(decided(message(f"m{n}")), float(n))
-        waiting = spool.next("a")
+        waiting = spool.next("a", 0.0)
         assert waiting is not None
         spool.end(waiting, float(n), "delivered", "ok")
     spool.tidy(before=2.0, most=5)
@@ -184,8 +184,7 @@ def test_a_service_that_is_down_is_not_asked_for_every_message(
     assert delivery.turn() == 0
     assert delivery.turn() > 2
     service.pump(delivery, 1010.0)
-    assert [id for _, id in service.got[:2]] == ["m0", "m1"]
-    assert sorted(id for _, id in service.got[1:]) == ["m0", "m1", "m2", "m3", "m4"]
+    assert [id for _, id in service.got] == ["m0", "m0", "m1", "m2", "m3", "m4"]
 
 
 def test_a_refused_message_does_not_hold_up_the_next(
@@ -235,7 +234,7 @@ def test_a_clock_that_was_set_back_delays_nothing_for_long(
 ) -> None:
     service = Service(Delivered())
     spool.keep(decided(message()), 9e9)
-    waiting = spool.next("a")
+    waiting = spool.next("a", 0.0)
     assert waiting is not None
     assert 0 < delivering(service).turn() <= LONGEST_PAUSE
 
