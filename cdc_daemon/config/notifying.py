@@ -12,6 +12,7 @@ from cdc_daemon.config.channels import CHANNEL_KINDS, AnyChannel
 from cdc_daemon.config.document import Path as Keys
 from cdc_daemon.config.findings import Findings
 from cdc_daemon.config.notifications import NotificationsConfig, RuleConfig
+from cdc_daemon.config.scalars import NAME
 from cdc_daemon.config.written import Written
 from cdc_daemon.model.errors import suggest
 
@@ -44,6 +45,10 @@ def _channels(data: Any, validate: Validate[Any], findings: Findings) -> dict[st
     if not isinstance(data, dict) or not data:
         findings.problem("no channel is configured", path, "add 'channels:' with a name: {kind: …}")
         return {}
+    for name in data:
+        if not NAME.fullmatch(name):
+            cure = "a name is a-z, 0-9 and _, at most 63 characters, not beginning with a digit"
+            findings.problem(f"{name!r} cannot be a name", (*path, name), cure, at_key=True)
     found = {
         name: _channel(entry, (*path, name), validate, findings) for name, entry in data.items()
     }

@@ -113,19 +113,23 @@ def _verified(status: WorkerStatus) -> Iterator[Alert]:
     if told.get("failed"):
         error = redact_text(str(told.get("error") or ""))
         yield _alert(status, Kind.UNVERIFIED, Severity.WARNING, facts={"error": error})
-    entities = _entities(status) if told.get("mappings") else {}
-    for mapping, found in told.get("mappings", {}).items():
-        rows = {name: int(found.get(name, 0)) for name in sorted(DIFFERENCES)}
-        if any(rows.values()):
-            yield _alert(
-                status,
-                Kind.DIFFERENT,
-                Severity.CRITICAL,
-                entity=entities.get(mapping, mapping),
-                subject=mapping,
-                weight=sum(rows.values()),
-                facts={**rows, "verified": told["last_run"] or told["started"]},
-            )
+    names = sorted(DIFFERENCES)
+    different = {
+        mapping: {name: int(found.get(name, 0)) for name in names}
+        for mapping, found in told.get("mappings", {}).items()
+        if any(found.get(name) for name in names)
+    }
+    entities = _entities(status) if different else {}
+    for mapping, rows in different.items():
+        yield _alert(
+            status,
+            Kind.DIFFERENT,
+            Severity.CRITICAL,
+            entity=entities.get(mapping, mapping),
+            subject=mapping,
+            weight=sum(rows.values()),
+            facts={**rows, "verified": told.get("last_run") or told.get("started") or 0.0},
+        )
 
 
 def _entities(status: WorkerStatus) -> dict[str, str]:

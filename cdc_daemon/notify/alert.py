@@ -69,7 +69,8 @@ class Alert:
     @property
     def key(self) -> str:
         """What makes two of them the same, whatever their facts."""
-        return "\n".join((self.kind.value, self.pipeline, self.entity or "", self.subject))
+        key = "\n".join((self.kind.value, self.pipeline, self.entity or "", self.subject))
+        return key.encode(errors="backslashreplace").decode()
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready."""

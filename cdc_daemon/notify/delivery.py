@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable
 
 from cdc_daemon.model.errors import CdcError
 from cdc_daemon.notify.limits import Limits, Window
-from cdc_daemon.notify.results import Deferred, Delivered, Refused
+from cdc_daemon.notify.results import Deferred, Delivered, Refused, Result
 from cdc_daemon.notify.senders import Send
 from cdc_daemon.notify.spool import Spool, Waiting
 from cdc_daemon.telemetry import get_logger
@@ -128,7 +128,7 @@ class Delivery:
     def _try(self, waiting: Waiting, now: float) -> None:
         self._limits.note(now)
         self._spool.attempt(waiting, now, REMEMBERED)  # if that cannot be kept, nothing is sent
-        result = self._send(waiting.message, now)
+        result = self._attempt(waiting, now)
         now = self._clock()
         match result:
             case Delivered():
@@ -137,6 +137,13 @@ class Delivery:
                 self._deferred(waiting, now, result)
             case Refused():
                 self._refused(waiting, now, result)
+
+    def _attempt(self, waiting: Waiting, now: float) -> Result:
+        """What came of it; a fault of ours is the message's, so that others go."""
+        try:
+            return self._send(waiting.message, now)
+        except Exception as error:  # noqa: BLE001 - its own message may quote a secret
+            return Refused(reason=f"unexpected {type(error).__name__}", cure="report it")
 
     def _delivered(self, waiting: Waiting, now: float, result: Delivered) -> None:
         self.sent += 1

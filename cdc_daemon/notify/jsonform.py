@@ -10,8 +10,9 @@ JSON: Final[Mapping[str, str]] = {"Content-Type": "application/json; charset=utf
 
 
 def encoded(value: object) -> bytes:
-    """As bytes."""
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+    """As bytes; what is no character becomes ``?``."""
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    return text.encode(errors="replace")
 
 
 def encoded_size(text: str) -> int:

@@ -264,7 +264,7 @@ def _insert(db: sqlite3.Connection, message: Message, now: float) -> None:
 
 
 def _json(value: Mapping[str, Any] | list[Any]) -> str:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    return json.dumps(value, separators=(",", ":"))  # ASCII: whatever a name may hold
 
 
 def _hold(path: Path) -> int:

@@ -156,7 +156,7 @@ class _Conversation(socketserver.BaseRequestHandler):
             Received(
                 sender=self.sender,
                 receivers=tuple(self.receivers),
-                mail=cast(EmailMessage, email.message_from_bytes(content, policy=default)),
+                mail=email.message_from_bytes(content, policy=default),
                 encrypted=self.encrypted,
                 user=self.user,
             )

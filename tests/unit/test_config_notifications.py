@@ -73,6 +73,7 @@ def test_without_rules_every_channel_gets_warnings(tmp_path: Path) -> None:
         ("channels", "{}", "no channel is configured"),
         ("channels", "{a: {kind: dingtak, token: x}}", "did you mean 'dingtalk'?"),
         ("channels", "{a: {token: x}}", "missing key 'kind'"),
+        ("channels", "{A b: {kind: wecom, token: x}}", "'A b' cannot be a name"),
         ("channels", "{a: {kind: wecom}}", "missing key 'token'"),
         ("channels", "{a: {kind: wecom, tokn: x, token: x}}", "did you mean 'token'?"),
         (

@@ -13,12 +13,15 @@ from pathlib import Path
 
 import pytest
 
+from cdc_daemon.config.channels import WebhookChannel
+from cdc_daemon.notify import webhook
 from cdc_daemon.notify.alert import Alert, Kind, Message, Notice, Phase, Severity
 from cdc_daemon.notify.delivery import LONGEST_PAUSE, Delivery, backoff
 from cdc_daemon.notify.limits import Window
 from cdc_daemon.notify.results import Deferred, Delivered, Refused, Result
 from cdc_daemon.notify.rules import Decision, Told
 from cdc_daemon.notify.spool import Spool, Unusable, read_log
+from cdc_daemon.notify.texts import Manner
 
 ALERT = Alert(kind=Kind.BLOCKED, severity=Severity.CRITICAL, pipeline="erp")
 HOUR = 3600.0
@@ -199,6 +202,44 @@ def test_a_refused_message_does_not_hold_up_the_next(
     assert read_log(file, None, 10)[0][0].error == "too large (see)"
     service.pump(delivery, 1000.0 + LONGEST_PAUSE + 5)
     assert [id for _, id in service.got] == ["m1", "m2", "m1"]
+
+
+def test_a_fault_of_ours_holds_up_nobody_and_is_told_without_its_message(
+    delivering: Callable[..., Delivery], spool: Spool, file: Path
+) -> None:
+    class Faulty(Service):
+        def send(self, one: Message, now: float) -> Result:
+            if one.id == "m1":
+                raise RuntimeError("https://h/secret")
+            return super().send(one, now)
+
+    service = Faulty(Delivered())
+    spool.keep(decided(message("m1")), 1000.0)
+    spool.keep(decided(message("m2")), 1001.0)
+    service.pump(delivering(service), 1005.0)
+    assert [id for _, id in service.got] == ["m2"]
+    assert [one.error for one in read_log(file, None, 9)[0]] == [
+        "unexpected RuntimeError (report it)"
+    ]
+
+
+def test_names_that_are_no_text_are_kept_and_sent(spool: Spool) -> None:
+    odd = Alert(
+        kind=Kind.CHECK, severity=Severity.INFO, subject="t\udc80", facts={"what": "\udcff"}
+    )
+    notice = Notice(alert=odd, phase=Phase.BEGAN, since=1.0, time=1.0)
+    one = Message(channel="a", notices=(notice,))
+    told = {odd.key: Told(alert=odd, since=1.0, time=1.0)}
+    spool.keep(Decision(channel="a", message=one, told=told), 1000.0)
+    waiting = spool.next("a", 1000.0)
+    assert waiting is not None
+    assert waiting.message == one
+    assert spool.told()["a"] == told
+    config = WebhookChannel.model_validate(
+        {"kind": "webhook", "url": "https://h/", "secret": "x" * 16}
+    )
+    manner = Manner(language="en", zone="UTC", instance="hub")
+    assert json.loads(webhook.request(config, one, manner, 1.0).body)
 
 
 def test_a_block_of_the_service_is_waited_out_also_by_the_next_process(
