@@ -9,6 +9,8 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import Mapping
+from email.errors import MessageError
+from email.headerregistry import Address
 from typing import Annotated, Any, ClassVar, Literal
 from urllib.parse import SplitResult, urlsplit
 
@@ -223,7 +225,7 @@ class EmailChannel(Channel):
     @classmethod
     def _check(cls, value: str | tuple[str, ...]) -> str | tuple[str, ...]:
         for address in (value,) if isinstance(value, str) else value:
-            if not _ADDRESS.fullmatch(address):
+            if not _is_address(address):
                 raise Complaint("this is no mail address", "write name@host alone")
         return value
 
@@ -263,6 +265,14 @@ CHANNEL_KINDS: Mapping[str, type[AnyChannel]] = {
     "email": EmailChannel,
 }
 """The kinds of channel that exist, with their models."""
+
+
+def _is_address(text: str) -> bool:
+    """Whether mail can be sent there, as far as its form tells."""
+    try:
+        return bool(_ADDRESS.fullmatch(text)) and bool(Address(addr_spec=text).domain)
+    except (ValueError, IndexError, MessageError):  # what the standard library's parser raises
+        return False
 
 
 def check_url(url: str, *, plain: bool) -> SplitResult:

@@ -9,7 +9,6 @@ may read.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import sqlite3
@@ -20,32 +19,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cdc_daemon.model.errors import CdcError
 from cdc_daemon.notify.alert import Message, Notice
 from cdc_daemon.notify.rules import Decision, Told
+from cdc_daemon.notify.spool_file import explained, hold, opened
 
 MOST_LOGGED = 10_000
-VERSION = 1
-_MODE = 0o640
-_SCHEMA = """
-CREATE TABLE waiting (
-  id TEXT PRIMARY KEY, channel TEXT NOT NULL, created REAL NOT NULL, due REAL NOT NULL,
-  attempts INTEGER NOT NULL DEFAULT 0, error TEXT NOT NULL DEFAULT '', notices TEXT NOT NULL);
-CREATE INDEX waiting_due ON waiting (channel, due);
-CREATE TABLE log (
-  number INTEGER PRIMARY KEY, id TEXT NOT NULL, channel TEXT NOT NULL, created REAL NOT NULL,
-  ended REAL NOT NULL, result TEXT NOT NULL, attempts INTEGER NOT NULL, answer TEXT NOT NULL,
-  notices TEXT NOT NULL);
-CREATE INDEX log_ended ON log (ended);
-CREATE TABLE told (channel TEXT NOT NULL, key TEXT NOT NULL, told TEXT NOT NULL,
-  PRIMARY KEY (channel, key));
-CREATE TABLE pause (channel TEXT PRIMARY KEY, until REAL NOT NULL);
-CREATE TABLE attempt (channel TEXT NOT NULL, time REAL NOT NULL);
-"""
-
-
-class Unusable(CdcError):
-    """The file in which notifications wait cannot be used."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,11 +56,11 @@ class Spool:
         """Open it, or make it. Raises Unusable, saying why and what to do."""
         self.path = path
         self._lock = threading.Lock()
-        with _explained(path):
-            self._held = _hold(path)
+        with explained(path):
+            self._held = hold(path)
         try:
-            with _explained(path):
-                self._db = _open(path)
+            with explained(path):
+                self._db = opened(path)
         except BaseException:
             os.close(self._held)
             raise
@@ -199,13 +177,13 @@ class Spool:
         return int(self._rows("SELECT count(*) FROM waiting WHERE attempts = 0")[0][0])
 
     def _rows(self, sql: str, values: tuple[Any, ...] = ()) -> list[Any]:
-        with self._lock, _explained(self.path):
+        with self._lock, explained(self.path):
             return self._db.execute(sql, values).fetchall()
 
     @contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:
         """One transaction."""
-        with self._lock, _explained(self.path), self._db as db:
+        with self._lock, explained(self.path), self._db as db:
             yield db
 
 
@@ -216,7 +194,7 @@ def read_log(path: Path, channel: str | None, limit: int) -> tuple[list[Waiting]
     """
     if not path.exists():
         return [], []
-    with _explained(path), closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as db:
+    with explained(path), closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as db:
         only = "WHERE :channel IS NULL OR channel = :channel"
         which = {"channel": channel, "limit": limit}
         waiting = db.execute(f"{_WAITING} {only} ORDER BY created DESC LIMIT :limit", which)
@@ -265,54 +243,3 @@ def _insert(db: sqlite3.Connection, message: Message, now: float) -> None:
 
 def _json(value: Mapping[str, Any] | list[Any]) -> str:
     return json.dumps(value, separators=(",", ":"))  # ASCII: whatever a name may hold
-
-
-def _hold(path: Path) -> int:
-    """A descriptor that holds the lock. Raises OSError, or Unusable where another daemon has it."""
-    path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
-    held = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, _MODE)
-    try:
-        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(held)
-        raise Unusable(
-            f"another daemon keeps its notifications in {path}",
-            hint="give each its own folder: notifications.directory",
-        ) from None
-    return held
-
-
-def _open(path: Path) -> sqlite3.Connection:
-    """The database, with its tables. Raises sqlite3.Error, or Unusable for a newer version's."""
-    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, _MODE))
-    db = sqlite3.connect(path, check_same_thread=False, timeout=5.0)
-    try:
-        version = db.execute("PRAGMA user_version").fetchone()[0]
-        if version == 0:
-            db.executescript(f"BEGIN;{_SCHEMA}PRAGMA user_version = {VERSION};COMMIT;")
-        elif version != VERSION:
-            raise Unusable(
-                f"{path} was written by another version of the daemon",
-                hint="move it away; what waits in it is then not sent",
-            )
-    except BaseException:
-        db.close()
-        raise
-    return db
-
-
-@contextmanager
-def _explained(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except sqlite3.DatabaseError as error:
-        raise Unusable(f"{path}: {error}", hint=_cure(path, error)) from error
-    except OSError as error:
-        hint = f"let the daemon's account write in {path.parent}, or set notifications.directory"
-        raise Unusable(f"{path}: {error.strerror}", hint=hint) from error
-
-
-def _cure(path: Path, error: sqlite3.DatabaseError) -> str:
-    if isinstance(error, sqlite3.OperationalError):
-        return f"see that there is room, and that the daemon's account may write in {path.parent}"
-    return "the file is damaged: move it away; what waits in it is then not sent"

@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,7 +22,8 @@ from cdc_daemon.notify.figures import Figures
 from cdc_daemon.notify.limits import BY_KIND
 from cdc_daemon.notify.rules import Rules
 from cdc_daemon.notify.senders import Send, sender
-from cdc_daemon.notify.spool import Spool, Unusable
+from cdc_daemon.notify.spool import Spool
+from cdc_daemon.notify.spool_file import Unusable
 from cdc_daemon.notify.watching import Standing, Watch
 from cdc_daemon.telemetry import get_logger
 
@@ -43,7 +45,10 @@ class Seen:
 
 
 class Telling:
-    """Tells whom a configuration names. Every method returns at once but ``close``."""
+    """Tells whom a configuration names. Every method returns at once but ``close``.
+
+    ``complained``: nothing can be told at present, and the log says why.
+    """
 
     def __init__(
         self,
@@ -96,7 +101,8 @@ class Telling:
                 self._guarded_turn(at_once=False)
         if self._patience:
             self._guarded_turn(at_once=True)
-            self._wait_for_deliveries()
+            with suppress(Unusable):
+                self._wait_for_deliveries()
         self._end()
 
     def _guarded_turn(self, *, at_once: bool) -> None:
@@ -120,11 +126,17 @@ class Telling:
         now = time.monotonic()
         if self._spool is None and now >= self._open_at:
             self._open_at = now + ONCE_MORE
-            self._open(Spool(self.file))
+            spool = Spool(self.file)
+            try:
+                self._take_up(spool)
+            except BaseException:
+                spool.close()
+                raise
+            self._spool = spool
         return self._spool is not None
 
-    def _open(self, spool: Spool) -> None:
-        self._spool = spool
+    def _take_up(self, spool: Spool) -> None:
+        """Go on where the process before this one ended."""
         told = spool.told()
         known = {key: one for each in told.values() for key, one in each.items()}
         standing = [Standing(alert=one.alert, since=one.since) for one in known.values()]

@@ -90,6 +90,8 @@ def test_without_rules_every_channel_gets_warnings(tmp_path: Path) -> None:
         ("channels", "{a: {kind: webhook, url: 'https://h', secret: short}}", "too short"),
         ("channels", "{a: {kind: webhook, url: 'https://h', secret: whsec_!}}", "no Base64"),
         ("channels", "{a: {kind: email, host: h, from: x, to: [a@b]}}", "no mail address"),
+        ("channels", "{a: {kind: email, host: h, from: a..b@c, to: [a@b]}}", "no mail address"),
+        ("channels", "{a: {kind: email, host: h, from: 'é@c', to: [a@b]}}", "no mail address"),
         ("channels", '{a: {kind: email, host: h, from: a@b, to: ["a@b\\nBcc: c@d"]}}', "no mail"),
         ("channels", "{a: {kind: email, host: h, from: a@b, to: []}}", "must not be empty"),
         ("channels", "{a: {kind: email, host: h, from: a@b, to: [a@b], user: u}}", "both or neith"),

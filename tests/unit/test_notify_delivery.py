@@ -20,7 +20,8 @@ from cdc_daemon.notify.delivery import LONGEST_PAUSE, Delivery, backoff
 from cdc_daemon.notify.limits import Window
 from cdc_daemon.notify.results import Deferred, Delivered, Refused, Result
 from cdc_daemon.notify.rules import Decision, Told
-from cdc_daemon.notify.spool import Spool, Unusable, read_log
+from cdc_daemon.notify.spool import Spool, read_log
+from cdc_daemon.notify.spool_file import Unusable
 from cdc_daemon.notify.texts import Manner
 
 ALERT = Alert(kind=Kind.BLOCKED, severity=Severity.CRITICAL, pipeline="erp")
