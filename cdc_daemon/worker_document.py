@@ -36,6 +36,7 @@ def document(configuration: Configuration, name: str) -> dict[str, object]:
         mappings=mappings,
         entities=connected(configuration.entities, {mapping.to for mapping in mappings}),
         settings=configuration.settings.model_copy(update=SUPERVISORS),
+        notifications=None,
     )
     return {"configuration": base64.b64encode(pickle.dumps(own)).decode()}
 

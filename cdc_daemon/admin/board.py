@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from cdc_daemon.engine.status import WorkerStatus
+from cdc_daemon.notify.figures import Figures
 
 LATE_AFTER = 10.0  # seconds without a turn of the supervisor's loop
 RESULTS: Final = ("match", "missing", "extra", "different", "moving", "parked")
@@ -90,6 +91,7 @@ class Board:
         self.reload = Reload(successful=True, success_time=self.started)
         self._pipelines: dict[str, PipelineView] = {}
         self._verified: dict[str, Verified] = {}
+        self._notified: Mapping[str, Figures] = {}
         self._beat = time.monotonic()
 
     def beat(self) -> None:
@@ -132,6 +134,14 @@ class Board:
     def verifications(self) -> dict[str, Verified]:
         """By pipeline; only of those that have a schedule or were verified."""
         return self._verified
+
+    def notified(self, figures: Mapping[str, Figures]) -> None:
+        """What became of notifications, by channel."""
+        self._notified = figures
+
+    def notifications(self) -> Mapping[str, Figures]:
+        """By channel; empty: none are configured."""
+        return self._notified
 
     def pipelines(self) -> list[PipelineView]:
         """All of them, by name."""

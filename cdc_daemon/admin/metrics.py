@@ -23,6 +23,7 @@ from prometheus_client.registry import Collector
 from cdc_daemon import __version__, telemetry
 from cdc_daemon.admin.board import Board, PipelineView
 from cdc_daemon.admin.families import families
+from cdc_daemon.admin.notifications import notification_families
 from cdc_daemon.admin.singles import COUNTERS, GAUGES
 from cdc_daemon.admin.verification import verification_families
 
@@ -53,6 +54,7 @@ class PipelineCollector(Collector):
             yield _single(CounterMetricFamily(name, text, labels=["source"]), value, views)
         yield from families([view.status for view in views])
         yield from verification_families(self._board.verifications())
+        yield from notification_families(self._board.notifications())
         yield self._log_lines(views)
 
     def _log_lines(self, views: list[PipelineView]) -> Metric:

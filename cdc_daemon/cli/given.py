@@ -58,6 +58,18 @@ class Given:
 
         return load(self.files, environ=self.environ, needed=("target", "daemon"))
 
+    def load_for_notifications(self) -> Configuration:
+        """The same for what only sends messages."""
+        from cdc_daemon.config.load import load
+
+        return load(self.files, environ=self.environ, needed=("notifications",))
+
+    def load_offline(self) -> Configuration:
+        """The same for what needs no secret at all."""
+        from cdc_daemon.config.load import load
+
+        return load(self.files, environ=self.environ, resolve_secrets=False, needed=())
+
     def load_with_warnings(self) -> Configuration:
         """The same, and its warnings on stderr."""
         configuration = self.load()

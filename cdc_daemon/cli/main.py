@@ -35,6 +35,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "verify": ("cdc_daemon.cli.verify:verify", "Compare source and target row by row."),
     "mappings": ("cdc_daemon.cli.mappings:mappings", "Show mappings and what they make of rows."),
     "checkpoint": ("cdc_daemon.cli.checkpoint:checkpoint", "Show the checkpoints."),
+    "notify": ("cdc_daemon.cli.notify:notify", "Test notifications and show what was sent."),
     "demo": ("cdc_daemon.cli.demo:demo", "Show the daemon at work on private databases."),
     "version": ("cdc_daemon.cli.version:version", "Print the version."),
     "completion": ("cdc_daemon.cli.completion:completion", "Print a shell completion script."),

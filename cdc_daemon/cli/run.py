@@ -55,6 +55,7 @@ def run(given: Given, names: tuple[str, ...], log_level: str | None) -> int:
         admin_address=(settings.metrics_host, settings.metrics_port),
         same=same_work,
         schedule=schedule(configuration),
+        notifications=configuration.notifications,
     )
     return supervisor.run()
 
@@ -90,6 +91,7 @@ def reloaded(configuration: Configuration, names: Sequence[str], listens: str) -
         limits=limits(configuration),
         logs=settings.logs,
         schedule=schedule(configuration),
+        notifications=configuration.notifications,
     )
     telemetry.check_log_file(settings.log_file)
     telemetry.configure(settings.log_level, settings.log_format, file=settings.log_file)

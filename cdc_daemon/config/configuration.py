@@ -9,6 +9,7 @@ from typing import Any
 from cdc_daemon.config.schema import (
     AnySource,
     MappingConfig,
+    NotificationsConfig,
     SettingsConfig,
     TableName,
     TargetConfig,
@@ -33,6 +34,7 @@ class Configuration:
     mappings: tuple[MappingConfig, ...]
     settings: SettingsConfig = field(default_factory=lambda: SettingsConfig.model_validate({}))
     verification: VerificationConfig = field(default_factory=VerificationConfig)
+    notifications: NotificationsConfig | None = None
     warnings: tuple[Problem, ...] = ()
     files: tuple[str, ...] = ()
     places: Mapping[Path, str] = field(default_factory=dict, repr=False)
@@ -111,6 +113,7 @@ class Configuration:
             ],
             "daemon": dump(self.settings),
             "verification": dump(self.verification),
+            "notifications": dump(self.notifications) if self.notifications else None,
         }
 
 

@@ -17,7 +17,7 @@ from cdc_daemon.model.errors import Problem, suggest
 NOT_YET = frozenset({"sensitivity", "protect", "authority"})
 """Keys that later versions know."""
 
-PRIVATE = frozenset({"password", "dsn", "url"})
+PRIVATE = frozenset({"password", "dsn", "url", "token", "secret"})
 """Keys whose values no message quotes."""
 
 

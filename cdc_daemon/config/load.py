@@ -16,6 +16,7 @@ from cdc_daemon.config.consistency import check_and_build
 from cdc_daemon.config.document import Path as Keys
 from cdc_daemon.config.files import Merged, read_files
 from cdc_daemon.config.findings import Findings, errors_of
+from cdc_daemon.config.notifying import notifications
 from cdc_daemon.config.references import may_change, variables
 from cdc_daemon.config.scalars import NAME, SOURCE_NAME
 from cdc_daemon.config.schema import (
@@ -33,6 +34,9 @@ from cdc_daemon.config.written import Written
 from cdc_daemon.model.errors import ConfigurationError, suggest
 
 M = TypeVar("M", bound=BaseModel)
+
+SECRETIVE = ("sources", "target", "notifications")
+"""Sections whose variables may be secret."""
 
 
 Examine = Callable[[MappingConfig], Iterable[tuple[Keys, str]]]
@@ -75,10 +79,11 @@ def load(
         mappings=tuple(written.mappings),
         settings=written.settings,
         verification=written.verification,
+        notifications=written.notifications,
         warnings=tuple(findings.warnings),
         files=tuple(merged.files),
         places={path: spot.place for path, spot in merged.spots.items()},
-        variables=variables(merged.data["sources"]) | variables(merged.data["target"]),
+        variables=variables([merged.data[name] for name in SECRETIVE]),
     )
 
 
@@ -120,6 +125,7 @@ def _sections(data: dict[str, Any], findings: Findings, *, whole: bool) -> Writt
     written.settings = settings or SettingsConfig()
     verification = validate(VerificationConfig, data["verification"], ("verification",), findings)
     written.verification = verification or VerificationConfig()
+    written.notifications = notifications(written, validate, findings)
     return written
 
 
@@ -227,6 +233,9 @@ def _warn_of_passwords(written: Written, merged: Merged, findings: Findings) -> 
         found += [(("sources", name, key), source.password) for key in ("password", "dsn")]
     if written.target is not None:
         found += [(("target", key), written.target.password) for key in ("password", "url")]
+    if written.notifications is not None:
+        told = written.notifications.secrets()
+        found += [(("notifications", "channels", name, key), value) for name, key, value in told]
     for path, password in found:
         spot = merged.spots.get(path)
         if spot is None or spot.text is None or password is None:

@@ -9,6 +9,8 @@ from typing import Any, Literal, Union, get_args, get_origin
 from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 
+from cdc_daemon.config.channels import CHANNEL_KINDS
+from cdc_daemon.config.notifications import QuietHours, RuleConfig
 from cdc_daemon.config.scalars import TYPE_SHAPES, TableName
 from cdc_daemon.config.schema import (
     AttributeConfig,
@@ -17,6 +19,7 @@ from cdc_daemon.config.schema import (
     FieldConfig,
     MappingConfig,
     MysqlSourceConfig,
+    NotificationsConfig,
     NullRules,
     PostgresSourceConfig,
     SettingsConfig,
@@ -26,6 +29,20 @@ from cdc_daemon.config.schema import (
 )
 from cdc_daemon.model.entities import EntityType
 
+_CHANNELS = (
+    'ops: {kind: dingtalk, token: "${cred:ding_token}", secret: "${cred:ding_secret}"}',
+    'ops: {kind: wecom, token: "${cred:wecom_key}"}',
+    'ops: {kind: feishu, token: "${cred:feishu_token}", secret: "${cred:feishu_secret}"}',
+    'ops: {kind: slack, url: "https://hooks.slack.com/services/${cred:slack}"}',
+    'hook: {kind: webhook, url: "https://hooks.corp/cdc", secret: "${cred:hook_secret}"}',
+    """mail:
+  kind: email
+  host: smtp.corp
+  from: cdc@corp
+  to: [ops@corp]
+  user: cdc
+  password: ${cred:smtp}""",
+)
 _SECTIONS: tuple[tuple[str, type[BaseModel], str], ...] = (
     ("file", ConfigurationFile, "include: [entities/*.yaml, mappings/*.yaml]"),
     (
@@ -94,6 +111,39 @@ customer_code: {ref: fcustomerid, from: erp.public.t_bd_customer}""",
         VerificationConfig,
         'verification: {schedule: "0 3 * * *", timezone: Europe/Berlin}',
     ),
+    (
+        "notifications",
+        NotificationsConfig,
+        """notifications:
+  language: zh
+  zone: Asia/Shanghai
+  channels:
+    ops: {kind: dingtalk, token: "${cred:ding_token}", secret: "${cred:ding_secret}"}
+    mail: {kind: email, host: smtp.corp, from: cdc@corp, to: [ops@corp]}
+  rules:
+    - {to: [ops, mail]}
+  quiet_hours: {from: "22:00", to: "07:00"}""",
+    ),
+    *(
+        (f"notifications.channels.<name>, kind {kind}", model, example)
+        for (kind, model), example in zip(CHANNEL_KINDS.items(), _CHANNELS, strict=True)
+    ),
+    (
+        "notifications.rules[]",
+        RuleConfig,
+        """notifications:
+  channels:
+    ops: {kind: wecom, token: "${cred:wecom_key}"}
+    hr: {kind: email, host: smtp.corp, from: cdc@corp, to: [hr@corp]}
+  rules:
+    - {to: [ops]}
+    - {to: [hr], severity: critical, entity: "o*"}""",
+    ),
+    (
+        "notifications.quiet_hours",
+        QuietHours,
+        'quiet_hours: {from: "22:00", to: "07:00", zone: Asia/Shanghai}',
+    ),
 )
 
 _INTRODUCTION = """# Configuration
@@ -117,7 +167,7 @@ A file has at most 5 MiB, 50 levels and 100 aliases.
 
 ## Secrets
 
-Under `sources`, `target` and `daemon`, a text may hold references:
+Under `sources`, `target`, `daemon` and `notifications`, a text may hold references:
 
 | written | becomes |
 |---|---|

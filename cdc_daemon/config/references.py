@@ -66,6 +66,8 @@ def variables(value: object) -> frozenset[str]:
     match value:
         case dict():
             return frozenset[str]().union(*map(variables, value.values()))
+        case list():
+            return frozenset[str]().union(*map(variables, value))
         case str():
             bodies = [found["body"] or "" for found in _REFERENCE.finditer(value)]
             named = [_VARIABLE.fullmatch(body) for body in bodies]
@@ -86,7 +88,7 @@ def _replace(found: re.Match[str], environ: Mapping[str, str], *, allowed: bool)
         raise Complaint("a reference that begins with ${ does not end", _FORMS)
     if not allowed:
         raise Complaint(
-            "references are read under sources, target and daemon only",
+            "references are read under sources, target, daemon and notifications only",
             "write the value itself; $${ for the text ${",
         )
     return _value_of(found["body"], environ)

@@ -13,6 +13,7 @@ from pydantic import Field
 from cdc_daemon.config.connections import Connection, SslMode, TargetConfig, TlsConfig
 from cdc_daemon.config.entities import AttributeConfig, EntityConfig
 from cdc_daemon.config.mappings import FieldConfig, MappingConfig, Removal
+from cdc_daemon.config.notifications import NotificationsConfig
 from cdc_daemon.config.scalars import AsTuple, Name, TableName
 from cdc_daemon.config.settings import SettingsConfig
 from cdc_daemon.config.sources import (
@@ -36,6 +37,7 @@ __all__ = [
     "FieldConfig",
     "MappingConfig",
     "MysqlSourceConfig",
+    "NotificationsConfig",
     "NullRules",
     "PostgresSourceConfig",
     "Removal",
@@ -73,6 +75,9 @@ class ConfigurationFile(Model):
     daemon: SettingsConfig = Field(default=SettingsConfig(), description="The daemon itself.")
     verification: VerificationConfig = Field(
         default=VerificationConfig(), description="Verification on a schedule."
+    )
+    notifications: NotificationsConfig | None = Field(
+        default=None, description="Alerts by chat, mail and webhook. Without it there are none."
     )
 
 

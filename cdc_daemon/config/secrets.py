@@ -1,8 +1,8 @@
 """References to what must not stand in a file, replaced in the merged files.
 
-They are read under ``sources``, ``target`` and ``daemon`` only, so that neither SQL text nor a name
-is ever made from the environment. What they stand for never appears in a message. Not in here: what
-a reference may say (``references``).
+They are read under ``sources``, ``target``, ``daemon`` and ``notifications`` only, so that neither
+SQL text nor a name is ever made from the environment. What they stand for never appears in a
+message. Not in here: what a reference may say (``references``).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from cdc_daemon.config.references import Absent, resolve
 from cdc_daemon.config.scalars import CANONICAL_NUMBER, Complaint
 from cdc_daemon.config.schema import ConfigurationFile
 
-SECTIONS = frozenset({"sources", "target", "daemon"})
+SECTIONS = frozenset({"sources", "target", "daemon", "notifications"})
 
 _LEFT_OUT = object()
 """In place of a scalar that could not be read: its key is not checked any further."""
@@ -30,6 +30,14 @@ _PLACEHOLDERS: dict[str | int, str] = {
     "kind": "postgres",
 }
 """What stands for a scalar that could not be read where something must stand."""
+
+_IN_CHANNELS: dict[str | int, str] = {
+    "url": "https://unresolved.invalid/",
+    "token": "unresolved",
+    "secret": "unresolved-unresolved",
+    "password": "unresolved",
+}
+"""The same for channels of notifications."""
 
 _WHOLE = re.compile(r"-?[0-9]{1,18}")
 
@@ -79,7 +87,8 @@ class Secrets:
         except Absent as absent:
             if path[0] in self._needed and (self._resolve or absent.always):
                 findings.problem(absent.complaint.what, path, absent.complaint.cure)
-        return _PLACEHOLDERS.get(path[-1], _LEFT_OUT)
+        stand_ins = _IN_CHANNELS if path[0] == "notifications" else _PLACEHOLDERS
+        return stand_ins.get(path[-1], _LEFT_OUT)
 
 
 def _typed(text: str, annotation: Any) -> Any:

@@ -19,6 +19,8 @@ from dataclasses import dataclass
 from cdc_daemon import systemd
 from cdc_daemon.admin.board import Board
 from cdc_daemon.admin.server import AdminServer
+from cdc_daemon.config.notifications import NotificationsConfig
+from cdc_daemon.daemon.notices import Notices
 from cdc_daemon.daemon.pipeline import Document, Pipeline
 from cdc_daemon.daemon.restarts import Limits, worst
 from cdc_daemon.daemon.verifying import COMMAND, Schedule, Verifications
@@ -37,13 +39,15 @@ MOST_NAMES = 5  # in the line for ``systemctl status``
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reloaded:
     """What a configuration says: each pipeline's document, the limits (None: as they are), how
-    workers log that are left alone (JSON-ready; None: as they do), when to verify (None: never).
+    workers log that are left alone (JSON-ready; None: as they do), when to verify (None: never),
+    whom to notify (None: nobody).
     """
 
     documents: Mapping[str, Document]
     limits: Limits | None = None
     logs: Mapping[str, object] | None = None
     schedule: Schedule | None = None
+    notifications: NotificationsConfig | None = None
 
 
 Reload = Callable[[], Reloaded]
@@ -64,6 +68,7 @@ class Supervisor:
         same: Callable[[Document, Document], bool] = operator.eq,
         schedule: Schedule | None = None,
         verify_command: Sequence[str] = COMMAND,
+        notifications: NotificationsConfig | None = None,
     ) -> None:
         """``admin_address``: loopback host and port (0: any) for metrics and health, None: none.
         ``same``: whether a reloaded document means the same, so that its worker is left alone.
@@ -86,6 +91,7 @@ class Supervisor:
         self._ready = False
         self._told = ""
         self._verifications = Verifications(schedule, documents, verify_command)
+        self._notices = Notices(notifications, self.board)
         self._pipelines: dict[str, Pipeline] = {}
         self._retired: dict[str, Pipeline] = {}  # no longer configured, still draining
         for name, document in documents.items():
@@ -96,6 +102,7 @@ class Supervisor:
         with (
             closing(self._selector),
             closing(self._verifications),
+            closing(self._notices),
             self._receiving_signals(),
             self._serving(),
         ):
@@ -120,6 +127,7 @@ class Supervisor:
             del self._retired[name]
             self.board.withdraw(name)
         self._verifications.tend(now, time.time())
+        self._notices.tend(now)
         self.board.beat()
         self._tell_service_manager(now)
 
@@ -172,6 +180,7 @@ class Supervisor:
         self._notifier.stopping()
         self._notifier.extend_timeout(self._limits.longest_stop)
         self._verifications.stop()
+        self._notices.stop()
         for pipeline in self._everyone():
             pipeline.stop(now)
 
@@ -201,6 +210,7 @@ class Supervisor:
             self._limit(reloaded.limits or self._limits)
             self._apply(reloaded.documents, reloaded.logs)
             self._verifications.plan(reloaded.schedule, reloaded.documents)
+            self._notices.plan(reloaded.notifications)
         if self._ready:
             self._notifier.ready()
 

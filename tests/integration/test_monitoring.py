@@ -19,6 +19,7 @@ from cdc_daemon.admin.board import Board, PipelineView, Verification
 from cdc_daemon.admin.metrics import MetricsPage
 from cdc_daemon.engine.status import State, WorkerStatus
 from cdc_daemon.model.ports import SlotState
+from cdc_daemon.notify.figures import Figures
 from tests.conftest import DatabaseFactory, PostgresFactory
 from tests.integration.test_faults_refusals import dropped
 from tests.support.erp import Erp, Writer
@@ -120,6 +121,7 @@ def test_a_full_page_is_as_prometheus_wants_it() -> None:
     board.publish(PipelineView(status=status, alive=True))
     board.verification_due("erp", 1.0)
     board.verified(Verification(pipeline="erp", time=1.0, seconds=1.0, rows={(key, "match"): 1}))
+    board.notified({"ops": Figures(sent=1, failed=1, waiting=1)})
     page = MetricsPage(board).render("").body.decode()
     families = re.findall(r"^# TYPE (\S+)", page, re.MULTILINE)
     empty = [name for name in families if not re.search(rf"^{name}\S* ", page, re.MULTILINE)]

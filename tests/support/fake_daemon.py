@@ -1,7 +1,7 @@
 """A supervisor over fake workers: `python fake_daemon.py FILE`.
 
 FILE is JSON: `documents` by pipeline, `limits`, and `address`, a file to which the address of the
-admin server is written. SIGHUP reads `documents` again.
+admin server is written; perhaps `notifications`. SIGHUP reads all but `address` again.
 """
 
 import json
@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from cdc_daemon import telemetry
+from cdc_daemon.config.notifications import NotificationsConfig
 from cdc_daemon.daemon import Limits, Reloaded, Supervisor
 from cdc_daemon.model.errors import ConfigurationError
 
@@ -28,6 +29,7 @@ def main(path: Path) -> int:
             documents=found["documents"],
             limits=Limits(**found["limits"]),
             logs={"level": "debug"},
+            notifications=_notifications(found),
         )
 
     supervisor = Supervisor(
@@ -35,6 +37,7 @@ def main(path: Path) -> int:
         reload=reload,
         limits=Limits(**settings["limits"]),
         admin_address=("127.0.0.1", 0),
+        notifications=_notifications(settings),
         worker_command=[sys.executable, str(Path(__file__).with_name("fake_worker.py"))],
     )
     assert supervisor.admin is not None
@@ -42,6 +45,11 @@ def main(path: Path) -> int:
     waiting.write_text(supervisor.admin.url)
     waiting.rename(settings["address"])
     return supervisor.run()
+
+
+def _notifications(settings: dict[str, Any]) -> NotificationsConfig | None:
+    found = settings.get("notifications")
+    return None if found is None else NotificationsConfig.model_validate(found)
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ from cdc_daemon.engine.meter import Meter
 from cdc_daemon.engine.status import State, WorkerStatus
 from cdc_daemon.model.errors import ConfigurationError
 from cdc_daemon.model.ports import SlotState
+from cdc_daemon.notify.figures import Figures
 from tests.support.waiting import until
 
 
@@ -105,6 +106,14 @@ def test_labels_stay_bounded(site: Site) -> None:
     found = site.samples("cdc_rows_failed_total")
     assert len(found) == MOST_REASONS + 1
     assert sum(found.values()) == 10 * MOST_REASONS
+
+
+def test_notifications_are_counted_by_channel(site: Site) -> None:
+    assert site.samples("cdc_notifications_waiting") == {}
+    site.board.notified({"ops": Figures(sent=3, failed=2, waiting=1)})
+    assert site.samples("cdc_notifications_sent_total") == {("ops",): 3}
+    assert site.samples("cdc_notifications_failed_total") == {("ops",): 2}
+    assert site.samples("cdc_notifications_waiting") == {("ops",): 1}
 
 
 def test_the_page_is_open_metrics_for_who_asks(site: Site) -> None:

@@ -46,7 +46,9 @@ TYPES = (
     "types are string(n), text, integer, bigint, decimal(p,s), numeric, double, boolean, date, "
     "time, timestamp, timestamptz, interval, uuid, json, bytes"
 )
-SECTIONS = "sections are include, sources, target, entities, mappings, daemon, verification"
+SECTIONS = (
+    "sections are include, sources, target, entities, mappings, daemon, verification, notifications"
+)
 SOURCE_KEYS = (
     "known keys: password, sslmode, tls, nulls, on_error, max_value_bytes, kind, dsn, slot, "
     "publication"
@@ -647,8 +649,8 @@ CASES: list[tuple[str, str, str, list[str]]] = [
         "where: \"fstatus = 'C'\"",
         'where: "fstatus = ${STATUS}"',
         [
-            "c.yaml:27:12: references are read under sources, target and daemon only "
-            "(write the value itself; $${ for the text ${)"
+            "c.yaml:27:12: references are read under sources, target, daemon and notifications "
+            "only (write the value itself; $${ for the text ${)"
         ],
     ),
 ]

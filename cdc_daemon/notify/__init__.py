@@ -1,0 +1,1 @@
+"""Notifications: alerts to chats, mail and webhooks, by rules, surviving restarts."""
