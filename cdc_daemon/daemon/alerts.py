@@ -52,6 +52,8 @@ def _halt(status: WorkerStatus, *, explained: bool) -> Iterator[Alert]:
     facts = {"error": redact_text(status.error)} if status.error else {}
     if status.state is State.STOPPED:
         yield _alert(status, Kind.STOPPED, Severity.CRITICAL, facts=facts)
+    elif status.state is State.BLOCKED and status.tripped:
+        yield _alert(status, Kind.BREAKER, Severity.CRITICAL, facts=facts)
     elif status.state is State.BLOCKED and not explained:
         yield _alert(status, Kind.BLOCKED, Severity.CRITICAL, facts=facts)
     elif status.state is State.STALLED:

@@ -82,7 +82,7 @@ class Meter:
         self._parked: dict[str, int] = dict.fromkeys(self._entities, 0)
         self._parked_since: float | None = None
         self._retries = 0
-        self._retrying = False
+        self._retrying = self._tripped = False
         self._snapshot = (0, 0)
         self._error: tuple[str, float | None] = ("", None)
         self._durations = _Buckets(APPLY_BUCKETS)
@@ -183,7 +183,7 @@ class Meter:
         self._oldest = None
         self._checkpoint_time = time.time()
         if self._retrying:
-            self._retrying = False
+            self._retrying = self._tripped = False
             self.changed.set()
         self.progressed()
 
@@ -222,7 +222,7 @@ class Meter:
 
     def stopped_by_breaker(self, reason: str) -> None:
         """Too much failed at once; the state is blocked until somebody says resume."""
-        self._retrying = True
+        self._retrying = self._tripped = True
         self.error(reason)
 
     def error(self, error: BaseException | str) -> None:
@@ -312,6 +312,7 @@ class Meter:
             snapshot_tables_remaining=self._snapshot[0],
             snapshot_rows=self._snapshot[1],
             error=self._error[0],
+            tripped=self._tripped,
             error_time=self._error[1],
             apply_duration=self._durations.histogram(),
             end_to_end_latency=self._latencies.histogram(),

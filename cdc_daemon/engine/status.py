@@ -125,6 +125,7 @@ class WorkerStatus:
     snapshot_tables_remaining: int = 0
     snapshot_rows: int = 0
     error: str = ""
+    tripped: bool = False  # the breaker has stopped it
     error_time: float | None = None
     apply_duration: Histogram = Histogram((0,) * (len(APPLY_BUCKETS) + 1))
     end_to_end_latency: Histogram = Histogram((0,) * (len(LATENCY_BUCKETS) + 1))

@@ -105,7 +105,7 @@ COMMANDS: Final[Mapping[Kind, str]] = {
     Kind.STALLED: "cdc-daemon status",
     Kind.LOG_AT_RISK: "cdc-daemon status",
     Kind.PARKED: "cdc-daemon failures list --pipeline {pipeline}",
-    Kind.BREAKER: "cdc-daemon failures list --pipeline {pipeline}",
+    Kind.BREAKER: "cdc-daemon failures resume {pipeline}",
     Kind.CHECK: "cdc-daemon doctor",
     Kind.UNREACHABLE: "cdc-daemon doctor",
     Kind.DIFFERENT: "cdc-daemon verify --mapping {subject}",

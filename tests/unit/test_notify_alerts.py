@@ -60,6 +60,10 @@ def test_nothing_is_amiss_with_a_pipeline_that_is_well(state: State) -> None:
     [
         ({"state": State.STOPPED}, [(Kind.STOPPED, Severity.CRITICAL, None)]),
         ({"state": State.BLOCKED}, [(Kind.BLOCKED, Severity.CRITICAL, None)]),
+        (
+            {"state": State.BLOCKED, "tripped": True},
+            [(Kind.BREAKER, Severity.CRITICAL, None)],
+        ),
         ({"state": State.STALLED}, [(Kind.STALLED, Severity.CRITICAL, None)]),
         ({"findings": (finding("problem"),)}, [(Kind.CHECK, Severity.WARNING, None)]),
         ({"findings": (finding("warning"),)}, [(Kind.CHECK, Severity.INFO, None)]),
