@@ -17,6 +17,7 @@ from cdc_daemon.engine.mending import Mending, Reading
 from cdc_daemon.engine.meter import Meter
 from cdc_daemon.engine.reading import Limits
 from cdc_daemon.engine.repair import Repairs
+from cdc_daemon.engine.replay import Replay
 from cdc_daemon.engine.resolve import Resolver
 from cdc_daemon.engine.snapshot import Copying
 from cdc_daemon.mapping.compile import (
@@ -241,11 +242,14 @@ def _assemble(configuration: Configuration, name: str, source: Source, meter: Me
         repairs=Repairs(
             sink=sink,
             lanes=lanes,
-            compile_relation=compile_once,
-            relations=source.relations,
             identify=source.identify,
-            progressed=meter.progressed,
-            applier=make_applier,
+            replay=Replay(
+                sink=sink,
+                compile_relation=compile_once,
+                relations=source.relations,
+                progressed=meter.progressed,
+                applier=make_applier,
+            ),
             position=lambda: meter.position,
             mending=Mending(
                 sink=sink,
