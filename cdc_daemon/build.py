@@ -12,6 +12,7 @@ from cdc_daemon.config.configuration import Configuration
 from cdc_daemon.config.schema import MappingConfig, MysqlSourceConfig, PostgresSourceConfig
 from cdc_daemon.engine.applying import Applier
 from cdc_daemon.engine.cascading import Cascading
+from cdc_daemon.engine.editing import Editing
 from cdc_daemon.engine.lanes import Lanes
 from cdc_daemon.engine.mending import Mending, Reading
 from cdc_daemon.engine.meter import Meter
@@ -250,6 +251,7 @@ def _assemble(configuration: Configuration, name: str, source: Source, meter: Me
                 progressed=meter.progressed,
                 applier=make_applier,
             ),
+            editing=Editing(sink=sink, compile_relation=compile_once, relations=source.relations),
             position=lambda: meter.position,
             mending=Mending(
                 sink=sink,

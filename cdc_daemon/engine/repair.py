@@ -1,16 +1,17 @@
 """Commands from administrators, carried out by the worker that holds the epoch, between units.
 
 ``retry``: parked changes are applied again (``replay``). ``skip``: they are given up, with a
-reason. ``snapshot``: the checkpoint begins a new generation, and the first copy is taken again by
-whoever streams next. ``repair``: rows that a verification found different are made right
-(``mending``), over several turns. Without a running daemon the command line takes the epoch itself
-and runs the same code.
+reason. ``edit``: they get other values (``editing``). ``snapshot``: the checkpoint begins a new
+generation, and the first copy is taken again by whoever streams next. ``repair``: rows that a
+verification found different are made right (``mending``), over several turns. Without a running
+daemon the command line takes the epoch itself and runs the same code.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
+from cdc_daemon.engine.editing import Editing
 from cdc_daemon.engine.lanes import Lanes
 from cdc_daemon.engine.mending import Mending
 from cdc_daemon.engine.replay import Replay
@@ -30,6 +31,7 @@ class Repairs:
         lanes: Lanes,
         identify: Callable[[], SourceIdentity],
         replay: Replay,
+        editing: Editing,
         mending: Mending,
         position: Callable[[], str | None],
     ) -> None:
@@ -39,6 +41,7 @@ class Repairs:
         self._lanes = lanes
         self._identify = identify
         self._replay = replay
+        self._editing = editing
         self.carried_out = 0  # commands so far
 
     def run_commands(self, checkpoint: Checkpoint, *, only: str | None = None) -> Checkpoint:
@@ -102,6 +105,8 @@ class Repairs:
             case "skip":
                 meant = selection_of(command.arguments)
                 return self.skip(meant, actor=command.actor, reason=reason_of(command))
+            case "edit":
+                return self._editing.carry_out(command, reason_of(command))
             case _:
                 raise CdcError(f"unknown command {command.verb!r}")
 

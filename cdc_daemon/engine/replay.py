@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 
 from cdc_daemon.engine.applying import Applier
 from cdc_daemon.engine.lanes import Lanes
-from cdc_daemon.engine.payload import run_of
+from cdc_daemon.engine.payload import batch_of
 from cdc_daemon.mapping.compile import CompiledMapping
 from cdc_daemon.mapping.mapper import Mapper
-from cdc_daemon.model.changes import Batch, Relation
-from cdc_daemon.model.errors import DataError, Stop
+from cdc_daemon.model.changes import Relation
+from cdc_daemon.model.errors import DataError
 from cdc_daemon.model.ports import PARKED, Failure, Sink
 from cdc_daemon.model.selection import Selection
 
@@ -110,7 +110,7 @@ class Replay:
             return DataError(f"no mapping reads table {first.table} any longer", code="unmapped")
         applier = self._applier(Mapper(lambda found: self._only(found, first.mapping)), Lanes())
         try:
-            batch = _batch_of(failures, relation)
+            batch = batch_of([(one, one.payload) for one in failures], relation)
             with self._sink.begin() as unit:
                 held = applier.apply(batch, unit, final=True).division.held
                 if held:
@@ -215,16 +215,3 @@ def _last_rows_first(lane: Sequence[Failure]) -> list[Failure]:
         histories.append((touched, history))
     histories.sort(key=lambda one: one[1][0].id, reverse=True)
     return [failure for _, history in histories for failure in history]
-
-
-def _batch_of(failures: Sequence[Failure], relation: Relation) -> Batch:
-    """Parked changes as a batch, each as a transaction of its own with its commit time."""
-    runs, begins = [], []
-    for n, failure in enumerate(failures):
-        try:
-            runs.append(run_of(failure.payload, relation, sequence=n))
-        except Stop as error:
-            raise DataError(error.message, code="unreadable_payload") from error
-        when = failure.commit_time
-        begins.append((n, 0, int(when.timestamp() * 1e6) if when else 0))
-    return Batch(runs=runs, begins=begins)
