@@ -14,6 +14,7 @@ from cdc_daemon.engine.applying import Applier
 from cdc_daemon.engine.awaiting import Awaited
 from cdc_daemon.engine.breaker import Breaker, BreakerLimits
 from cdc_daemon.engine.cascading import Cascading
+from cdc_daemon.engine.editing import Editing
 from cdc_daemon.engine.lanes import Lanes
 from cdc_daemon.engine.mending import Mending, Reading
 from cdc_daemon.engine.meter import Meter
@@ -21,6 +22,7 @@ from cdc_daemon.engine.payload import Parking
 from cdc_daemon.engine.reading import Limits
 from cdc_daemon.engine.releasing import Releasing
 from cdc_daemon.engine.repair import Repairs
+from cdc_daemon.engine.replay import Replay
 from cdc_daemon.engine.resolve import Resolver
 from cdc_daemon.engine.schedule import Schedule
 from cdc_daemon.engine.snapshot import Copying
@@ -59,6 +61,7 @@ class Parts:
     lanes: Lanes
     applier: Applier
     repairs: Repairs
+    replay: Replay
     releasing: Releasing
     copying: Copying
     limits: Limits
@@ -238,27 +241,12 @@ def _assemble(configuration: Configuration, name: str, source: Source, meter: Me
     mapper = Mapper(compile_once)
     mappings = {one.layout.mapping: copied_mapping(one) for one in compiled}
     versions = {mapping: one.version for mapping, one in mappings.items()}
-    repairs = Repairs(
+    replay = Replay(
         sink=sink,
-        lanes=lanes,
         compile_relation=compile_once,
         relations=source.relations,
-        identify=source.identify,
         progressed=meter.progressed,
         applier=make_applier,
-        position=lambda: meter.position,
-        resumed=breaker.disarm,
-        mending=Mending(
-            sink=sink,
-            reading=Reading(
-                relations=source.relations,
-                reread=source.reread,
-                mark=source.mark,
-                passed=source.passed,
-            ),
-            compile_relation=compile_once,
-            applier=make_applier,
-        ),
     )
     return Parts(
         name=name,
@@ -269,13 +257,33 @@ def _assemble(configuration: Configuration, name: str, source: Source, meter: Me
         mapper=mapper,
         lanes=lanes,
         applier=make_applier(mapper, lanes),
-        repairs=repairs,
+        repairs=Repairs(
+            sink=sink,
+            lanes=lanes,
+            identify=source.identify,
+            replay=replay,
+            editing=Editing(sink=sink, compile_relation=compile_once, relations=source.relations),
+            position=lambda: meter.position,
+            resumed=breaker.disarm,
+            mending=Mending(
+                sink=sink,
+                reading=Reading(
+                    relations=source.relations,
+                    reread=source.reread,
+                    mark=source.mark,
+                    passed=source.passed,
+                ),
+                compile_relation=compile_once,
+                applier=make_applier,
+            ),
+        ),
+        replay=replay,
         releasing=Releasing(
             sink=sink,
             lanes=lanes,
             awaited=awaited,
             relations=source.relations,
-            attempt=repairs.attempt,
+            attempt=replay.attempt,
             schedule=schedule,
             versions=versions,
             progressed=meter.progressed,

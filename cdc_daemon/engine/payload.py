@@ -7,8 +7,10 @@ out is left out. The images are of the columns the mapping reads.
 from __future__ import annotations
 
 import base64
+import hashlib
+import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,7 +27,8 @@ from cdc_daemon.model.changes import (
     Value,
 )
 from cdc_daemon.model.effects import Parked
-from cdc_daemon.model.errors import Stop
+from cdc_daemon.model.errors import DataError, Stop
+from cdc_daemon.model.ports import Failure
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,15 +68,16 @@ def images(run: Run, sequence: int) -> dict[str, object]:
     found: dict[str, object] = {"operation": run.operation.value}
     names = [column.name for column in run.relation.columns]
     if run.operation in (Operation.INSERT, Operation.UPDATE):
-        found["new"] = _image(names, run.new_rows[i])
+        found["new"] = image_of(names, run.new_rows[i])
     if run.old_rows is not None:
         old_names = names if run.old_full else [names[j] for j in run.relation.identity]
-        found["old"] = _image(old_names, run.old_rows[i])
+        found["old"] = image_of(old_names, run.old_rows[i])
         found["old_full"] = run.old_full
     return found
 
 
-def _image(names: list[str], row: Row) -> dict[str, object]:
+def image_of(names: Sequence[str], row: Row) -> dict[str, object]:
+    """A row as a payload holds it, by column name."""
     return {
         name: _json(value) for name, value in zip(names, row, strict=True) if value is not UNCHANGED
     }
@@ -90,6 +94,25 @@ def _json(value: Value) -> object:
         return value.decode()
     except UnicodeDecodeError:
         return {"base64": base64.b64encode(value).decode()}
+
+
+def batch_of(changes: Sequence[tuple[Failure, dict[str, Any]]], relation: Relation) -> Batch:
+    """Changes of one table with these payloads as a batch, each as a transaction of its own with
+    its commit time. Raises DataError (``unreadable_payload``)."""
+    runs, begins = [], []
+    for n, (failure, payload) in enumerate(changes):
+        try:
+            runs.append(run_of(payload, relation, sequence=n))
+        except Stop as error:
+            raise DataError(error.message, code="unreadable_payload") from error
+        when = failure.commit_time
+        begins.append((n, 0, int(when.timestamp() * 1e6) if when else 0))
+    return Batch(runs=runs, begins=begins)
+
+
+def fingerprint(payload: Mapping[str, Any]) -> str:
+    """A digest of a payload that every sink, and JSON lines, keep alike."""
+    return hashlib.sha256(json.dumps(payload, sort_keys=True).encode()).hexdigest()[:32]
 
 
 def run_of(payload: dict[str, Any], relation: Relation, *, sequence: int) -> Run:

@@ -19,6 +19,7 @@ from cdc_daemon.engine.schedule import Schedule
 from cdc_daemon.model.changes import Relation
 from cdc_daemon.model.errors import DataError
 from cdc_daemon.model.ports import Failure, Sink
+from cdc_daemon.model.selection import Selection
 
 ACTOR: Final = "cdc-daemon"
 _AT_ONCE: Final = 200
@@ -85,7 +86,7 @@ class Releasing:
                 unit.put_off(sorted(behind))
         first = [number for number in due if number not in behind]
         done = 0
-        for failure in self._sink.failures(first) if first else ():
+        for failure in self._sink.failures(Selection(ids=tuple(first))) if first else ():
             error = self._attempt([failure], relations.get(failure.table), ACTOR)
             if error is None:
                 done += 1

@@ -18,6 +18,10 @@ from cdc_daemon.model.effects import Key, Layout, Outcome, Parked, Step
 from cdc_daemon.model.errors import DataError, Problem
 from cdc_daemon.model.findings import Finding
 from cdc_daemon.model.position import Checkpoint, SourceIdentity
+from cdc_daemon.model.selection import Selection, Tally
+
+PARKED = Selection()
+"""All parked changes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -334,7 +338,7 @@ class Failure:
     error_code: str
     error_message: str
     attempts: int
-    state: str  # parked | replayed | skipped | resynced
+    state: str  # one of selection.STATES
     payload: dict[str, object]
     mapping_version: str
     lanes: tuple[bytes, ...]
@@ -454,8 +458,13 @@ class Sink(Protocol):
     def parked_since(self) -> dt.datetime | None:
         """When the oldest change of the failure queue was parked; None: it is empty."""
 
-    def failures(self, ids: Sequence[int] | None = None) -> list[Failure]:
-        """Parked changes of the pipeline in source order; of these ids only where given."""
+    def failures(self, selection: Selection = PARKED) -> list[Failure]:
+        """The changes of the pipeline that are meant, in source order."""
+
+    def purge(self, selection: Selection, before: dt.datetime, most: int) -> int:
+        """Delete settled changes of the pipeline that are meant and were settled before a moment,
+        so many at most, with their edits; and what commands of before then said of payloads. How
+        many changes it were. Raises Fenced."""
 
     def verification(self) -> Verification | None:
         """How the pipeline's newest verification went; None: there was none."""
@@ -476,17 +485,14 @@ class Control(Protocol):
     def checkpoints(self) -> list[Checkpoint]:
         """Every pipeline's checkpoint."""
 
-    def failures(
-        self,
-        *,
-        pipeline: str | None = None,
-        entity: str | None = None,
-        error: str | None = None,
-        ids: Sequence[int] | None = None,
-        state: str | None = "parked",
-        limit: int | None = None,
-    ) -> list[Failure]:
-        """Failures that match, in source order."""
+    def failures(self, selection: Selection = PARKED, limit: int | None = None) -> list[Failure]:
+        """The changes that are meant, in source order; so many at most."""
+
+    def tallies(self, selection: Selection = PARKED) -> list[Tally]:
+        """How many changes are meant, by pipeline, entity, error and state."""
+
+    def blocked(self) -> dict[str, int]:
+        """How many lanes (rows and keys) parked changes block, by pipeline where there are any."""
 
     def edits(self, failure: int) -> list[Edit]:
         """What was edited in a change, oldest first."""

@@ -69,11 +69,12 @@ def preview(configuration: Configuration, mapping_name: str, limit: int = 10) ->
         with source.snapshot():
             rows = source.first(compiled, limit)
     with closing(open_target(configuration.target)) as reader:
-        target = _Target(reader, mappings)
-        return [_previewed(compiled, row, target) for row in rows]
+        target = TargetRows(reader, mappings)
+        return [previewed(compiled, row, target) for row in rows]
 
 
-def _previewed(compiled: CompiledMapping, row: Row, target: _Target) -> Preview:
+def previewed(compiled: CompiledMapping, row: Row, target: TargetRows) -> Preview:
+    """What becomes of one full row, beside what the target holds."""
     passes, error = True, ""
     result: list[bytes | None] | None = None
     held: Shown | None = None
@@ -118,7 +119,7 @@ def _shown(value: object) -> str | None:
     return value.decode(errors="replace") if isinstance(value, bytes) else None
 
 
-class _Target:
+class TargetRows:
     """What the control database knows: entity rows, and the keys that refs mean."""
 
     def __init__(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 from cdc_daemon.model.ports import Sink
+from cdc_daemon.model.selection import Selection
 from tests.contract.targets import Target
 from tests.contract.test_sink_failures import A, B, C, park, parked
 
@@ -35,7 +36,7 @@ def test_whoever_waits_for_a_row_is_due_when_it_arrives(sink: Sink) -> None:
         unit.replayed(first, actor="cdc-daemon")
         unit.attempted(second, code="required", message="again", awaits=(A,))
     assert (sink.awaited(), sink.due(10)) == ({A}, [])
-    assert sink.failures([second])[0].awaits == (A,)
+    assert sink.failures(Selection(ids=(second,)))[0].awaits == (A,)
     with sink.begin() as unit:
         unit.skipped(other, actor="ann", reason="obsolete")
         unit.supersede("erp.material")
@@ -69,7 +70,10 @@ def test_a_time_to_try_again_comes(sink: Sink) -> None:
         sink, parked(A, retry_at=now - 9 * SECOND), parked(B, retry_at=now + 3600 * SECOND)
     )
     assert sink.due(10) == [past]
-    assert [one.retry_at is not None for one in sink.failures([past, future])] == [True, True]
+    assert [one.retry_at is not None for one in sink.failures(Selection(ids=(past, future)))] == [
+        True,
+        True,
+    ]
 
 
 def test_another_version_of_a_mapping_makes_its_changes_due(target: Target, sink: Sink) -> None:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
+from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -11,10 +14,12 @@ from cdc_daemon.model.effects import Parked, Upsert
 from cdc_daemon.model.errors import DataError
 from cdc_daemon.model.ports import Sink
 from cdc_daemon.model.position import SourceIdentity
+from cdc_daemon.model.selection import Selection, selection_of
 from tests.contract.shapes import MATERIALS
 from tests.contract.targets import Target
 
 A, B, C = (bytes([n]) * 16 for n in (1, 2, 3))
+EVERY = Selection(state=None)
 IDENTITY = SourceIdentity(system="1", timeline=1, database="d", publication="p")
 
 
@@ -58,10 +63,88 @@ def test_parked_changes_keep_their_order_and_everything_else(target: Target, sin
     assert sink.lanes() == {A: "erp.material", B: "erp.material", C: "erp.material"}
     assert sink.parked() == {"erp.material": 3}
     control = target.control()
-    assert [f.id for f in control.failures(entity="order")] == [found[2].id]
-    assert [f.id for f in control.failures(error="too_long", limit=1)] == [first.id]
-    assert [f.id for f in control.failures(pipeline="other")] == []
-    assert [f.id for f in sink.failures([first.id])] == [first.id]
+    assert [f.id for f in control.failures(Selection(entity="order"))] == [found[2].id]
+    assert [f.id for f in control.failures(Selection(error="too_long"), 1)] == [first.id]
+    assert [f.id for f in control.failures(Selection(pipeline="other"))] == []
+    assert [f.id for f in sink.failures(Selection(ids=(first.id,)))] == [first.id]
+
+
+def chosen(sink: Sink, target: Target, **conditions: Any) -> list[int]:
+    """Sequences of what is meant, by worker and command line alike, also after a command's way."""
+    selection = Selection(**conditions)
+    found = [one.sequence for one in target.control().failures(selection)]
+    carried = selection_of(json.loads(json.dumps(selection.to_dict())))
+    carried = replace(carried, state=selection.state)
+    assert carried == selection
+    assert [one.sequence for one in sink.failures(carried)] == found
+    return found
+
+
+def test_changes_are_chosen_by_every_condition(target: Target, sink: Sink) -> None:
+    """Alone and together; a lane finds what blocks it, settled or not."""
+    park(sink, parked(A, B, sequence=1), parked(C, sequence=2, table="erp.public.o'brien"))
+    between = sink.failures()[-1].parked_at + dt.timedelta(microseconds=1)
+    (last,) = park(sink, parked(C, sequence=3, entity="order", error_code="required"))
+    ids = tuple(one.id for one in sink.failures())
+    assert chosen(sink, target) == [1, 2, 3]
+    assert chosen(sink, target, ids=ids[1:]) == [2, 3]
+    assert chosen(sink, target, ids=()) == []
+    assert chosen(sink, target, table="erp.public.o'brien") == [2]
+    assert chosen(sink, target, lanes=(B, C), entity="material") == [1, 2]
+    assert chosen(sink, target, lanes=()) == []
+    assert chosen(sink, target, since=between) == [3]
+    assert chosen(sink, target, until=between, error="too_long") == [1, 2]
+    assert chosen(sink, target, through=ids[1]) == [1, 2]
+    with sink.begin() as unit:
+        unit.skipped(last, actor="ann", reason="old")
+    assert chosen(sink, target, lanes=(C,)) == [2]
+    assert chosen(sink, target, lanes=(C,), state="skipped") == [3]
+    assert chosen(sink, target, lanes=(C,), state=None) == [2, 3]
+
+
+def test_the_queue_is_counted_by_kind(target: Target, sink: Sink) -> None:
+    """With the oldest and the last of each; and what is blocked."""
+    control = target.control()
+    assert control.tallies() == []
+    assert control.blocked() == {}
+    first, second = park(sink, parked(A, B), parked(A))
+    (third,) = park(sink, parked(C, entity="order", error_code="required"))
+    oldest = {one.id: one.parked_at for one in sink.failures()}
+    found = {(one.entity, one.error, one.state): one for one in control.tallies()}
+    assert set(found) == {("material", "too_long", "parked"), ("order", "required", "parked")}
+    material = found["material", "too_long", "parked"]
+    assert (material.number, material.oldest, material.last) == (2, oldest[first], second)
+    assert control.blocked() == {"erp": 3}
+    with sink.begin() as unit:
+        unit.replayed(third, actor="ann")
+    states = [(one.state, one.number) for one in control.tallies(EVERY)]
+    assert sorted(states) == [("parked", 2), ("replayed", 1)]
+    assert control.blocked() == {"erp": 2}
+
+
+def test_only_what_is_settled_for_long_is_purged(target: Target, sink: Sink) -> None:
+    """With its edits and what commands said of them; so many at once; never what is parked."""
+    control = target.control()
+    numbers = park(sink, *[parked(bytes([9, n]) * 8) for n in range(4)])
+    for verb in ("edit", "retry"):
+        sink.finish_command(control.submit("erp", verb, {}, "ann"), ok=True, result={})
+    waiting = control.submit("erp", "edit", {}, "ann")
+    before = dt.datetime.now(dt.UTC) - dt.timedelta(hours=1)
+    later = dt.datetime.now(dt.UTC) + dt.timedelta(hours=1)
+    with sink.begin() as unit:
+        unit.edited(numbers[0], {}, (A,), actor="ann", reason="r")
+        unit.edited(numbers[3], {}, (A,), actor="ann", reason="r")
+        unit.replayed(numbers[0], actor="ann")
+        unit.skipped(numbers[1], actor="ann", reason="r")
+        unit.replayed(numbers[2], actor="ann")
+    assert sink.purge(EVERY, before, 10) == 0
+    assert sink.purge(Selection(state="skipped"), later, 10) == 1
+    assert [sink.purge(EVERY, later, 1) for _ in range(3)] == [1, 1, 0]
+    assert [one.id for one in control.failures(EVERY)] == [numbers[3]]
+    assert [len(control.edits(number)) for number in numbers] == [0, 0, 0, 1]
+    assert [one.id for one in sink.commands()] == [waiting]
+    assert target.count("command") == 2
+    assert target.count("failure_edit") == 1
 
 
 @pytest.mark.parametrize("text", ["NUL \0 inside", "\ud800 alone", "\\u0000", "{'base64': 1}"])
@@ -86,7 +169,7 @@ def test_a_lane_opens_when_nothing_waits_in_it(target: Target, sink: Sink) -> No
         unit.skipped(second, actor="bob", reason="obsolete")
     assert sink.lanes() == {}
     assert sink.failures() == []
-    states = {failure.id: failure.state for failure in target.control().failures(state=None)}
+    states = {failure.id: failure.state for failure in target.control().failures(EVERY)}
     assert states == {first: "replayed", second: "skipped"}
 
 
@@ -104,7 +187,7 @@ def test_what_a_change_waits_for_and_when_it_is_tried_again(target: Target, sink
     with sink.begin() as unit:
         unit.replayed(first, actor="ann")
         unit.attempted(second, code="required", message="again")
-    assert [one.retry_at for one in target.control().failures(state=None)] == [None, None]
+    assert [one.retry_at for one in target.control().failures(EVERY)] == [None, None]
 
 
 def test_an_edit_keeps_what_it_replaced(target: Target, sink: Sink) -> None:
@@ -114,7 +197,7 @@ def test_an_edit_keeps_what_it_replaced(target: Target, sink: Sink) -> None:
     for payload, lanes in (({"new": {"a": "1"}}, (A, B)), ({"new": {"a": None}}, (A, B))):
         with sink.begin() as unit:
             unit.edited(first, payload, lanes, actor="ann", reason="Größe")
-    found = sink.failures([first])[0]
+    found = sink.failures(Selection(ids=(first,)))[0]
     assert (found.payload, found.lanes) == ({"new": {"a": None}}, (A, B))
     assert set(sink.lanes()) == {A, B, C}
     edits = control.edits(first)
@@ -130,7 +213,7 @@ def test_what_is_settled_is_not_edited(target: Target, sink: Sink) -> None:
     with sink.begin() as unit:
         unit.resynced(number, actor="ann", reason="read again")
         unit.edited(number, {"a": 2}, (A,), actor="ann", reason="late")
-    (found,) = target.control().failures(state=None)
+    (found,) = target.control().failures(EVERY)
     assert (found.state, found.payload) == ("resynced", {"a": 1})
     assert sink.lanes() == {}
     assert target.control().edits(number) == []

@@ -11,6 +11,7 @@ from cdc_daemon.cli import commanding
 from cdc_daemon.config.configuration import Configuration
 from cdc_daemon.model.errors import CdcError, Fenced, Retryable, Unreachable
 from cdc_daemon.model.ports import (
+    PARKED,
     Command,
     Control,
     CopiedMapping,
@@ -20,6 +21,7 @@ from cdc_daemon.model.ports import (
     VerifiedMapping,
 )
 from cdc_daemon.model.position import Checkpoint
+from cdc_daemon.model.selection import Selection, Tally
 
 
 class FakeControl:
@@ -74,17 +76,14 @@ class FakeControl:
     def checkpoints(self) -> list[Checkpoint]:
         return []
 
-    def failures(
-        self,
-        *,
-        pipeline: str | None = None,
-        entity: str | None = None,
-        error: str | None = None,
-        ids: Sequence[int] | None = None,
-        state: str | None = "parked",
-        limit: int | None = None,
-    ) -> list[Failure]:
+    def failures(self, selection: Selection = PARKED, limit: int | None = None) -> list[Failure]:
         return []
+
+    def tallies(self, selection: Selection = PARKED) -> list[Tally]:
+        return []
+
+    def blocked(self) -> dict[str, int]:
+        return {}
 
     def edits(self, failure: int) -> list[Edit]:
         return []

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 from cdc_daemon.model.errors import Stop
 from cdc_daemon.model.ports import (
+    PARKED,
     Command,
     CopiedMapping,
     Edit,
@@ -15,7 +16,8 @@ from cdc_daemon.model.ports import (
     VerifiedMapping,
 )
 from cdc_daemon.model.position import Checkpoint
-from cdc_daemon.sinks.mysql import commands, copied, edits, failures, verifications
+from cdc_daemon.model.selection import Selection, Tally
+from cdc_daemon.sinks.mysql import commands, copied, edits, failures, queue, verifications
 from cdc_daemon.sinks.mysql.checkpoint import check_version, checkpoints, held_pipelines
 from cdc_daemon.sinks.mysql.session import Session, connect, translated
 
@@ -39,27 +41,20 @@ class MysqlControl:
         with self._session() as session:
             return checkpoints(session)
 
-    def failures(
-        self,
-        *,
-        pipeline: str | None = None,
-        entity: str | None = None,
-        error: str | None = None,
-        ids: Sequence[int] | None = None,
-        state: str | None = "parked",
-        limit: int | None = None,
-    ) -> list[Failure]:
-        """Failures that match, in source order."""
+    def failures(self, selection: Selection = PARKED, limit: int | None = None) -> list[Failure]:
+        """The changes that are meant, in source order; so many at most."""
         with self._session() as session:
-            return failures.select(
-                session,
-                pipeline=pipeline,
-                entity=entity,
-                error=error,
-                ids=ids,
-                state=state,
-                limit=limit,
-            )
+            return failures.select(session, selection, limit)
+
+    def tallies(self, selection: Selection = PARKED) -> list[Tally]:
+        """How many changes are meant, by pipeline, entity, error and state."""
+        with self._session() as session:
+            return queue.tallies(session, selection)
+
+    def blocked(self) -> dict[str, int]:
+        """How many lanes parked changes block, by pipeline where there are any."""
+        with self._session() as session:
+            return queue.blocked(session)
 
     def edits(self, failure: int) -> list[Edit]:
         """What was edited in a change, oldest first."""

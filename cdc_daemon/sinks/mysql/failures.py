@@ -14,11 +14,13 @@ from collections.abc import Callable, Sequence
 from cdc_daemon.model.effects import Parked
 from cdc_daemon.model.failpoint import failpoint
 from cdc_daemon.model.ports import Failure
+from cdc_daemon.model.selection import Selection
 from cdc_daemon.sinks.mysql import awaiting
 from cdc_daemon.sinks.mysql.abridged import Abridging
 from cdc_daemon.sinks.mysql.checkpoint import moment_in, moment_of
 from cdc_daemon.sinks.mysql.session import Result, Session
 from cdc_daemon.sinks.mysql.transaction import TooLong
+from cdc_daemon.sinks.selected import plain_conditions
 
 Run = Callable[..., Result]
 """``Session.run``, or that of a transaction."""
@@ -101,7 +103,7 @@ def attempted(
     version: str | None,
 ) -> None:
     """Note that a replay failed once more, when it is tried again by itself, what it waits for."""
-    again = retry_at and f"{retry_at.astimezone(dt.UTC):%Y-%m-%d %H:%M:%S.%f}"
+    again = retry_at and moment_text(retry_at)
     run(_ATTEMPTED, code, message, again, hexes(awaits), version, failure)
     run(awaiting.FORGET, failure)
     awaiting.wait_for(run, failure, awaits)
@@ -133,26 +135,32 @@ def parked_since(session: Session, pipeline: str) -> dt.datetime | None:
     return moment_in(session.run(_OLDEST, pipeline).text())
 
 
-def select(
-    session: Session,
-    *,
-    pipeline: str | None = None,
-    entity: str | None = None,
-    error: str | None = None,
-    ids: Sequence[int] | None = None,
-    state: str | None = "parked",
-    limit: int | None = None,
-) -> list[Failure]:
-    """Failures that match, in the order they were parked."""
-    wanted = {"pipeline": pipeline, "entity": entity, "error_code": error, "state": state}
-    given = {column: value for column, value in wanted.items() if value is not None}
-    where = [f"{column} = %s" for column in given]
-    if ids is not None:
-        where.append(f"id IN ({', '.join(map(str, map(int, ids))) or 'NULL'})")
-    sql = f"SELECT {_COLUMNS} FROM cdc_failure WHERE {' AND '.join(where) or 'TRUE'} ORDER BY id"
+def select(session: Session, selection: Selection, limit: int | None = None) -> list[Failure]:
+    """The changes that are meant, in the order they were parked."""
+    where, params = conditions(selection)
+    sql = f"SELECT {_COLUMNS} FROM cdc_failure WHERE {where} ORDER BY id"
     if limit is not None:
         sql += f" LIMIT {int(limit)}"
-    return [_failure(row) for row in session.run(sql, *given.values()).rows]
+    return [_failure(row) for row in session.run(sql, *params).rows]
+
+
+def conditions(selection: Selection) -> tuple[str, list[object]]:
+    """A selection in SQL, and its parameters."""
+    plain = list(plain_conditions(selection, moment_text))
+    found = [f"{sql} %s" for sql, _ in plain]
+    params = [value for _, value in plain]
+    if selection.ids is not None:
+        found.append(f"id IN ({', '.join(map(str, map(int, selection.ids))) or 'NULL'})")
+    if selection.lanes is not None:
+        meets = " OR ".join(["INSTR(lanes, %s) > 0"] * len(selection.lanes))
+        found.append(f"({meets or 'FALSE'})")
+        params += [lane.hex() for lane in selection.lanes]
+    return " AND ".join(found) or "TRUE", params
+
+
+def moment_text(moment: dt.datetime) -> str:
+    """A moment as the ledger keeps it."""
+    return f"{moment.astimezone(dt.UTC):%Y-%m-%d %H:%M:%S.%f}"
 
 
 def _failure(row: Sequence[bytes | None]) -> Failure:

@@ -10,6 +10,7 @@ from psycopg.rows import dict_row
 
 from cdc_daemon.model.errors import Stop
 from cdc_daemon.model.ports import (
+    PARKED,
     Command,
     CopiedMapping,
     Edit,
@@ -18,7 +19,8 @@ from cdc_daemon.model.ports import (
     VerifiedMapping,
 )
 from cdc_daemon.model.position import Checkpoint
-from cdc_daemon.sinks.postgres import commands, copied, edits, failures, verifications
+from cdc_daemon.model.selection import Selection, Tally
+from cdc_daemon.sinks.postgres import commands, copied, edits, failures, queue, verifications
 from cdc_daemon.sinks.postgres.checkpoint import STALE_SECONDS, check_version, checkpoint_of
 from cdc_daemon.sinks.postgres.errors import translate
 from cdc_daemon.sinks.postgres.session import Connection, connect
@@ -58,27 +60,20 @@ class PostgresControl:
             rows = cursor.execute("SELECT * FROM cdc.checkpoint ORDER BY pipeline")
             return [checkpoint_of(row) for row in rows]
 
-    def failures(
-        self,
-        *,
-        pipeline: str | None = None,
-        entity: str | None = None,
-        error: str | None = None,
-        ids: Sequence[int] | None = None,
-        state: str | None = "parked",
-        limit: int | None = None,
-    ) -> list[Failure]:
-        """Failures that match, in source order."""
+    def failures(self, selection: Selection = PARKED, limit: int | None = None) -> list[Failure]:
+        """The changes that are meant, in source order; so many at most."""
         with self._connection() as connection:
-            return failures.select(
-                connection,
-                pipeline=pipeline,
-                entity=entity,
-                error=error,
-                ids=ids,
-                state=state,
-                limit=limit,
-            )
+            return failures.select(connection, selection, limit)
+
+    def tallies(self, selection: Selection = PARKED) -> list[Tally]:
+        """How many changes are meant, by pipeline, entity, error and state."""
+        with self._connection() as connection:
+            return queue.tallies(connection, selection)
+
+    def blocked(self) -> dict[str, int]:
+        """How many lanes parked changes block, by pipeline where there are any."""
+        with self._connection() as connection:
+            return queue.blocked(connection)
 
     def edits(self, failure: int) -> list[Edit]:
         """What was edited in a change, oldest first."""

@@ -16,8 +16,10 @@ from psycopg.rows import dict_row
 from cdc_daemon.model.effects import Parked
 from cdc_daemon.model.failpoint import failpoint
 from cdc_daemon.model.ports import Failure
+from cdc_daemon.model.selection import Selection
 from cdc_daemon.sinks.postgres import awaiting
 from cdc_daemon.sinks.postgres.session import Connection
+from cdc_daemon.sinks.selected import plain_conditions
 
 _PARK = """
     WITH parked AS (
@@ -83,13 +85,7 @@ _LIST = """
     SELECT id, pipeline, mapping, entity, source_table, operation, position, sequence, commit_time,
            parked_at, error_code, error_message, attempts, state, payload, mapping_version, lanes,
            awaits, retry_at
-      FROM cdc.failure
-     WHERE (%(pipeline)s::text IS NULL OR pipeline = %(pipeline)s)
-       AND (%(entity)s::text IS NULL OR entity = %(entity)s)
-       AND (%(error)s::text IS NULL OR error_code = %(error)s)
-       AND (%(state)s::text IS NULL OR state = %(state)s)
-       AND (%(ids)s::bigint[] IS NULL OR id = ANY(%(ids)s))
-     ORDER BY id LIMIT %(limit)s"""
+      FROM cdc.failure WHERE {} ORDER BY id LIMIT %(limit)s"""
 _BYTES = "base64"
 
 
@@ -164,27 +160,26 @@ def parked_since(connection: Connection, pipeline: str) -> dt.datetime | None:
     return row[0] if row else None
 
 
-def select(
-    connection: Connection,
-    *,
-    pipeline: str | None = None,
-    entity: str | None = None,
-    error: str | None = None,
-    ids: Sequence[int] | None = None,
-    state: str | None = "parked",
-    limit: int | None = None,
-) -> list[Failure]:
-    """Failures that match, in the order they were parked."""
-    params = {
-        "pipeline": pipeline,
-        "entity": entity,
-        "error": error,
-        "ids": None if ids is None else list(ids),
-        "state": state,
-        "limit": limit,
-    }
+def select(connection: Connection, selection: Selection, limit: int | None = None) -> list[Failure]:
+    """The changes that are meant, in the order they were parked."""
+    where, params = conditions(selection)
     with connection.cursor(row_factory=dict_row) as cursor:
-        return [_failure(row) for row in cursor.execute(_LIST, params)]
+        rows = cursor.execute(_LIST.format(where), {**params, "limit": limit})
+        return [_failure(row) for row in rows]
+
+
+def conditions(selection: Selection) -> tuple[str, dict[str, object]]:
+    """A selection in SQL, and its parameters."""
+    plain = list(plain_conditions(selection, lambda moment: moment))
+    found = [f"{sql} %(s{n})s" for n, (sql, _) in enumerate(plain)]
+    params = {f"s{n}": value for n, (_, value) in enumerate(plain)}
+    if selection.ids is not None:
+        found.append("id = ANY(%(ids)s::bigint[])")
+        params["ids"] = list(selection.ids)
+    if selection.lanes is not None:
+        found.append("lanes && %(lanes)s::bytea[]")
+        params["lanes"] = list(selection.lanes)
+    return " AND ".join(found) or "true", params
 
 
 def _failure(row: Mapping[str, Any]) -> Failure:

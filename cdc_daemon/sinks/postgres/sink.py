@@ -12,6 +12,7 @@ import socket
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 
 import psycopg
 
@@ -19,8 +20,9 @@ from cdc_daemon.model.effects import Layout
 from cdc_daemon.model.entities import Entity
 from cdc_daemon.model.errors import ConfigurationError, Problem, Unreachable
 from cdc_daemon.model.findings import Finding, refusals
-from cdc_daemon.model.ports import Command, CopiedMapping, Failure, Verification
+from cdc_daemon.model.ports import PARKED, Command, CopiedMapping, Failure, Verification
 from cdc_daemon.model.position import Checkpoint, SourceIdentity
+from cdc_daemon.model.selection import Selection
 from cdc_daemon.sinks.postgres import (
     awaiting,
     breaker,
@@ -28,6 +30,7 @@ from cdc_daemon.sinks.postgres import (
     commands,
     copied,
     failures,
+    queue,
     verifications,
 )
 from cdc_daemon.sinks.postgres.checkpoint import Lease
@@ -225,10 +228,21 @@ class PostgresSink:
         with self._connection() as connection:
             return failures.parked_since(connection, self._lease.pipeline)
 
-    def failures(self, ids: Sequence[int] | None = None) -> list[Failure]:
-        """Parked changes of the pipeline in source order; of these ids only where given."""
+    def failures(self, selection: Selection = PARKED) -> list[Failure]:
+        """The changes of the pipeline that are meant, in source order."""
         with self._connection() as connection:
-            return failures.select(connection, pipeline=self._lease.pipeline, ids=ids)
+            return failures.select(connection, replace(selection, pipeline=self._lease.pipeline))
+
+    def purge(self, selection: Selection, before: dt.datetime, most: int) -> int:
+        """Delete settled changes of the pipeline that are meant and were settled before a moment.
+
+        Raises Fenced.
+        """
+        ours = replace(selection, pipeline=self._lease.pipeline)
+        with self._connection() as connection, connection.transaction():
+            done = queue.purge(connection, ours, before, most)
+            self._lease.seen(connection)
+            return done
 
     def verification(self) -> Verification | None:
         """How the pipeline's newest verification went; None: there was none."""

@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 
 from cdc_daemon.model.errors import Stop
 from cdc_daemon.model.ports import (
+    PARKED,
     Command,
     CopiedMapping,
     Edit,
@@ -19,7 +20,8 @@ from cdc_daemon.model.ports import (
     VerifiedMapping,
 )
 from cdc_daemon.model.position import Checkpoint
-from cdc_daemon.sinks.sqlite import commands, copied, edits, failures, verifications
+from cdc_daemon.model.selection import Selection, Tally
+from cdc_daemon.sinks.sqlite import commands, copied, edits, failures, queue, verifications
 from cdc_daemon.sinks.sqlite.checkpoint import check_version, checkpoints, moment_text
 from cdc_daemon.sinks.sqlite.database import Connection, connect, translated
 from cdc_daemon.sinks.sqlite.holder import sign_of
@@ -44,27 +46,20 @@ class SqliteControl:
         with self._connection() as connection:
             return checkpoints(connection, self._path)
 
-    def failures(
-        self,
-        *,
-        pipeline: str | None = None,
-        entity: str | None = None,
-        error: str | None = None,
-        ids: Sequence[int] | None = None,
-        state: str | None = "parked",
-        limit: int | None = None,
-    ) -> list[Failure]:
-        """Failures that match, in source order."""
+    def failures(self, selection: Selection = PARKED, limit: int | None = None) -> list[Failure]:
+        """The changes that are meant, in source order; so many at most."""
         with self._connection() as connection:
-            return failures.select(
-                connection,
-                pipeline=pipeline,
-                entity=entity,
-                error=error,
-                ids=ids,
-                state=state,
-                limit=limit,
-            )
+            return failures.select(connection, selection, limit)
+
+    def tallies(self, selection: Selection = PARKED) -> list[Tally]:
+        """How many changes are meant, by pipeline, entity, error and state."""
+        with self._connection() as connection:
+            return queue.tallies(connection, selection)
+
+    def blocked(self) -> dict[str, int]:
+        """How many lanes parked changes block, by pipeline where there are any."""
+        with self._connection() as connection:
+            return queue.blocked(connection)
 
     def edits(self, failure: int) -> list[Edit]:
         """What was edited in a change, oldest first."""

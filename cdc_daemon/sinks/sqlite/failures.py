@@ -13,7 +13,9 @@ from collections.abc import Sequence
 from cdc_daemon.model.effects import Parked
 from cdc_daemon.model.failpoint import failpoint
 from cdc_daemon.model.ports import Failure
+from cdc_daemon.model.selection import Selection
 from cdc_daemon.sinks.forms import as_json
+from cdc_daemon.sinks.selected import plain_conditions
 from cdc_daemon.sinks.sqlite import awaiting
 from cdc_daemon.sinks.sqlite.checkpoint import moment_in, moment_of, moment_text
 from cdc_daemon.sinks.sqlite.database import Connection
@@ -50,17 +52,13 @@ _PARKED = """
 _OLDEST = """
     SELECT parked_at FROM cdc_failure WHERE pipeline = ? AND state = 'parked'
      ORDER BY id LIMIT 1"""
+_MEETS = """EXISTS (
+    SELECT 1 FROM json_each(lanes) one WHERE one.value IN (SELECT value FROM json_each(?)))"""
 _LIST = """
     SELECT id, pipeline, mapping, entity, source_table, operation, position, sequence, commit_time,
            parked_at, error_code, error_message, attempts, state, payload, mapping_version, lanes,
            awaits, retry_at
-      FROM cdc_failure
-     WHERE (?1 IS NULL OR pipeline = ?1)
-       AND (?2 IS NULL OR entity = ?2)
-       AND (?3 IS NULL OR error_code = ?3)
-       AND (?4 IS NULL OR state = ?4)
-       AND (?5 IS NULL OR id IN (SELECT value FROM json_each(?5)))
-     ORDER BY id LIMIT ?6"""
+      FROM cdc_failure WHERE {} ORDER BY id LIMIT ?"""
 
 
 def park(connection: Connection, changes: Sequence[Parked], moment: str) -> None:
@@ -135,21 +133,25 @@ def parked_since(connection: Connection, pipeline: str) -> dt.datetime | None:
     return moment_in(row[0]) if row else None
 
 
-def select(
-    connection: Connection,
-    *,
-    pipeline: str | None = None,
-    entity: str | None = None,
-    error: str | None = None,
-    ids: Sequence[int] | None = None,
-    state: str | None = "parked",
-    limit: int | None = None,
-) -> list[Failure]:
-    """Failures that match, in the order they were parked."""
-    among = None if ids is None else as_json(list(ids))
-    most = -1 if limit is None else limit
-    rows = connection.execute(_LIST, (pipeline, entity, error, state, among, most))
+def select(connection: Connection, selection: Selection, limit: int | None = None) -> list[Failure]:
+    """The changes that are meant, in the order they were parked."""
+    where, params = conditions(selection)
+    rows = connection.execute(_LIST.format(where), (*params, -1 if limit is None else limit))
     return [_failure(row) for row in rows.fetchall()]
+
+
+def conditions(selection: Selection) -> tuple[str, list[object]]:
+    """A selection in SQL, and its parameters."""
+    plain = list(plain_conditions(selection, lambda one: moment_text(one.astimezone(dt.UTC))))
+    found = [f"{sql} ?" for sql, _ in plain]
+    params = [value for _, value in plain]
+    if selection.ids is not None:
+        found.append("id IN (SELECT value FROM json_each(?))")
+        params.append(as_json(list(selection.ids)))
+    if selection.lanes is not None:
+        found.append(_MEETS)
+        params.append(hexes(selection.lanes))
+    return " AND ".join(found) or "TRUE", params
 
 
 def _failure(row: Sequence[object]) -> Failure:

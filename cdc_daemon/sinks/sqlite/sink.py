@@ -11,13 +11,15 @@ import os
 import socket
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
+from dataclasses import replace
 
 from cdc_daemon.model.effects import Layout
 from cdc_daemon.model.entities import Entity
 from cdc_daemon.model.errors import ConfigurationError, PreflightRefusal, Unreachable
 from cdc_daemon.model.findings import Finding
-from cdc_daemon.model.ports import Command, CopiedMapping, Failure, Verification
+from cdc_daemon.model.ports import PARKED, Command, CopiedMapping, Failure, Verification
 from cdc_daemon.model.position import Checkpoint, SourceIdentity
+from cdc_daemon.model.selection import Selection
 from cdc_daemon.sinks.sqlite import (
     awaiting,
     breaker,
@@ -25,6 +27,7 @@ from cdc_daemon.sinks.sqlite import (
     commands,
     copied,
     failures,
+    queue,
     verifications,
 )
 from cdc_daemon.sinks.sqlite.checkpoint import Lease, moment_text, moved, writing
@@ -204,10 +207,19 @@ class SqliteSink:
         with translated():
             return failures.parked_since(self._live(), self._lease.pipeline)
 
-    def failures(self, ids: Sequence[int] | None = None) -> list[Failure]:
-        """Parked changes of the pipeline in source order; of these ids only where given."""
+    def failures(self, selection: Selection = PARKED) -> list[Failure]:
+        """The changes of the pipeline that are meant, in source order."""
         with translated():
-            return failures.select(self._live(), pipeline=self._lease.pipeline, ids=ids)
+            return failures.select(self._live(), replace(selection, pipeline=self._lease.pipeline))
+
+    def purge(self, selection: Selection, before: dt.datetime, most: int) -> int:
+        """Delete settled changes of the pipeline that are meant and were settled before a moment.
+
+        Raises Fenced.
+        """
+        ours = replace(selection, pipeline=self._lease.pipeline)
+        with self._writing() as (connection, _):
+            return queue.purge(connection, ours, before, most)
 
     def verification(self) -> Verification | None:
         """How the pipeline's newest verification went; None: there was none."""

@@ -16,6 +16,7 @@ from cdc_daemon.model.changes import LEFT_OUT, Row
 from cdc_daemon.model.effects import Delete, Key, Rename, Upsert
 from cdc_daemon.model.errors import NotAdmitted, Stop
 from cdc_daemon.model.findings import Verdict
+from cdc_daemon.model.ports import PARKED
 from cdc_daemon.sinks.mysql import MysqlSink, apply_plan, children, session, sweep
 from cdc_daemon.sinks.mysql.session import Result
 from tests.contract.mysql_target import MysqlTarget, conninfo_of
@@ -122,7 +123,7 @@ def test_a_retry_reads_again_what_was_left_out(
     assert [row[0] for row in items.target.query(rows)] == [1, 3]
     with closing(build.open_pipeline(items.configuration, "hr", Meter("hr"))) as parts:
         parts.sink.acquire()
-        assert len(parts.repairs.retry(None, actor="ann").applied) == 3
+        assert len(parts.replay.retry(PARKED, actor="ann").applied) == 3
     assert items.target.query(rows) == items.schema.query(rows)
 
 

@@ -1,0 +1,185 @@
+"""``failures diff``: a parked change beside its edits, the source's row now, and the target's."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
+
+import click
+
+from cdc_daemon.cli.given import Given, output_option, pass_given, shared_options
+from cdc_daemon.cli.output import print_json, print_table, words
+from cdc_daemon.cli.parked import all_there, control_of, show_value
+from cdc_daemon.model.errors import CdcError
+from cdc_daemon.model.selection import Selection
+
+if TYPE_CHECKING:
+    from cdc_daemon.config.configuration import Configuration
+    from cdc_daemon.mapping.compile import CompiledMapping
+    from cdc_daemon.model.changes import Relation, Row, Run
+    from cdc_daemon.model.ports import Edit, Failure, Source
+    from cdc_daemon.verify.preview import Preview
+
+_ABSENT = object()  # a value that an image does not hold
+
+Image = Mapping[str, object]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Difference:
+    """One parked change by column and by attribute.
+
+    ``images``: by heading, oldest first, the payload's and the source's; None: no row there.
+    ``result``: what the mapping makes of the parked row now, ``error`` why it does not.
+    """
+
+    images: Mapping[str, Image | None]
+    result: Mapping[str, str | None] | None
+    target: Mapping[str, str | None] | None
+    error: str
+
+    def columns(self) -> list[str]:
+        """Every column that some image holds."""
+        return list(dict.fromkeys(name for image in self.images.values() for name in image or ()))
+
+
+@click.command()
+@shared_options
+@output_option
+@click.argument("number", metavar="ID", type=click.IntRange(min=1))
+@pass_given
+def diff(given: Given, number: int) -> None:
+    """Show a change beside its edits, the row in the source now, and the target's.
+
+    A star marks columns and attributes that differ.
+    """
+    configuration = given.load()
+    with control_of(configuration) as control:
+        found = control.failures(Selection(ids=(number,), state=None))
+        all_there([number], found)
+        edits = control.edits(number)
+    difference = _difference(configuration, found[0], edits)
+    if given.output == "json":
+        print_json({"id": number, **asdict(difference)})
+    else:
+        _show(difference)
+
+
+def _show(difference: Difference) -> None:
+    rows = [
+        _line(name, [_of(image, name) for image in difference.images.values()])
+        for name in difference.columns()
+    ]
+    print_table(("COLUMN", *difference.images, ""), rows)
+    if difference.images["SOURCE NOW"] is None:
+        words("the source has no such row now")
+    click.echo()
+    result, target = difference.result, difference.target
+    names = [name for name in (result or target or {}) if name not in _OURS]
+    if names:
+        pairs = [_line(name, [_of(result, name), _of(target, name)]) for name in names]
+        print_table(("ATTRIBUTE", "WOULD BE", "TARGET NOW", ""), pairs)
+    if difference.error:
+        words(f"the mapping does not take it: {difference.error}")
+    if target is None:
+        words("the target has no such row now")
+
+
+_OURS = frozenset({"last_sync_time", "deleted_at"})
+
+
+def _of(image: Image | None, name: str) -> object:
+    return _ABSENT if image is None or name not in image else image[name]
+
+
+def _line(name: str, values: Sequence[object]) -> tuple[str, ...]:
+    texts = ["-" if value is _ABSENT else show_value(value) for value in values]
+    told = {text for text, value in zip(texts, values, strict=True) if value is not _ABSENT}
+    return (name, *texts, "*" if len(told) > 1 else " ")
+
+
+def _difference(
+    configuration: Configuration, failure: Failure, edits: Sequence[Edit]
+) -> Difference:
+    from cdc_daemon import build
+    from cdc_daemon.engine.payload import run_of
+
+    if failure.pipeline not in configuration.sources:
+        raise CdcError(f"pipeline {failure.pipeline} is not configured any longer")
+    images: dict[str, Image | None] = {
+        f"BEFORE EDIT {n}": _image(one.payload) for n, one in enumerate(edits, 1)
+    }
+    images["PARKED"] = _image(failure.payload)
+    with closing(build.make_source(configuration, failure.pipeline)) as source:
+        relations = {one.name: one for one in source.relations()}
+        relation = relations.get(failure.table)
+        if relation is None:
+            raise CdcError(f"no mapping reads table {failure.table} any longer")
+        run = run_of(failure.payload, relation, sequence=0)
+        row = _now(source, relation, run)
+    images["SOURCE NOW"] = None if row is None else _texts(relation, row)
+    mappings = _compiled(configuration, failure.pipeline, list(relations.values()))
+    compiled = mappings.get(failure.mapping)
+    if compiled is None:
+        raise CdcError(f"mapping {failure.mapping} is configured no longer")
+    shown = _previewed(configuration, mappings, compiled, run)
+    return Difference(images=images, result=shown[0], target=shown[1], error=shown[2])
+
+
+def _image(payload: Mapping[str, object]) -> Image:
+    image = payload.get("new", payload.get("old"))
+    return image if isinstance(image, dict) else {}
+
+
+def _now(source: Source, relation: Relation, run: Run) -> Row | None:
+    """The row as the source has it, by the newest identity that the change tells."""
+    from cdc_daemon.engine.lanes import identities_of
+
+    identities = identities_of(run, run.sequence)[:1]
+    return source.reread(relation, identities).get(identities[0]) if identities else None
+
+
+def _texts(relation: Relation, row: Row) -> Image:
+    from cdc_daemon.engine.payload import image_of
+
+    return image_of([column.name for column in relation.columns], row)
+
+
+def _compiled(
+    configuration: Configuration, pipeline: str, relations: list[Relation]
+) -> dict[str, CompiledMapping]:
+    from cdc_daemon import build
+
+    compiler = build.compiler(configuration, pipeline)
+    found = build.compile_all(configuration, relations, compiler)
+    return {one.layout.mapping: one for one in found}
+
+
+def _previewed(
+    configuration: Configuration,
+    mappings: Mapping[str, CompiledMapping],
+    compiled: CompiledMapping,
+    run: Run,
+) -> tuple[dict[str, str | None] | None, dict[str, str | None] | None, str]:
+    """What the mapping makes of the parked row, the target's row, and why it does not."""
+    from cdc_daemon.mapping.fields import NeedsSource
+    from cdc_daemon.mapping.mapper import touched
+    from cdc_daemon.verify.preview import TargetRows, previewed
+    from cdc_daemon.verify.target import open_target
+
+    with closing(open_target(configuration.target)) as reader:
+        target = TargetRows(reader, mappings)
+        shown: Preview | None = None
+        error = ""
+        if run.new_rows:
+            try:
+                shown = previewed(compiled, run.new_rows[0], target)
+            except NeedsSource:
+                error = "the log left out what it needs; it is read again at the source"
+        if shown is not None and shown.target is not None:
+            return shown.result, shown.target, shown.error
+        keys = touched(compiled, run, 0) if run.new_rows else ()
+        held = next(filter(None, (target.row(compiled, key) for key in keys)), None)
+        return (shown.result if shown else None), held, (shown.error if shown else error)

@@ -1,0 +1,106 @@
+"""``failures retry | skip``: commands to the worker that holds the pipeline.
+
+What happens where there is none, ``commanding`` says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import click
+
+from cdc_daemon.cli.given import Given, output_option, pass_given, shared_options
+from cdc_daemon.cli.parked import (
+    Meant,
+    control_of,
+    count,
+    dry_option,
+    meant_by,
+    reason_option,
+    report,
+    show_only,
+    timeout_option,
+    yes_option,
+)
+from cdc_daemon.cli.selecting import Chosen, selection_options
+from cdc_daemon.model.errors import EXIT_OK
+from cdc_daemon.model.ports import Control
+
+if TYPE_CHECKING:
+    from cdc_daemon.config.configuration import Configuration
+
+
+@click.command()
+@shared_options
+@output_option
+@selection_options
+@dry_option
+@timeout_option
+@yes_option
+@pass_given
+def retry(given: Given, chosen: Chosen, dry_run: bool, timeout: float, yes: bool) -> int:
+    """Apply parked changes again, oldest first.
+
+    Exits 3 if some fail again or wait behind others.
+    """
+    configuration = given.load()
+    with control_of(configuration) as control:
+        meant = meant_by(chosen, configuration, control)
+        if dry_run:
+            return show_only(given, control, meant)
+        asks = chosen.by_condition and bool(meant.total)
+        if asks and not given.confirm(f"Apply {count(meant.total)} again?", yes=yes):
+            return EXIT_OK
+        results = commanded(configuration, control, meant, "retry", {}, timeout)
+    return report(given, results, good=("applied",), bad=("failed", "waiting"))
+
+
+@click.command()
+@shared_options
+@output_option
+@selection_options
+@reason_option
+@dry_option
+@timeout_option
+@yes_option
+@pass_given
+def skip(
+    given: Given, chosen: Chosen, reason: str, dry_run: bool, timeout: float, yes: bool
+) -> int:
+    """Give parked changes up for good."""
+    check_reason(reason)
+    configuration = given.load()
+    with control_of(configuration) as control:
+        meant = meant_by(chosen, configuration, control)
+        if dry_run:
+            return show_only(given, control, meant)
+        if meant.total and not given.confirm(f"Give {count(meant.total)} up for good?", yes=yes):
+            return EXIT_OK
+        results = commanded(configuration, control, meant, "skip", {"reason": reason}, timeout)
+    return report(given, results, good=("skipped",), bad=("unknown",))
+
+
+def commanded(
+    configuration: Configuration,
+    control: Control,
+    meant: Meant,
+    verb: str,
+    arguments: Mapping[str, object],
+    timeout: float,
+) -> list[dict[str, object]]:
+    """Have each pipeline carry it out for its own changes; the results."""
+    from cdc_daemon.cli.commanding import command
+
+    return [
+        command(
+            configuration, control, pipeline, verb, {**meant.of(pipeline), **arguments}, timeout
+        )
+        for pipeline in meant.counts
+    ]
+
+
+def check_reason(reason: str) -> None:
+    """UsageError for a reason that says nothing."""
+    if not reason.strip():
+        raise click.UsageError("--reason must say something")
