@@ -5,8 +5,9 @@ Not in here: retrying and signals (worker), processes (daemon).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import TypedDict
 
 from cdc_daemon.config.configuration import Configuration
 from cdc_daemon.config.schema import MappingConfig, MysqlSourceConfig, PostgresSourceConfig
@@ -18,8 +19,9 @@ from cdc_daemon.engine.mending import Mending, Reading
 from cdc_daemon.engine.meter import Meter
 from cdc_daemon.engine.reading import Limits
 from cdc_daemon.engine.repair import Repairs
-from cdc_daemon.engine.replay import Replay
+from cdc_daemon.engine.replay import MakeApplier, Replay
 from cdc_daemon.engine.resolve import Resolver
+from cdc_daemon.engine.resyncing import Resyncing
 from cdc_daemon.engine.snapshot import Copying
 from cdc_daemon.mapping.compile import (
     CompiledMapping,
@@ -228,6 +230,17 @@ def _assemble(configuration: Configuration, name: str, source: Source, meter: Me
             patience=meter.patience,
         )
 
+    again: _Again = {
+        "sink": sink,
+        "reading": Reading(
+            relations=source.relations,
+            reread=source.reread,
+            mark=source.mark,
+            passed=source.passed,
+        ),
+        "compile_relation": compile_once,
+        "applier": make_applier,
+    }
     lanes = Lanes()
     mapper = Mapper(compile_once)
     mappings = {one.layout.mapping: copied_mapping(one) for one in compiled}
@@ -253,17 +266,8 @@ def _assemble(configuration: Configuration, name: str, source: Source, meter: Me
             ),
             editing=Editing(sink=sink, compile_relation=compile_once, relations=source.relations),
             position=lambda: meter.position,
-            mending=Mending(
-                sink=sink,
-                reading=Reading(
-                    relations=source.relations,
-                    reread=source.reread,
-                    mark=source.mark,
-                    passed=source.passed,
-                ),
-                compile_relation=compile_once,
-                applier=make_applier,
-            ),
+            mending=Mending(**again),
+            resyncing=Resyncing(**again),
         ),
         copying=Copying(
             name=name,
@@ -276,6 +280,15 @@ def _assemble(configuration: Configuration, name: str, source: Source, meter: Me
         limits=limits(configuration),
         mappings=mappings,
     )
+
+
+class _Again(TypedDict):
+    """What it takes to read rows again and write them."""
+
+    sink: Sink
+    reading: Reading
+    compile_relation: Callable[[Relation], Sequence[CompiledMapping]]
+    applier: MakeApplier
 
 
 def copied_mapping(compiled: CompiledMapping) -> CopiedMapping:

@@ -35,7 +35,7 @@ def failures() -> None:
     """Show and settle parked changes."""
 
 
-for _command in (differing.diff, editing.edit, settling.retry, settling.skip):
+for _command in (differing.diff, editing.edit, settling.retry, settling.skip, settling.resync):
     failures.add_command(_command)
 
 

@@ -3,8 +3,9 @@
 ``retry``: parked changes are applied again (``replay``). ``skip``: they are given up, with a
 reason. ``edit``: they get other values (``editing``). ``snapshot``: the checkpoint begins a new
 generation, and the first copy is taken again by whoever streams next. ``repair``: rows that a
-verification found different are made right (``mending``), over several turns. Without a running
-daemon the command line takes the epoch itself and runs the same code.
+verification found different are made right (``mending``), over several turns. ``resync``: so are
+rows of parked changes, which are settled with that (``resyncing``). Without a running daemon the
+command line takes the epoch itself and runs the same code.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from cdc_daemon.engine.editing import Editing
 from cdc_daemon.engine.lanes import Lanes
 from cdc_daemon.engine.mending import Mending
 from cdc_daemon.engine.replay import Replay
+from cdc_daemon.engine.resyncing import Resyncing
 from cdc_daemon.model.errors import CdcError, Disposition, Fenced, disposition_of
 from cdc_daemon.model.ports import PARKED, Command, Sink
 from cdc_daemon.model.position import Checkpoint, Phase, SourceIdentity
@@ -33,9 +35,11 @@ class Repairs:
         replay: Replay,
         editing: Editing,
         mending: Mending,
+        resyncing: Resyncing,
         position: Callable[[], str | None],
     ) -> None:
         self._mending = mending
+        self._resyncing = resyncing
         self._position = position
         self._sink = sink
         self._lanes = lanes
@@ -50,7 +54,8 @@ class Repairs:
         ``checkpoint``: the one that the pipeline is held under. Raises what must be retried.
         """
         pending = self._sink.commands()
-        self._mending.keep({one.id for one in pending})
+        for reader in (self._mending, self._resyncing):
+            reader.keep({one.id for one in pending})
         commands = [one for one in pending if only in (None, one.verb)]
         finished = 0
         for command in commands:
@@ -76,6 +81,8 @@ class Repairs:
         if command.verb == "snapshot":
             checkpoint = self._copy_again(command, checkpoint)
             return checkpoint, {"generation": checkpoint.generation}
+        if command.verb == "resync":
+            return checkpoint, self._resyncing.turn(command, reason_of(command), self._position())
         if command.verb == "repair":
             return checkpoint, self._mending.turn(command, self._position())
         return checkpoint, self._settle(command)

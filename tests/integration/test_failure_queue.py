@@ -5,8 +5,19 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import pytest
+
+from cdc_daemon.cli import commanding
+from cdc_daemon.engine import reading
 from tests.support.erp import Erp
 from tests.support.waiting import until
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker that looks for commands often, and a command line that looks for results."""
+    monkeypatch.setattr(reading, "TURN", 0.05)
+    monkeypatch.setattr(commanding, "EVERY", 0.02)
 
 
 def asked(erp: Erp, *arguments: str, code: int = 0) -> Any:
@@ -67,3 +78,49 @@ def test_a_change_is_edited_compared_and_applied(erp: Erp) -> None:
         assert erp.target.query(query) == [("A", "bolt", "KG", None)]
         assert "not parked" in told(erp, *edit, "--set", "fname=nut", code=1)
         assert [one["id"] for one in asked(erp, "list")] == [second, behind]
+
+
+def test_rows_are_read_again_and_their_changes_settled(erp: Erp) -> None:
+    """All changes of a row, also those that nobody named; a row that still fails keeps its own."""
+    with erp.worker():
+        first, second, _ = poisoned(erp)
+        erp.commit("INSERT INTO t_material VALUES (9, 'C', NULL, 'PCS', 1, 'r')")
+        erp.commit("UPDATE t_material SET fname = 'bolt', fid = 50 WHERE fid = 5")
+        erp.commit("DELETE FROM t_material WHERE fid = 6")
+        until(lambda: len(erp.parked()) == 6, what="six are parked")
+        ids = [one["id"] for one in asked(erp, "list")]
+        resync = ("resync", "--error", "required", "--reason", "mended at the source")
+        assert [one["id"] for one in asked(erp, *resync, "--dry-run")] == [first, second, ids[3]]
+        found = asked(erp, *resync, "--yes", code=3)
+        settled = [one for one in ids if one != ids[3]]
+        assert found == {"resynced": settled, "left": [ids[3]]}
+        assert [one["id"] for one in asked(erp, "list")] == [ids[3]]
+        query = "SELECT state, count(*), min(reason) FROM cdc.failure GROUP BY 1 ORDER BY 1"
+        assert erp.target.query(query)[1] == ("resynced", 5, "mended at the source")
+        assert erp.target.query(
+            "SELECT source_row ->> 0, kind, outcome FROM cdc.repair ORDER BY source_row"
+        ) == [
+            ("5", "parked", "deleted"),
+            ("50", "parked", "written"),
+            ("6", "parked", "deleted"),
+            ("9", "parked", "failed"),
+        ]
+        erp.commit("UPDATE t_material SET fname = 'nut' WHERE fid = 9")
+        erp.commit("UPDATE t_material SET fprice = 8 WHERE fid = 50")
+        assert asked(erp, "resync", "--all", "--reason", "r", "--yes")["left"] == []
+        erp.caught_up()
+        erp.agrees()
+
+
+def test_a_row_whose_key_another_one_blocks_waits(erp: Erp) -> None:
+    """Another row's parked change holds the key that it has by now: neither is written over."""
+    with erp.worker():
+        _, second, _ = poisoned(erp)
+        erp.commit("UPDATE t_material SET fnumber = 'A' || fid, fname = 'bolt' WHERE fid = 5")
+        erp.commit("UPDATE t_material SET fnumber = 'A' WHERE fid = 6")
+        until(lambda: len(erp.parked()) == 5, what="five are parked")
+        waits = asked(erp, "resync", str(second), "--reason", "r", "--yes", code=3)
+        assert second in waits["left"]
+        outcomes = erp.target.query("SELECT source_row ->> 0, outcome FROM cdc.repair")
+        assert outcomes == [("6", "waiting")]
+        assert len(erp.parked()) == 5
