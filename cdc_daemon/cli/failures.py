@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import click
 
-from cdc_daemon.cli import differing, editing, settling
+from cdc_daemon.cli import differing, editing, exporting, importing, settling
 from cdc_daemon.cli.given import Given, output_option, pass_given, shared_options
 from cdc_daemon.cli.output import ago, print_json, print_table, words
 from cdc_daemon.cli.parked import (
@@ -35,7 +35,16 @@ def failures() -> None:
     """Show and settle parked changes."""
 
 
-for _command in (differing.diff, editing.edit, settling.retry, settling.skip, settling.resync):
+_COMMANDS: tuple[click.Command, ...] = (
+    differing.diff,
+    editing.edit,
+    exporting.export,
+    importing.import_,
+    settling.retry,
+    settling.skip,
+    settling.resync,
+)
+for _command in _COMMANDS:
     failures.add_command(_command)
 
 

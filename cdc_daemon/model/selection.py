@@ -19,6 +19,7 @@ STATES = ("parked", "replayed", "skipped", "resynced")
 
 _TEXTS = ("pipeline", "entity", "error", "table", "state")
 _MOMENTS = ("since", "until")
+_NUMBERS = ("after", "through")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,7 +27,8 @@ class Selection:
     """Changes that meet every condition given; None: any.
 
     ``lanes``: 16-byte digests, one of which the change blocks (that of an entity key: its changes).
-    ``since``, ``until``: when it was parked, the second exclusive. ``through``: the highest id.
+    ``since``, ``until``: when it was parked, the second exclusive. ``after``, ``through``: ids
+    behind the first and up to the second.
     """
 
     ids: tuple[int, ...] | None = None
@@ -37,12 +39,13 @@ class Selection:
     lanes: tuple[bytes, ...] | None = None
     since: dt.datetime | None = None
     until: dt.datetime | None = None
+    after: int | None = None
     through: int | None = None
     state: str | None = "parked"
 
     def to_dict(self) -> dict[str, object]:
         """JSON-ready, without what is not given."""
-        found: dict[str, object] = {name: getattr(self, name) for name in (*_TEXTS, "through")}
+        found: dict[str, object] = {name: getattr(self, name) for name in (*_TEXTS, *_NUMBERS)}
         found |= {name: _iso(getattr(self, name)) for name in _MOMENTS}
         found["ids"] = None if self.ids is None else list(self.ids)
         found["lanes"] = None if self.lanes is None else [lane.hex() for lane in self.lanes]
@@ -62,6 +65,7 @@ def selection_of(arguments: Mapping[str, Any]) -> Selection:
             lanes=None if lanes is None else tuple(map(bytes.fromhex, lanes)),
             since=_moment(arguments.get("since")),
             until=_moment(arguments.get("until")),
+            after=_number(arguments.get("after")),
             through=_number(arguments.get("through")),
         )
     except (TypeError, ValueError) as error:

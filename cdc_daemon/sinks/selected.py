@@ -23,6 +23,7 @@ def plain_conditions(
         ("state =", selection.state),
         ("parked_at >=", selection.since and moment(selection.since)),
         ("parked_at <", selection.until and moment(selection.until)),
+        ("id >", selection.after),
         ("id <=", selection.through),
     ]
     return ((sql, value) for sql, value in pairs if value is not None)

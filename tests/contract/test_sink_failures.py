@@ -95,6 +95,7 @@ def test_changes_are_chosen_by_every_condition(target: Target, sink: Sink) -> No
     assert chosen(sink, target, since=between) == [3]
     assert chosen(sink, target, until=between, error="too_long") == [1, 2]
     assert chosen(sink, target, through=ids[1]) == [1, 2]
+    assert chosen(sink, target, after=ids[0], through=ids[1]) == [2]
     with sink.begin() as unit:
         unit.skipped(last, actor="ann", reason="old")
     assert chosen(sink, target, lanes=(C,)) == [2]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -124,3 +125,41 @@ def test_a_row_whose_key_another_one_blocks_waits(erp: Erp) -> None:
         outcomes = erp.target.query("SELECT source_row ->> 0, outcome FROM cdc.repair")
         assert outcomes == [("6", "waiting")]
         assert len(erp.parked()) == 5
+
+
+def test_changes_are_exported_edited_and_imported(erp: Erp, tmp_path: Path) -> None:
+    """All lines or none: what is bad is named by line and column, and nothing is done."""
+    file = tmp_path / "parked.jsonl"
+    with erp.worker():
+        first, second, behind = poisoned(erp)
+        done = erp.ask("failures", "export", "--table", "t_material", "--out", str(file))
+        assert (done.exit_code, done.stdout) == (0, "")
+        assert file.stat().st_mode & 0o777 == 0o600
+        assert erp.ask("failures", "export", "--all").stdout == file.read_text()
+        lines = [json.loads(line) for line in file.read_text().splitlines()]
+        assert [line["id"] for line in lines] == [first, second, behind]
+        assert lines[0]["payload"]["new"]["fnumber"] == "A"
+        bring = ("import", str(file), "--reason", "from purchasing")
+        assert asked(erp, *bring)["unchanged"] == [first, second, behind]
+
+        whole = file.read_text()
+        file.write_text(whole.replace('"fname": null', '"fname": "bolt"', 1) + "{]\n[1]\n")
+        said = told(erp, *bring, code=1)
+        assert f"{file}:4:2: this is no JSON" in said
+        assert f"{file}:5:1: a line holds one JSON object" in said
+        assert "nothing was done" in said
+        bad = whole.replace('"fname": null', '"fname": "bolt"', 1)
+        file.write_text(bad.replace('"fname": null', '"fprice": "secret"', 1))
+        said = told(erp, *bring, code=1)
+        assert f"{file}:2:1: change {second} stays as it is: column 'fname' is missing" in said
+        assert asked(erp, "show", str(first))["payload"]["new"]["fname"] is None
+
+        file.write_text(whole.replace('"fname": null', '"fname": "螺母"'))
+        assert asked(erp, *bring, "--dry-run")["edited"] == [first, second, behind]
+        assert erp.target.query("SELECT count(*) FROM cdc.failure_edit") == [(0,)]
+        found = asked(erp, *bring, "--retry")
+        assert (found["edited"], found["unchanged"]) == ([first, second, behind], [])
+        assert (found["applied"], found["failed"]) == ([first, second, behind], [])
+        query = "SELECT code, name, price::int FROM material WHERE code < 'C' ORDER BY code"
+        assert erp.target.query(query) == [("A", "螺母", 7), ("B", "螺母", 1)]
+        assert "not parked (any longer)" in told(erp, *bring, code=1)
