@@ -17,6 +17,7 @@ from cdc_daemon.engine.editing import Editing
 from cdc_daemon.engine.lanes import Lanes
 from cdc_daemon.engine.mending import Mending, Reading
 from cdc_daemon.engine.meter import Meter
+from cdc_daemon.engine.purging import Purging
 from cdc_daemon.engine.reading import Limits
 from cdc_daemon.engine.repair import Repairs
 from cdc_daemon.engine.replay import MakeApplier, Replay
@@ -58,6 +59,7 @@ class Parts:
     lanes: Lanes
     applier: Applier
     repairs: Repairs
+    purging: Purging
     copying: Copying
     limits: Limits
     mappings: dict[str, CopiedMapping]
@@ -241,6 +243,8 @@ def _assemble(configuration: Configuration, name: str, source: Source, meter: Me
         "compile_relation": compile_once,
         "applier": make_applier,
     }
+    kept = configuration.failures.kept
+    purging = Purging(sink=sink, kept=kept, progressed=meter.progressed)
     lanes = Lanes()
     mapper = Mapper(compile_once)
     mappings = {one.layout.mapping: copied_mapping(one) for one in compiled}
@@ -253,6 +257,7 @@ def _assemble(configuration: Configuration, name: str, source: Source, meter: Me
         mapper=mapper,
         lanes=lanes,
         applier=make_applier(mapper, lanes),
+        purging=purging,
         repairs=Repairs(
             sink=sink,
             lanes=lanes,
@@ -264,6 +269,7 @@ def _assemble(configuration: Configuration, name: str, source: Source, meter: Me
                 progressed=meter.progressed,
                 applier=make_applier,
             ),
+            purging=purging,
             editing=Editing(sink=sink, compile_relation=compile_once, relations=source.relations),
             position=lambda: meter.position,
             mending=Mending(**again),

@@ -293,6 +293,8 @@ class Worker:
         after = self._parts.repairs.run_commands(self._checkpoint)
         if after.phase is not self._checkpoint.phase:
             raise SnapshotBegun
+        if purged := self._parts.purging.tend():
+            log.info("settled failures purged", pipeline=self._name, changes=purged)
         self._watch_parked(self._parts)
         now = time.monotonic()
         if now - self._rechecked >= RECHECK:

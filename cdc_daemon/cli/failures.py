@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import click
 
-from cdc_daemon.cli import differing, editing, exporting, importing, settling
+from cdc_daemon.cli import differing, editing, exporting, importing, purging, settling
 from cdc_daemon.cli.given import Given, output_option, pass_given, shared_options
 from cdc_daemon.cli.output import ago, print_json, print_table, words
 from cdc_daemon.cli.parked import (
@@ -43,6 +43,7 @@ _COMMANDS: tuple[click.Command, ...] = (
     settling.retry,
     settling.skip,
     settling.resync,
+    purging.purge,
 )
 for _command in _COMMANDS:
     failures.add_command(_command)

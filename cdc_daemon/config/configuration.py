@@ -8,6 +8,7 @@ from typing import Any
 
 from cdc_daemon.config.schema import (
     AnySource,
+    FailuresConfig,
     MappingConfig,
     SettingsConfig,
     TableName,
@@ -33,6 +34,7 @@ class Configuration:
     mappings: tuple[MappingConfig, ...]
     settings: SettingsConfig = field(default_factory=lambda: SettingsConfig.model_validate({}))
     verification: VerificationConfig = field(default_factory=VerificationConfig)
+    failures: FailuresConfig = field(default_factory=FailuresConfig)
     warnings: tuple[Problem, ...] = ()
     files: tuple[str, ...] = ()
     places: Mapping[Path, str] = field(default_factory=dict, repr=False)
@@ -111,6 +113,7 @@ class Configuration:
             ],
             "daemon": dump(self.settings),
             "verification": dump(self.verification),
+            "failures": dump(self.failures),
         }
 
 

@@ -23,6 +23,7 @@ from cdc_daemon.config.schema import (
     AnySource,
     Connection,
     EntityConfig,
+    FailuresConfig,
     MappingConfig,
     SettingsConfig,
     TargetConfig,
@@ -75,6 +76,7 @@ def load(
         mappings=tuple(written.mappings),
         settings=written.settings,
         verification=written.verification,
+        failures=written.failures,
         warnings=tuple(findings.warnings),
         files=tuple(merged.files),
         places={path: spot.place for path, spot in merged.spots.items()},
@@ -120,6 +122,8 @@ def _sections(data: dict[str, Any], findings: Findings, *, whole: bool) -> Writt
     written.settings = settings or SettingsConfig()
     verification = validate(VerificationConfig, data["verification"], ("verification",), findings)
     written.verification = verification or VerificationConfig()
+    failures = validate(FailuresConfig, data["failures"], ("failures",), findings)
+    written.failures = failures or FailuresConfig()
     return written
 
 

@@ -14,6 +14,7 @@ from cdc_daemon.config.schema import (
     AttributeConfig,
     ConfigurationFile,
     EntityConfig,
+    FailuresConfig,
     FieldConfig,
     MappingConfig,
     MysqlSourceConfig,
@@ -94,6 +95,7 @@ customer_code: {ref: fcustomerid, from: erp.public.t_bd_customer}""",
         VerificationConfig,
         'verification: {schedule: "0 3 * * *", timezone: Europe/Berlin}',
     ),
+    ("failures", FailuresConfig, "failures: {keep_settled: 90d}"),
 )
 
 _INTRODUCTION = """# Configuration

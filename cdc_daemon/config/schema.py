@@ -12,6 +12,7 @@ from pydantic import Field
 
 from cdc_daemon.config.connections import Connection, SslMode, TargetConfig, TlsConfig
 from cdc_daemon.config.entities import AttributeConfig, EntityConfig
+from cdc_daemon.config.failures import FailuresConfig
 from cdc_daemon.config.mappings import FieldConfig, MappingConfig, Removal
 from cdc_daemon.config.scalars import AsTuple, Name, TableName
 from cdc_daemon.config.settings import SettingsConfig
@@ -33,6 +34,7 @@ __all__ = [
     "ConfigurationFile",
     "Connection",
     "EntityConfig",
+    "FailuresConfig",
     "FieldConfig",
     "MappingConfig",
     "MysqlSourceConfig",
@@ -74,6 +76,7 @@ class ConfigurationFile(Model):
     verification: VerificationConfig = Field(
         default=VerificationConfig(), description="Verification on a schedule."
     )
+    failures: FailuresConfig = Field(default=FailuresConfig(), description="The failure queue.")
 
 
 def schema_json() -> dict[str, Any]:

@@ -7,6 +7,7 @@ from typing import Any
 
 from cdc_daemon.config.connections import TargetConfig
 from cdc_daemon.config.entities import AttributeConfig, EntityConfig
+from cdc_daemon.config.failures import FailuresConfig
 from cdc_daemon.config.mappings import MappingConfig
 from cdc_daemon.config.scalars import TableName
 from cdc_daemon.config.settings import SettingsConfig
@@ -25,6 +26,7 @@ class Written:
     mappings: list[MappingConfig] = field(default_factory=list)
     settings: SettingsConfig = field(default_factory=lambda: SettingsConfig.model_validate({}))
     verification: VerificationConfig = field(default_factory=VerificationConfig)
+    failures: FailuresConfig = field(default_factory=FailuresConfig)
 
     def by_table(self) -> dict[TableName, list[MappingConfig]]:
         """The mappings of each table."""

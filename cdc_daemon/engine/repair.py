@@ -1,7 +1,8 @@
 """Commands from administrators, carried out by the worker that holds the epoch, between units.
 
 ``retry``: parked changes are applied again (``replay``). ``skip``: they are given up, with a
-reason. ``edit``: they get other values (``editing``). ``snapshot``: the checkpoint begins a new
+reason. ``edit``: they get other values (``editing``). ``purge``: what is settled leaves the queue
+(``purging``). ``snapshot``: the checkpoint begins a new
 generation, and the first copy is taken again by whoever streams next. ``repair``: rows that a
 verification found different are made right (``mending``), over several turns. ``resync``: so are
 rows of parked changes, which are settled with that (``resyncing``). Without a running daemon the
@@ -15,6 +16,7 @@ from collections.abc import Callable
 from cdc_daemon.engine.editing import Editing
 from cdc_daemon.engine.lanes import Lanes
 from cdc_daemon.engine.mending import Mending
+from cdc_daemon.engine.purging import Purging
 from cdc_daemon.engine.replay import Replay
 from cdc_daemon.engine.resyncing import Resyncing
 from cdc_daemon.model.errors import CdcError, Disposition, Fenced, disposition_of
@@ -34,6 +36,7 @@ class Repairs:
         identify: Callable[[], SourceIdentity],
         replay: Replay,
         editing: Editing,
+        purging: Purging,
         mending: Mending,
         resyncing: Resyncing,
         position: Callable[[], str | None],
@@ -46,6 +49,7 @@ class Repairs:
         self._identify = identify
         self._replay = replay
         self._editing = editing
+        self._purging = purging
         self.carried_out = 0  # commands so far
 
     def run_commands(self, checkpoint: Checkpoint, *, only: str | None = None) -> Checkpoint:
@@ -112,6 +116,8 @@ class Repairs:
             case "skip":
                 meant = selection_of(command.arguments)
                 return self.skip(meant, actor=command.actor, reason=reason_of(command))
+            case "purge":
+                return self._purging.carry_out(command)
             case "edit":
                 return self._editing.carry_out(command, reason_of(command))
             case _:

@@ -425,10 +425,10 @@ class Sink(Protocol):
     def failures(self, selection: Selection = PARKED) -> list[Failure]:
         """The changes of the pipeline that are meant, in source order."""
 
-    def purge(self, selection: Selection, before: dt.datetime, most: int) -> int:
-        """Delete settled changes of the pipeline that are meant and were settled before a moment,
-        so many at most, with their edits; and what commands of before then said of payloads. How
-        many changes it were. Raises Fenced."""
+    def purge(self, selection: Selection, most: int) -> int:
+        """Delete settled changes of the pipeline that are meant, so many at most, with their edits;
+        and the commands of before ``selection.settled`` that held payloads. How many changes it
+        were; never one that is parked. Raises Fenced."""
 
     def verification(self) -> Verification | None:
         """How the pipeline's newest verification went; None: there was none."""

@@ -18,7 +18,7 @@ STATES = ("parked", "replayed", "skipped", "resynced")
 """What becomes of a change in the failure queue; all but the first are settled."""
 
 _TEXTS = ("pipeline", "entity", "error", "table", "state")
-_MOMENTS = ("since", "until")
+_MOMENTS = ("since", "until", "settled")
 _NUMBERS = ("after", "through")
 
 
@@ -28,7 +28,7 @@ class Selection:
 
     ``lanes``: 16-byte digests, one of which the change blocks (that of an entity key: its changes).
     ``since``, ``until``: when it was parked, the second exclusive. ``after``, ``through``: ids
-    behind the first and up to the second.
+    behind the first and up to the second. ``settled``: it was settled before then.
     """
 
     ids: tuple[int, ...] | None = None
@@ -41,6 +41,7 @@ class Selection:
     until: dt.datetime | None = None
     after: int | None = None
     through: int | None = None
+    settled: dt.datetime | None = None
     state: str | None = "parked"
 
     def to_dict(self) -> dict[str, object]:
@@ -52,8 +53,11 @@ class Selection:
         return {name: value for name, value in found.items() if value is not None}
 
 
-def selection_of(arguments: Mapping[str, Any]) -> Selection:
-    """The parked changes that a command means. Raises CdcError for arguments of no shape."""
+def selection_of(arguments: Mapping[str, Any], *, state: str | None = "parked") -> Selection:
+    """The changes that a command means; parked ones, unless the verb takes others.
+
+    Raises CdcError for arguments of no shape.
+    """
     try:
         lanes = arguments.get("lanes")
         return Selection(
@@ -67,6 +71,8 @@ def selection_of(arguments: Mapping[str, Any]) -> Selection:
             until=_moment(arguments.get("until")),
             after=_number(arguments.get("after")),
             through=_number(arguments.get("through")),
+            settled=_moment(arguments.get("settled")),
+            state=state,
         )
     except (TypeError, ValueError) as error:
         raise CdcError("a selection of parked changes cannot be read") from error

@@ -138,9 +138,12 @@ def test_only_what_is_settled_for_long_is_purged(target: Target, sink: Sink) -> 
         unit.replayed(numbers[0], actor="ann")
         unit.skipped(numbers[1], actor="ann", reason="r")
         unit.replayed(numbers[2], actor="ann")
-    assert sink.purge(EVERY, before, 10) == 0
-    assert sink.purge(Selection(state="skipped"), later, 10) == 1
-    assert [sink.purge(EVERY, later, 1) for _ in range(3)] == [1, 1, 0]
+    long_ago, by_now = (Selection(state=None, settled=moment) for moment in (before, later))
+    assert sink.purge(long_ago, 10) == 0
+    assert control.tallies(long_ago) == []
+    assert sum(one.number for one in control.tallies(by_now)) == 3
+    assert sink.purge(replace(by_now, state="skipped"), 10) == 1
+    assert [sink.purge(by_now, 1) for _ in range(3)] == [1, 1, 0]
     assert [one.id for one in control.failures(EVERY)] == [numbers[3]]
     assert [len(control.edits(number)) for number in numbers] == [0, 0, 0, 1]
     assert [one.id for one in sink.commands()] == [waiting]

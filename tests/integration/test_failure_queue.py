@@ -163,3 +163,15 @@ def test_changes_are_exported_edited_and_imported(erp: Erp, tmp_path: Path) -> N
         query = "SELECT code, name, price::int FROM material WHERE code < 'C' ORDER BY code"
         assert erp.target.query(query) == [("A", "螺母", 7), ("B", "螺母", 1)]
         assert "not parked (any longer)" in told(erp, *bring, code=1)
+        purged(erp)
+
+
+def purged(erp: Erp) -> None:
+    """What was settled, three changes, leaves the queue when it is old; a dry run deletes none."""
+    purge = ("purge", "--older-than", "1h", "--yes")
+    assert asked(erp, *purge) == {"meant": 0, "purged": 0}
+    erp.target.execute("UPDATE cdc.failure SET resolved_at = now() - interval '2 hours'")
+    assert asked(erp, *purge, "--state", "skipped")["purged"] == 0
+    assert asked(erp, *purge, "--dry-run") == {"meant": 3, "purged": 0}
+    assert asked(erp, *purge) == {"meant": 3, "purged": 3}
+    assert asked(erp, "list", "--state", "any") == []

@@ -46,7 +46,9 @@ TYPES = (
     "types are string(n), text, integer, bigint, decimal(p,s), numeric, double, boolean, date, "
     "time, timestamp, timestamptz, interval, uuid, json, bytes"
 )
-SECTIONS = "sections are include, sources, target, entities, mappings, daemon, verification"
+SECTIONS = (
+    "sections are include, sources, target, entities, mappings, daemon, verification, failures"
+)
 SOURCE_KEYS = (
     "known keys: password, sslmode, tls, nulls, on_error, max_value_bytes, kind, dsn, slot, "
     "publication"

@@ -16,7 +16,7 @@ _TALLIES = """
 _BLOCKED = """
     SELECT pipeline, COUNT(DISTINCT digest) FROM cdc_failure_lane GROUP BY pipeline"""
 _SETTLED = """
-    SELECT id FROM cdc_failure WHERE {} AND state <> 'parked' AND resolved_at < %s
+    SELECT id FROM cdc_failure WHERE {} AND state <> 'parked'
      ORDER BY resolved_at LIMIT {}"""
 _PURGE = (
     "DELETE FROM cdc_failure_edit WHERE failure IN ({0})",
@@ -52,12 +52,12 @@ def blocked(session: Session) -> dict[str, int]:
     return {(pipeline or b"").decode(): int(number or b"0") for pipeline, number in rows}
 
 
-def purge(session: Session, selection: Selection, before: dt.datetime, most: int) -> int:
+def purge(session: Session, selection: Selection, most: int) -> int:
     """Delete settled changes, and the commands that edited some; how many changes."""
     where, params = conditions(selection)
-    until = moment_text(before)
-    session.run(_FORGET, selection.pipeline, until)
-    found = session.run(_SETTLED.format(where, int(most)), *params, until).rows
+    before = selection.settled and moment_text(selection.settled)
+    session.run(_FORGET, selection.pipeline, before)
+    found = session.run(_SETTLED.format(where, int(most)), *params).rows
     if found:
         ids = ", ".join((number or b"").decode() for (number,) in found)
         session.script([sql.format(ids) for sql in _PURGE])

@@ -16,7 +16,7 @@ _BLOCKED = """
     SELECT pipeline, count(DISTINCT digest) FROM cdc_failure_lane GROUP BY pipeline"""
 _PURGE = """
     DELETE FROM cdc_failure WHERE id IN (
-        SELECT id FROM cdc_failure WHERE {} AND state <> 'parked' AND resolved_at < ?
+        SELECT id FROM cdc_failure WHERE {} AND state <> 'parked'
          ORDER BY resolved_at LIMIT ?)"""
 _FORGET = """
     DELETE FROM cdc_command
@@ -46,9 +46,9 @@ def blocked(connection: Connection) -> dict[str, int]:
     return dict(connection.execute(_BLOCKED).fetchall())
 
 
-def purge(connection: Connection, selection: Selection, before: dt.datetime, most: int) -> int:
+def purge(connection: Connection, selection: Selection, most: int) -> int:
     """Delete settled changes, and the commands that edited some; how many changes."""
     where, params = conditions(selection)
-    until = moment_text(before.astimezone(dt.UTC))
-    connection.execute(_FORGET, (selection.pipeline, until))
-    return connection.execute(_PURGE.format(where), (*params, until, most)).rowcount
+    before = selection.settled and moment_text(selection.settled.astimezone(dt.UTC))
+    connection.execute(_FORGET, (selection.pipeline, before))
+    return connection.execute(_PURGE.format(where), (*params, most)).rowcount
