@@ -54,9 +54,7 @@ class BadLine(Exception):
 @click.command("import")
 @shared_options
 @output_option
-@click.argument(
-    "path", metavar="FILE", type=click.Path(exists=True, dir_okay=False, path_type=Path)
-)
+@click.argument("path", metavar="FILE", type=click.Path(path_type=Path))
 @reason_option
 @click.option("--retry", is_flag=True, help="Then apply all changes of the file again.")
 @click.option("--dry-run", is_flag=True, help="Only say what would be edited.")
@@ -133,25 +131,32 @@ def read_lines(path: Path, pipelines: Sequence[str]) -> list[Line]:
     """Every line of the file. Raises CdcError naming each bad one."""
     found: dict[int, Line] = {}
     bad: list[str] = []
-    with path.open("rb") as file:
-        for number, raw in enumerate(file, 1):
-            try:
-                text = raw.decode("utf-8-sig" if number == 1 else "utf-8")
-                if not text.strip():
-                    continue
-                line = _line(number, text, pipelines)
-                if line.id in found:
-                    raise BadLine(f"change {line.id} stands in line {found[line.id].number} too")
-                found[line.id] = line
-            except UnicodeDecodeError as error:
-                bad.append(f"{path}:{number}:{error.start + 1}: is not in UTF-8")
-            except BadLine as error:
-                bad.append(f"{path}:{number}:{error.column}: {error.what}")
+    for number, raw in _raw_lines(path):
+        try:
+            line = _line(number, raw.decode("utf-8-sig" if number == 1 else "utf-8"), pipelines)
+            if line.id in found:
+                raise BadLine(f"change {line.id} stands in line {found[line.id].number} too")
+            found[line.id] = line
+        except UnicodeDecodeError as error:
+            bad.append(f"{path}:{number}:{error.start + 1}: is not in UTF-8")
+        except BadLine as error:
+            bad.append(f"{path}:{number}:{error.column}: {error.what}")
     if bad:
         raise CdcError(_complaint(bad, 0))
     if not found:
         raise CdcError(f"{path} holds no changes")
     return list(found.values())
+
+
+def _raw_lines(path: Path) -> Iterator[tuple[int, bytes]]:
+    """Lines that hold something, with their numbers. Raises CdcError for a file of no use."""
+    try:
+        with path.open("rb") as file:
+            for number, raw in enumerate(file, 1):
+                if raw.strip():
+                    yield number, raw
+    except OSError as error:
+        raise CdcError(f"{path} cannot be read: {error.strerror}") from None
 
 
 def _line(number: int, text: str, pipelines: Sequence[str]) -> Line:

@@ -67,6 +67,8 @@ def test_two_lines_of_one_change_and_a_file_of_none_are_refused(tmp_path: Path) 
         read(tmp_path, line(), line())
     with pytest.raises(CdcError, match="holds no changes"):
         read(tmp_path, "", "  ")
+    with pytest.raises(CdcError, match="gone cannot be read: No such file"):
+        read_lines(tmp_path / "gone", ["erp"])
     with pytest.raises(CdcError, match="and 5 more"):
         read(tmp_path, *["[7]"] * 25)
 
