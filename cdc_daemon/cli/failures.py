@@ -74,13 +74,15 @@ def list_(given: Given, chosen: Chosen, state: str, limit: int) -> None:
 @click.argument("number", metavar="ID", type=click.IntRange(min=1))
 @pass_given
 def show(given: Given, number: int) -> None:
-    """Show one change with its row images."""
+    """Show one change with its row images, and who edited it."""
     with control_of(given.load_for_control()) as control:
         found = control.failures(Selection(ids=(number,), state=None))
-    all_there([number], found)
+        all_there([number], found)
+        edits = control.edits(number)
     plain = to_dict(found[0])
     if given.output == "json":
-        print_json(plain)
+        told = [{"at": one.edited_at, "actor": one.actor, "reason": one.reason} for one in edits]
+        print_json({**plain, "edits": told})
         return
     payload = found[0].payload
     print_table(("FIELD", "VALUE"), [pair for pair in plain.items() if pair[0] != "payload"])
@@ -90,6 +92,10 @@ def show(given: Given, number: int) -> None:
             click.echo()
             shown = [(name, show_value(value)) for name, value in row.items()]
             print_table((f"{image.upper()} COLUMN", "VALUE"), shown)
+    if edits:
+        click.echo()
+        rows = [(one.edited_at, one.actor, one.reason) for one in edits]
+        print_table(("EDITED", "ACTOR", "REASON"), rows)
 
 
 @failures.command()

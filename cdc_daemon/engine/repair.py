@@ -65,8 +65,9 @@ class Repairs:
         for command in commands:
             try:
                 checkpoint, result = self._run(command, checkpoint)
-                if result is None:
-                    continue  # it goes on when the log has come further
+                if result is None:  # it goes on when the log has come further
+                    self._reload_after(command)
+                    continue
             except Exception as error:
                 if isinstance(error, Fenced) or disposition_of(error) is Disposition.RETRY:
                     raise
@@ -78,6 +79,11 @@ class Repairs:
         if finished:
             self._lanes.reload(self._sink.lanes())
         return checkpoint
+
+    def _reload_after(self, command: Command) -> None:
+        """Lanes that a part of a command opened must not hold what comes meanwhile."""
+        if command.verb == "resync":
+            self._lanes.reload(self._sink.lanes())
 
     def _run(
         self, command: Command, checkpoint: Checkpoint

@@ -427,8 +427,7 @@ class Sink(Protocol):
 
     def purge(self, selection: Selection, most: int) -> int:
         """Delete settled changes of the pipeline that are meant, so many at most, with their edits;
-        and the commands of before ``selection.settled`` that held payloads. How many changes it
-        were; never one that is parked. Raises Fenced."""
+        how many it were. Never one that is parked. Raises Fenced."""
 
     def verification(self) -> Verification | None:
         """How the pipeline's newest verification went; None: there was none."""
@@ -437,7 +436,10 @@ class Sink(Protocol):
         """Pending commands for the pipeline, oldest first."""
 
     def finish_command(self, command: int, *, ok: bool, result: dict[str, object]) -> None:
-        """Note a command's result, unless it has one (it was withdrawn). Raises Fenced."""
+        """Note a command's result, unless it has one (it was withdrawn). Raises Fenced.
+
+        What an ``edit`` asked for is forgotten with that: values stay in no command.
+        """
 
     def close(self) -> None:
         """Release the epoch's holder mark and close; never raises."""

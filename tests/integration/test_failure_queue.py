@@ -77,6 +77,9 @@ def test_a_change_is_edited_compared_and_applied(erp: Erp) -> None:
         assert edits == [("named by purchasing", True)] * 2
         query = "SELECT code, name, unit, remark FROM material WHERE code = 'A'"
         assert erp.target.query(query) == [("A", "bolt", "KG", None)]
+        assert "named by purchasing" in erp.ask("failures", "show", str(first)).stdout
+        kept = erp.target.query("SELECT DISTINCT arguments FROM cdc.command WHERE verb = 'edit'")
+        assert kept == [({},)]
         assert "not parked" in told(erp, *edit, "--set", "fname=nut", code=1)
         assert [one["id"] for one in asked(erp, "list")] == [second, behind]
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from cdc_daemon.model.selection import Selection, Tally
 from cdc_daemon.sinks.mysql.checkpoint import moment_in
-from cdc_daemon.sinks.mysql.failures import conditions, moment_text
+from cdc_daemon.sinks.mysql.failures import conditions
 from cdc_daemon.sinks.mysql.session import Session
 
 _TALLIES = """
@@ -22,9 +22,6 @@ _PURGE = (
     "DELETE FROM cdc_failure_edit WHERE failure IN ({0})",
     "DELETE FROM cdc_failure WHERE id IN ({0})",
 )
-_FORGET = """
-    DELETE FROM cdc_command
-     WHERE pipeline = %s AND verb = 'edit' AND state <> 'pending' AND finished_at < %s"""
 
 
 def tallies(session: Session, selection: Selection) -> list[Tally]:
@@ -53,10 +50,8 @@ def blocked(session: Session) -> dict[str, int]:
 
 
 def purge(session: Session, selection: Selection, most: int) -> int:
-    """Delete settled changes, and the commands that edited some; how many changes."""
+    """Delete settled changes with their edits; how many."""
     where, params = conditions(selection)
-    before = selection.settled and moment_text(selection.settled)
-    session.run(_FORGET, selection.pipeline, before)
     found = session.run(_SETTLED.format(where, int(most)), *params).rows
     if found:
         ids = ", ".join((number or b"").decode() for (number,) in found)

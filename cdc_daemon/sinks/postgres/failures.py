@@ -198,7 +198,10 @@ def restored(value: Any) -> Any:
     """A payload, or a part of one, out of the queue."""
     match value:
         case {"base64": str(text)} if len(value) == 1:
-            return base64.b64decode(text).decode(errors="surrogatepass")
+            try:
+                return base64.b64decode(text).decode(errors="surrogatepass")
+            except UnicodeDecodeError:
+                return value  # bytes of no character, which the payload itself holds so
         case dict():
             return {key: restored(item) for key, item in value.items()}
         case list():

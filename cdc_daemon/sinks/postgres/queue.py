@@ -16,10 +16,6 @@ _PURGE = """
         SELECT id FROM cdc.failure
          WHERE {} AND state <> 'parked'
          ORDER BY resolved_at LIMIT %(most)s)"""
-_FORGET = """
-    DELETE FROM cdc.command
-     WHERE pipeline = %(pipeline)s AND verb = 'edit' AND state <> 'pending'
-       AND finished_at < %(before)s"""
 
 
 def tallies(connection: Connection, selection: Selection) -> list[Tally]:
@@ -47,8 +43,6 @@ def blocked(connection: Connection) -> dict[str, int]:
 
 
 def purge(connection: Connection, selection: Selection, most: int) -> int:
-    """Delete settled changes, and the commands that edited some; how many changes."""
+    """Delete settled changes with their edits; how many."""
     where, params = conditions(selection)
-    before = {"pipeline": selection.pipeline, "before": selection.settled}
-    connection.execute(_FORGET, before)
     return connection.execute(_PURGE.format(where), {**params, "most": most}).rowcount
