@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from cdc_daemon.cli import commanding
+from cdc_daemon.demo.mysql_family import FamilyServer
 from cdc_daemon.engine import reading
+from tests.conftest import DatabaseFactory
+from tests.support.databases import Database
 from tests.support.erp import Erp
+from tests.support.mysql_database import MysqlDatabase
+from tests.support.sqlite_database import SqliteDatabase
 from tests.support.waiting import until
 
 
@@ -178,3 +184,49 @@ def purged(erp: Erp) -> None:
     assert asked(erp, *purge, "--dry-run") == {"meant": 3, "purged": 0}
     assert asked(erp, *purge) == {"meant": 3, "purged": 3}
     assert asked(erp, "list", "--state", "any") == []
+
+
+@pytest.fixture(params=["sqlite", "mariadb"])
+def other(
+    request: pytest.FixtureRequest, database_factory: DatabaseFactory, tmp_path: Path
+) -> Iterator[Erp]:
+    """The same pipeline into another kind of control database."""
+    source = database_factory()
+    if request.param == "sqlite":
+        (tmp_path / "control").mkdir()
+        control: object = SqliteDatabase(path=tmp_path / "control" / "control.db")
+        yield Erp(source, cast(Database, control), tmp_path).set_up()
+        return
+    server: FamilyServer = request.getfixturevalue("mariadb")
+    server.create_database(source.name)
+    control = MysqlDatabase(server=server, name=source.name)
+    yield Erp(source, cast(Database, control), tmp_path).set_up()
+    server.drop_database(source.name)
+
+
+def test_the_same_on_every_control_database(other: Erp, tmp_path: Path) -> None:
+    """Edit, import, resync and purge, each once."""
+    erp, file = other, tmp_path / "parked.jsonl"
+    with erp.worker():
+        first, second, behind = poisoned(erp)
+        edit = ("edit", str(first), "--set", "fname=bolt", "--reason", "r", "--retry")
+        assert asked(erp, *edit)["applied"] == [first]
+        assert [one["id"] for one in asked(erp, "list", "--key", "A")] == [behind]
+        names = [image["fname"] for image in asked(erp, "diff", str(first))["images"].values()]
+        assert names == [None, "bolt", None]
+        assert erp.ask("failures", "export", str(second), "--out", str(file)).exit_code == 0
+        file.write_text(file.read_text("utf-8").replace('"fname": null', '"fname": "螺母"'))
+        assert asked(erp, "import", str(file), "--reason", "r", "--retry")["applied"] == [second]
+        erp.commit("UPDATE t_material SET fname = 'bolt' WHERE fid = 5")
+        erp.commit("UPDATE t_material SET fname = '螺母' WHERE fid = 6")
+        erp.caught_up()
+        found = asked(erp, "resync", "--error", "waiting", "--reason", "r", "--yes")
+        assert (len(found["resynced"]), found["left"]) == (2, [])
+        tallies = asked(erp, "stats", "--state", "any")
+        states = [(one["state"], one["number"]) for one in tallies["changes"]]
+        assert sorted(states) == [("replayed", 2), ("resynced", 2)]
+        assert tallies["blocked_lanes"] == {}
+        assert asked(erp, "purge", "--older-than", "0s", "--yes")["purged"] == 4
+        assert asked(erp, "list", "--state", "any") == []
+    query = "SELECT code, name FROM material WHERE code < 'C' ORDER BY code"
+    assert erp.target.query(query) == [("A", "bolt"), ("B", "螺母")]
