@@ -33,7 +33,7 @@ from cdc_daemon.model.changes import Batch, Relation, Row
 from cdc_daemon.model.effects import Key
 from cdc_daemon.model.errors import CdcError, DataError, Stop
 from cdc_daemon.model.ports import Command, Failure, Repaired, Sink
-from cdc_daemon.model.selection import selection_of
+from cdc_daemon.model.selection import Selection, selection_of
 
 KIND = "parked"
 """What the audit of repairs calls such a row."""
@@ -246,17 +246,22 @@ class Resyncing:
     ) -> tuple[list[Failure], dict[bytes, str]]:
         """The parked changes of these rows alone, and the lanes that all others block."""
         mapping = compiled.layout.mapping
-        lanes = {source_lane(mapping, row) for row in rows}
-        closing: list[Failure] = []
-        blocked: dict[bytes, str] = {}
-        for failure in self._sink.failures():
-            theirs = failure.mapping == mapping and not lanes.isdisjoint(failure.lanes)
-            found = _identities(failure, compiled.relation) if theirs else []
-            if found and rows.issuperset(found):
-                closing.append(failure)
-            else:
-                blocked.update(dict.fromkeys(failure.lanes, failure.mapping))
-        return closing, blocked
+        closing = [
+            failure
+            for failure in self._touching({source_lane(mapping, row) for row in rows})
+            if failure.mapping == mapping
+            and (found := _identities(failure, compiled.relation))
+            and rows.issuperset(found)
+        ]
+        ids = {failure.id for failure in closing}
+        theirs = {lane for failure in closing for lane in failure.lanes}
+        others = [one for one in self._touching(theirs) if one.id not in ids]
+        opened = theirs.difference(*(one.lanes for one in others))
+        blocked = self._sink.lanes()
+        return closing, {lane: owner for lane, owner in blocked.items() if lane not in opened}
+
+    def _touching(self, lanes: set[bytes]) -> list[Failure]:
+        return self._sink.failures(Selection(lanes=tuple(lanes))) if lanes else []
 
     def _audit(self, work: _Work, lines: Sequence[Repaired]) -> None:
         if lines:

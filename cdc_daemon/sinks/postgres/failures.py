@@ -68,6 +68,8 @@ _LIST = """
            parked_at, error_code, error_message, attempts, state, payload, mapping_version, lanes,
            awaits, retry_at
       FROM cdc.failure WHERE {} ORDER BY id LIMIT %(limit)s"""
+_BLOCKS = """id IN (
+    SELECT failure FROM cdc.failure_lane WHERE digest = ANY(%(lanes)s::bytea[]))"""
 _BYTES = "base64"
 
 
@@ -144,7 +146,7 @@ def conditions(selection: Selection) -> tuple[str, dict[str, object]]:
         found.append("id = ANY(%(ids)s::bigint[])")
         params["ids"] = list(selection.ids)
     if selection.lanes is not None:
-        found.append("lanes && %(lanes)s::bytea[]")
+        found.append(_BLOCKS if selection.state == "parked" else "lanes && %(lanes)s::bytea[]")
         params["lanes"] = list(selection.lanes)
     return " AND ".join(found) or "true", params
 
