@@ -5,8 +5,9 @@ Not in here: retrying and signals (worker), processes (daemon).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import TypedDict
 
 from cdc_daemon.config.configuration import Configuration
 from cdc_daemon.config.schema import MappingConfig, MysqlSourceConfig, PostgresSourceConfig
@@ -19,11 +20,13 @@ from cdc_daemon.engine.lanes import Lanes
 from cdc_daemon.engine.mending import Mending, Reading
 from cdc_daemon.engine.meter import Meter
 from cdc_daemon.engine.payload import Parking
+from cdc_daemon.engine.purging import Purging
 from cdc_daemon.engine.reading import Limits
 from cdc_daemon.engine.releasing import Releasing
 from cdc_daemon.engine.repair import Repairs
-from cdc_daemon.engine.replay import Replay
+from cdc_daemon.engine.replay import MakeApplier, Replay
 from cdc_daemon.engine.resolve import Resolver
+from cdc_daemon.engine.resyncing import Resyncing
 from cdc_daemon.engine.schedule import Schedule
 from cdc_daemon.engine.snapshot import Copying
 from cdc_daemon.mapping.compile import (
@@ -63,6 +66,7 @@ class Parts:
     repairs: Repairs
     replay: Replay
     releasing: Releasing
+    purging: Purging
     copying: Copying
     limits: Limits
     mappings: dict[str, CopiedMapping]
@@ -236,6 +240,19 @@ def _assemble(configuration: Configuration, name: str, source: Source, meter: Me
             patience=meter.patience,
         )
 
+    again: _Again = {
+        "sink": sink,
+        "reading": Reading(
+            relations=source.relations,
+            reread=source.reread,
+            mark=source.mark,
+            passed=source.passed,
+        ),
+        "compile_relation": compile_once,
+        "applier": make_applier,
+    }
+    kept = configuration.failures.kept
+    purging = Purging(sink=sink, kept=kept, progressed=meter.progressed)
     lanes, awaited, schedule = Lanes(), Awaited(), Schedule()
     breaker = Breaker(BreakerLimits())
     mapper = Mapper(compile_once)
@@ -257,25 +274,18 @@ def _assemble(configuration: Configuration, name: str, source: Source, meter: Me
         mapper=mapper,
         lanes=lanes,
         applier=make_applier(mapper, lanes),
+        purging=purging,
         repairs=Repairs(
             sink=sink,
             lanes=lanes,
             identify=source.identify,
             replay=replay,
+            purging=purging,
             editing=Editing(sink=sink, compile_relation=compile_once, relations=source.relations),
             position=lambda: meter.position,
             resumed=breaker.disarm,
-            mending=Mending(
-                sink=sink,
-                reading=Reading(
-                    relations=source.relations,
-                    reread=source.reread,
-                    mark=source.mark,
-                    passed=source.passed,
-                ),
-                compile_relation=compile_once,
-                applier=make_applier,
-            ),
+            mending=Mending(**again),
+            resyncing=Resyncing(**again),
         ),
         replay=replay,
         releasing=Releasing(
@@ -301,6 +311,15 @@ def _assemble(configuration: Configuration, name: str, source: Source, meter: Me
         limits=limits(configuration),
         mappings=mappings,
     )
+
+
+class _Again(TypedDict):
+    """What it takes to read rows again and write them."""
+
+    sink: Sink
+    reading: Reading
+    compile_relation: Callable[[Relation], Sequence[CompiledMapping]]
+    applier: MakeApplier
 
 
 def copied_mapping(compiled: CompiledMapping) -> CopiedMapping:

@@ -8,6 +8,7 @@ from typing import Any
 
 from cdc_daemon.config.schema import (
     AnySource,
+    FailuresConfig,
     MappingConfig,
     NotificationsConfig,
     SettingsConfig,
@@ -35,6 +36,7 @@ class Configuration:
     settings: SettingsConfig = field(default_factory=lambda: SettingsConfig.model_validate({}))
     verification: VerificationConfig = field(default_factory=VerificationConfig)
     notifications: NotificationsConfig | None = None
+    failures: FailuresConfig = field(default_factory=FailuresConfig)
     warnings: tuple[Problem, ...] = ()
     files: tuple[str, ...] = ()
     places: Mapping[Path, str] = field(default_factory=dict, repr=False)
@@ -114,6 +116,7 @@ class Configuration:
             "daemon": dump(self.settings),
             "verification": dump(self.verification),
             "notifications": dump(self.notifications) if self.notifications else None,
+            "failures": dump(self.failures),
         }
 
 

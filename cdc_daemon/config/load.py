@@ -24,6 +24,7 @@ from cdc_daemon.config.schema import (
     AnySource,
     Connection,
     EntityConfig,
+    FailuresConfig,
     MappingConfig,
     SettingsConfig,
     TargetConfig,
@@ -80,6 +81,7 @@ def load(
         settings=written.settings,
         verification=written.verification,
         notifications=written.notifications,
+        failures=written.failures,
         warnings=tuple(findings.warnings),
         files=tuple(merged.files),
         places={path: spot.place for path, spot in merged.spots.items()},
@@ -126,6 +128,8 @@ def _sections(data: dict[str, Any], findings: Findings, *, whole: bool) -> Writt
     verification = validate(VerificationConfig, data["verification"], ("verification",), findings)
     written.verification = verification or VerificationConfig()
     written.notifications = notifications(written, validate, findings)
+    failures = validate(FailuresConfig, data["failures"], ("failures",), findings)
+    written.failures = failures or FailuresConfig()
     return written
 
 

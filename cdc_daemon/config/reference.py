@@ -16,6 +16,7 @@ from cdc_daemon.config.schema import (
     AttributeConfig,
     ConfigurationFile,
     EntityConfig,
+    FailuresConfig,
     FieldConfig,
     MappingConfig,
     MysqlSourceConfig,
@@ -144,6 +145,7 @@ customer_code: {ref: fcustomerid, from: erp.public.t_bd_customer}""",
         QuietHours,
         'quiet_hours: {from: "22:00", to: "07:00", zone: Asia/Shanghai}',
     ),
+    ("failures", FailuresConfig, "failures: {keep_settled: 90d}"),
 )
 
 _INTRODUCTION = """# Configuration

@@ -1,10 +1,12 @@
 """Commands from administrators, carried out by the worker that holds the epoch, between units.
 
 ``retry``: parked changes are applied again (``replay``). ``skip``: they are given up, with a
-reason. ``edit``: they get other values (``editing``). ``snapshot``: the checkpoint begins a new
+reason. ``edit``: they get other values (``editing``). ``purge``: what is settled leaves the queue
+(``purging``). ``snapshot``: the checkpoint begins a new
 generation, and the first copy is taken again by whoever streams next. ``repair``: rows that a
-verification found different are made right (``mending``), over several turns. Without a running
-daemon the command line takes the epoch itself and runs the same code.
+verification found different are made right (``mending``), over several turns. ``resync``: so are
+rows of parked changes, which are settled with that (``resyncing``). Without a running daemon the
+command line takes the epoch itself and runs the same code.
 """
 
 from __future__ import annotations
@@ -14,7 +16,9 @@ from collections.abc import Callable
 from cdc_daemon.engine.editing import Editing
 from cdc_daemon.engine.lanes import Lanes
 from cdc_daemon.engine.mending import Mending
+from cdc_daemon.engine.purging import Purging
 from cdc_daemon.engine.replay import Replay
+from cdc_daemon.engine.resyncing import Resyncing
 from cdc_daemon.model.errors import CdcError, Disposition, Fenced, disposition_of
 from cdc_daemon.model.ports import PARKED, Command, Sink
 from cdc_daemon.model.position import Checkpoint, Phase, SourceIdentity
@@ -34,19 +38,23 @@ class Repairs:
         identify: Callable[[], SourceIdentity],
         replay: Replay,
         editing: Editing,
+        purging: Purging,
         mending: Mending,
+        resyncing: Resyncing,
         position: Callable[[], str | None],
         resumed: Callable[[float], None],
     ) -> None:
         """``resumed``: told for how many seconds the breaker is to let everything pass."""
         self._resumed = resumed
         self._mending = mending
+        self._resyncing = resyncing
         self._position = position
         self._sink = sink
         self._lanes = lanes
         self._identify = identify
         self._replay = replay
         self._editing = editing
+        self._purging = purging
         self.carried_out = 0  # commands so far
 
     def run_commands(self, checkpoint: Checkpoint, *, only: str | None = None) -> Checkpoint:
@@ -55,14 +63,16 @@ class Repairs:
         ``checkpoint``: the one that the pipeline is held under. Raises what must be retried.
         """
         pending = self._sink.commands()
-        self._mending.keep({one.id for one in pending})
+        for reader in (self._mending, self._resyncing):
+            reader.keep({one.id for one in pending})
         commands = [one for one in pending if only in (None, one.verb)]
         finished = 0
         for command in commands:
             try:
                 checkpoint, result = self._run(command, checkpoint)
-                if result is None:
-                    continue  # it goes on when the log has come further
+                if result is None:  # it goes on when the log has come further
+                    self._reload_after(command)
+                    continue
             except Exception as error:
                 if isinstance(error, Fenced) or disposition_of(error) is Disposition.RETRY:
                     raise
@@ -75,6 +85,11 @@ class Repairs:
             self._lanes.reload(self._sink.lanes())
         return checkpoint
 
+    def _reload_after(self, command: Command) -> None:
+        """Lanes that a part of a command opened must not hold what comes meanwhile."""
+        if command.verb == "resync":
+            self._lanes.reload(self._sink.lanes())
+
     def _run(
         self, command: Command, checkpoint: Checkpoint
     ) -> tuple[Checkpoint, dict[str, object] | None]:
@@ -83,6 +98,8 @@ class Repairs:
             return checkpoint, {"generation": checkpoint.generation}
         if command.verb == "resume":
             return checkpoint, self._resume(command)
+        if command.verb == "resync":
+            return checkpoint, self._resyncing.turn(command, reason_of(command), self._position())
         if command.verb == "repair":
             return checkpoint, self._mending.turn(command, self._position())
         return checkpoint, self._settle(command)
@@ -122,6 +139,8 @@ class Repairs:
             case "skip":
                 meant = selection_of(command.arguments)
                 return self.skip(meant, actor=command.actor, reason=reason_of(command))
+            case "purge":
+                return self._purging.carry_out(command)
             case "edit":
                 return self._editing.carry_out(command, reason_of(command))
             case _:
