@@ -27,7 +27,7 @@ from cdc_daemon.engine.repair import Repairs
 from cdc_daemon.engine.replay import MakeApplier, Replay
 from cdc_daemon.engine.resolve import Resolver
 from cdc_daemon.engine.resyncing import Resyncing
-from cdc_daemon.engine.schedule import Schedule
+from cdc_daemon.engine.schedule import Backoff, Schedule
 from cdc_daemon.engine.snapshot import Copying
 from cdc_daemon.mapping.compile import (
     CompiledMapping,
@@ -253,8 +253,8 @@ def _assemble(configuration: Configuration, name: str, source: Source, meter: Me
     }
     kept = configuration.failures.kept
     purging = Purging(sink=sink, kept=kept, progressed=meter.progressed)
-    lanes, awaited, schedule = Lanes(), Awaited(), Schedule()
-    breaker = Breaker(BreakerLimits())
+    lanes, awaited, schedule = Lanes(), Awaited(), schedule_of(configuration)
+    breaker = Breaker(breaker_limits(configuration))
     mapper = Mapper(compile_once)
     mappings = {one.layout.mapping: copied_mapping(one) for one in compiled}
     versions = {mapping: one.version for mapping, one in mappings.items()}
@@ -310,6 +310,28 @@ def _assemble(configuration: Configuration, name: str, source: Source, meter: Me
         ),
         limits=limits(configuration),
         mappings=mappings,
+    )
+
+
+def breaker_limits(configuration: Configuration) -> BreakerLimits:
+    """When the breaker stops a pipeline."""
+    config = configuration.failures.breaker
+    return BreakerLimits(
+        window=config.window_seconds,
+        parked=config.parked,
+        share=config.share,
+        least=config.least,
+        same_error=config.same_error,
+    )
+
+
+def schedule_of(configuration: Configuration) -> Schedule:
+    """When parked changes are tried again by themselves."""
+    return Schedule(
+        by_class={
+            code: Backoff(first=one.first_seconds, most=one.max_seconds, tries=one.tries)
+            for code, one in configuration.failures.retry.items()
+        }
     )
 
 

@@ -10,6 +10,7 @@ from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 
 from cdc_daemon.config.channels import CHANNEL_KINDS
+from cdc_daemon.config.failures import BreakerConfig, RetryConfig
 from cdc_daemon.config.notifications import QuietHours, RuleConfig
 from cdc_daemon.config.scalars import TYPE_SHAPES, TableName
 from cdc_daemon.config.schema import (
@@ -145,7 +146,13 @@ customer_code: {ref: fcustomerid, from: erp.public.t_bd_customer}""",
         QuietHours,
         'quiet_hours: {from: "22:00", to: "07:00", zone: Asia/Shanghai}',
     ),
-    ("failures", FailuresConfig, "failures: {keep_settled: 90d}"),
+    ("failures", FailuresConfig, "failures: {keep_settled: 90d, breaker: {parked: 5000}}"),
+    ("failures.breaker", BreakerConfig, "breaker: {window_seconds: 600, share: 0.1}"),
+    (
+        "failures.retry.<error>",
+        RetryConfig,
+        "sqlstate_23514: {first_seconds: 600, tries: 5}",
+    ),
 )
 
 _INTRODUCTION = """# Configuration
