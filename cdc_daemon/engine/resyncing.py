@@ -12,11 +12,11 @@ then its own stay parked, and its lanes closed. An identity that is no text cann
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from cdc_daemon.engine.applying import Applier
-from cdc_daemon.engine.lanes import Lanes, identities_of, source_lane
+from cdc_daemon.engine.lanes import Lanes, source_lane
 from cdc_daemon.engine.mending import (
     MOST,
     ROUNDS,
@@ -26,12 +26,12 @@ from cdc_daemon.engine.mending import (
     fate_of,
     mapping_of,
 )
-from cdc_daemon.engine.payload import run_of
+from cdc_daemon.engine.parked_rows import in_pieces, rows_of, together
 from cdc_daemon.mapping.compile import CompiledMapping
 from cdc_daemon.mapping.mapper import Mapper
 from cdc_daemon.model.changes import Batch, Relation, Row
 from cdc_daemon.model.effects import Key
-from cdc_daemon.model.errors import CdcError, DataError, Stop
+from cdc_daemon.model.errors import CdcError, DataError
 from cdc_daemon.model.ports import Command, Failure, Repaired, Sink
 from cdc_daemon.model.selection import Selection, selection_of
 
@@ -161,29 +161,24 @@ class Resyncing:
             except CdcError:
                 work.count(["unmapped"])
                 continue
-            rows = self._rows(work, mapping, parked, relation)
-            for start in range(0, len(rows), MOST):
-                work.looks.append(_Look(mapping=mapping, left=rows[start : start + MOST]))
+            for rows in self._rows(work, mapping, parked, relation):
+                work.looks.append(_Look(mapping=mapping, left=rows))
         self._read_first(work)
         return work
 
     def _rows(
         self, work: _Work, mapping: str, parked: Sequence[Failure], relation: Relation
-    ) -> list[Wanted]:
+    ) -> Iterator[list[Wanted]]:
         """The rows of one mapping's changes that are meant, and of others that moved such a row."""
-        ours = {one.id: _identities(one, relation) for one in parked if one.mapping == mapping}
+        ours = {one.id: rows_of(one, relation) for one in parked if one.mapping == mapping}
         nameless = [number for number, rows in ours.items() if number in work.meant and not rows]
         nothing = Wanted(kind=KIND, key=(), source_row=())
         self._audit(work, [work.line(mapping, nothing, "failed", UNREADABLE) for _ in nameless])
-        found = {row for number, rows in ours.items() if number in work.meant for row in rows}
-        grown = -1
-        while len(found) > grown:
-            grown = len(found)
-            found.update(*(rows for rows in ours.values() if not found.isdisjoint(rows)))
-        return [
-            Wanted(kind=KIND, key=(), source_row=tuple(value.decode() for value in row))
-            for row in sorted(found)
-        ]
+        meant = {row for number in work.meant for row in ours.get(number, ())}
+        groups = [group for group in together(ours.values()) if not meant.isdisjoint(group)]
+        for piece in in_pieces(groups, MOST):
+            texts = [tuple(value.decode() for value in row) for row in sorted(piece)]
+            yield [Wanted(kind=KIND, key=(), source_row=row) for row in texts]
 
     def _read_first(self, work: _Work) -> None:
         if work.looks:
@@ -206,7 +201,8 @@ class Resyncing:
         steady = _Steady(rows=rows, now=now)
         while not self._write(work, compiled, steady):
             pass  # with what was held left out, until nothing more is
-        look.left = [one for one in look.left if one not in rows]
+        finished = {one.identity for one in rows}
+        look.left = [one for one in look.left if one.identity not in finished]
         if look.left and look.round < ROUNDS:
             look.round += 1
             self._read(look, relation)
@@ -250,7 +246,7 @@ class Resyncing:
             failure
             for failure in self._touching({source_lane(mapping, row) for row in rows})
             if failure.mapping == mapping
-            and (found := _identities(failure, compiled.relation))
+            and (found := rows_of(failure, compiled.relation))
             and rows.issuperset(found)
         ]
         ids = {failure.id for failure in closing}
@@ -272,14 +268,3 @@ class Resyncing:
 
 class _Held(Exception):
     """Leaves a unit whose work is not to stay."""
-
-
-def _identities(failure: Failure, relation: Relation) -> list[Key]:
-    """The identities of a change's row, before and after it; none where they cannot be told."""
-    try:
-        found = identities_of(run_of(failure.payload, relation, sequence=0), 0)
-        for identity in found:
-            b"\0".join(identity).decode()
-    except (Stop, UnicodeDecodeError):
-        return []
-    return found
