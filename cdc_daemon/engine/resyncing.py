@@ -90,16 +90,25 @@ class _Work:
 
 @dataclass(slots=True, kw_only=True)
 class _Steady:
-    """Rows that said the same twice: to be written now. ``held``: those that cannot be, and why."""
+    """Rows that said the same twice: to be written now, as of ``position``.
+
+    ``held``: those that cannot be, and why.
+    """
 
     rows: list[Wanted]
     now: dict[Key, Row]
+    position: str
     held: dict[Key, DataError] = field(default_factory=dict)
 
     def writing(self) -> list[Wanted]:
         """Those not held: present ones first, then those that are gone."""
         found = [one for one in self.rows if one.identity not in self.held]
         return sorted(found, key=lambda one: one.identity not in self.now)
+
+    def fate(self, one: Wanted) -> tuple[str, str]:
+        """What became of a row, and as of where, or why not."""
+        outcome, detail = fate_of(one, self.held.get(one.identity), self.now)
+        return outcome, detail or f"as of {self.position}"
 
     def batch(self, relation: Relation) -> Batch:
         """The rows that :meth:`writing` names, in that order."""
@@ -137,17 +146,15 @@ class Resyncing:
         work = self._works.get(command.id)
         if work is None:
             work = self._works[command.id] = self._begin(command, reason)
-        elif work.looks and not self._reached(work.looks[0], position):
-            return None
         elif work.looks:
-            self._carry_out(work, work.looks[0])
+            look = work.looks[0]
+            if position is None or not self._reading.passed(position, look.mark):
+                return None
+            self._carry_out(work, look, position)
         if work.looks:
             return None
         del self._works[command.id]
         return work.result()
-
-    def _reached(self, look: _Look, position: str | None) -> bool:
-        return position is not None and self._reading.passed(position, look.mark)
 
     # --- what is meant --------------------------------------------------------------------------
 
@@ -193,12 +200,12 @@ class Resyncing:
 
     # --- writing --------------------------------------------------------------------------------
 
-    def _carry_out(self, work: _Work, look: _Look) -> None:
-        """Write the rows that say what they said; the others stay in ``left``."""
+    def _carry_out(self, work: _Work, look: _Look, position: str) -> None:
+        """Write the rows that say what they said, as of a position; the others stay in ``left``."""
         relation, compiled = self._mapping(look.mapping)
         now = self._reading.reread(relation, [one.identity for one in look.left])
         rows = [one for one in look.left if now.get(one.identity) == look.rows.get(one.identity)]
-        steady = _Steady(rows=rows, now=now)
+        steady = _Steady(rows=rows, now=now, position=position)
         while not self._write(work, compiled, steady):
             pass  # with what was held left out, until nothing more is
         finished = {one.identity for one in rows}
@@ -227,14 +234,13 @@ class Resyncing:
                     raise _Held
                 for failure in closing:
                     unit.resynced(failure.id, actor=work.command.actor, reason=work.reason)
-                fates = [(one, fate_of(one, steady.held.get(one.identity), steady.now))
-                         for one in steady.rows]  # fmt: skip
-                unit.audit([work.line(mapping, one, *fate) for one, fate in fates])
+                lines = [work.line(mapping, one, *steady.fate(one)) for one in steady.rows]
+                unit.audit(lines)
         except _Held:
             steady.held |= {writing[one.sequence].identity: one.error for one in division.held}
             return False
         work.resynced += [failure.id for failure in closing]
-        work.count(outcome for _, (outcome, _) in fates)
+        work.count(line.outcome for line in lines)
         return True
 
     def _settled(
