@@ -59,6 +59,7 @@ class Parts:
     lanes: Lanes
     applier: Applier
     repairs: Repairs
+    replay: Replay
     purging: Purging
     copying: Copying
     limits: Limits
@@ -243,6 +244,13 @@ def _assemble(configuration: Configuration, name: str, source: Source, meter: Me
         "compile_relation": compile_once,
         "applier": make_applier,
     }
+    replay = Replay(
+        sink=sink,
+        compile_relation=compile_once,
+        relations=source.relations,
+        progressed=meter.progressed,
+        applier=make_applier,
+    )
     kept = configuration.failures.kept
     purging = Purging(sink=sink, kept=kept, progressed=meter.progressed)
     lanes = Lanes()
@@ -257,18 +265,13 @@ def _assemble(configuration: Configuration, name: str, source: Source, meter: Me
         mapper=mapper,
         lanes=lanes,
         applier=make_applier(mapper, lanes),
+        replay=replay,
         purging=purging,
         repairs=Repairs(
             sink=sink,
             lanes=lanes,
             identify=source.identify,
-            replay=Replay(
-                sink=sink,
-                compile_relation=compile_once,
-                relations=source.relations,
-                progressed=meter.progressed,
-                applier=make_applier,
-            ),
+            replay=replay,
             purging=purging,
             editing=Editing(sink=sink, compile_relation=compile_once, relations=source.relations),
             position=lambda: meter.position,

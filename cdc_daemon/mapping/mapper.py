@@ -11,7 +11,16 @@ from dataclasses import dataclass, field
 
 from cdc_daemon.mapping.compile import CompiledMapping
 from cdc_daemon.mapping.fields import NeedsSource
-from cdc_daemon.model.changes import UNCHANGED, Batch, Invalid, Operation, Relation, Row, Run
+from cdc_daemon.model.changes import (
+    LEFT_OUT,
+    UNCHANGED,
+    Batch,
+    Invalid,
+    Operation,
+    Relation,
+    Row,
+    Run,
+)
 from cdc_daemon.model.effects import EntityRun, Key, Layout, Rejected
 from cdc_daemon.model.errors import DataError
 
@@ -150,6 +159,8 @@ def _row_by_row(compiled: CompiledMapping, run: Run, mapped: Mapped) -> None:
     for i, source_row in enumerate(run.new_rows):
         sequence = run.sequence + i
         try:
+            if run.partial:
+                _refuse_left_out(compiled, source_row)
             if may_be_invalid:
                 compiled.refuse_invalid(source_row)
             if compiled.passes(source_row):
@@ -173,6 +184,25 @@ def _row_by_row(compiled: CompiledMapping, run: Run, mapped: Mapped) -> None:
                 )
             )
     kept.end()
+
+
+def _refuse_left_out(compiled: CompiledMapping, source_row: Row) -> None:
+    """The row that a parked change lacks values of has to be read again, by its identity.
+
+    Raises NeedsSource; DataError where the identity is what is lacking.
+    """
+    if Invalid not in map(type, source_row):
+        return
+    lacking = [
+        i for i, v in enumerate(source_row) if isinstance(v, Invalid) and v.reason == LEFT_OUT
+    ]
+    for i in lacking:
+        if i in compiled.relation.identity:
+            name = compiled.relation.columns[i].name
+            words = f"column {name!r}, which identifies the row: {LEFT_OUT}"
+            raise DataError(words, code="invalid_value")
+    if lacking:
+        raise NeedsSource
 
 
 class _Kept:

@@ -44,6 +44,9 @@ class Invalid:
         return self.raw.decode(self.codec, "backslashreplace").encode()
 
 
+LEFT_OUT = "left out: the failure queue had no room for it"
+"""The reason of an INVALID that stands in a parked change for a value as the log had it."""
+
 Value = bytes | Unset | Invalid | None
 Row = tuple[Value, ...]
 

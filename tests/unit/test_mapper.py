@@ -15,6 +15,7 @@ from cdc_daemon.config.load import load
 from cdc_daemon.mapping.compile import CompiledMapping, compile_mapping
 from cdc_daemon.mapping.mapper import Mapped, map_run
 from cdc_daemon.model.changes import (
+    LEFT_OUT,
     UNCHANGED,
     Column,
     ColumnType,
@@ -236,6 +237,20 @@ def test_an_invalid_value_follows_its_policy(tmp_path: Path, policy: str, expect
         assert [r.error.code for r in found.rejected] == [expected]
     else:
         assert found.runs[0].rows[0][-1] == expected
+
+
+@pytest.mark.parametrize("policy", ["null", "keep", "park"])
+def test_what_a_parked_change_lacks_is_read_again(tmp_path: Path, policy: str) -> None:
+    """Whatever becomes of invalid values, and though the row is there; unless it is its identity
+    that lacks: then nobody can."""
+    text = MAPPING.replace("remark: fremark", f"remark: {{from: fremark, invalid: {policy}}}")
+    one = compiled(tmp_path, text)
+    lacking = Invalid(b"", LEFT_OUT)
+    found = mapped(one, insert(one, source_row(fremark=lacking), partial=True))
+    assert (found.runs, found.rejected, len(found.unresolved)) == ([], [], 1)
+    found = mapped(one, insert(one, source_row(fnumber=lacking), partial=True))
+    assert (found.runs, found.unresolved) == ([], [])
+    assert "'fnumber', which identifies the row" in found.rejected[0].error.message
 
 
 def test_every_problem_of_a_mapping_is_named_with_its_place(tmp_path: Path) -> None:

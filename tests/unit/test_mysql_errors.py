@@ -10,10 +10,11 @@ from cdc_daemon.model.errors import (
     DataError,
     Disposition,
     NotAdmitted,
+    Retryable,
     Stop,
     Unreachable,
 )
-from cdc_daemon.sinks.mysql.errors import refused, translate
+from cdc_daemon.sinks.mysql.errors import refused, translate, unsettled
 from cdc_daemon.sources.mysql.connection import Server
 
 KNOWN = ("name", "note", "weird`col")
@@ -115,6 +116,26 @@ def test_who_is_not_let_in_is_told_what_to_change() -> None:
     assert "expired" in str(refused(tls, {}))
     away = refused(pymysql.OperationalError(2003, "connection refused"), {})
     assert isinstance(away, Unreachable)
+
+
+@pytest.mark.parametrize(
+    "number, kind, words",
+    [
+        (1193, NotAdmitted, "session setting max_x (error 1193)"),
+        (1227, NotAdmitted, "session setting max_x (error 1227)"),
+        (1820, NotAdmitted, "password must be changed"),
+        (1053, Unreachable, "does not answer"),
+        (1317, Retryable, "interrupted"),
+    ],
+)
+def test_a_setting_that_is_refused_is_not_a_server_that_is_away(
+    number: int, kind: type[CdcError], words: str
+) -> None:
+    """What cannot pass by itself is told as such; a lost connection is waited for as before."""
+    error = unsettled(pymysql.OperationalError(number, "SECRET"), {"host": "db"}, "max_x")
+    assert type(error) is kind
+    assert words in str(error)
+    assert "SECRET" not in str(error)
 
 
 def test_a_password_that_expired_is_told_as_such_whatever_statement_meets_it() -> None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import TypeVar
+from collections.abc import Sequence
 
 from cdc_daemon.model.cascades import Child
 from cdc_daemon.sinks.mysql.failures import Run
+from cdc_daemon.sinks.mysql.slices import sliced
 from cdc_daemon.sinks.mysql.values import literal
 
 _READ = "SELECT tracked FROM cdc_child_row WHERE parent IN ({parents}) LIMIT {most}"
@@ -16,11 +16,12 @@ _NOTE = """
     INSERT INTO cdc_child_row (parent, digest, tracked, pipeline, source_table)
     VALUES {rows} ON DUPLICATE KEY UPDATE parent = VALUES(parent)"""
 _FORGET = "DELETE FROM cdc_child_row WHERE (parent, digest) IN ({pairs})"
+_FORGET_ONE = "DELETE FROM cdc_child_row WHERE parent = {} AND digest = {}"
+"""For a list of one pair MariaDB reads the whole table."""
+
 _FORGET_ALL = "DELETE FROM cdc_child_row WHERE pipeline = %s"
 _FORGET_TABLE = _FORGET_ALL + " AND source_table = %s"
 _AT_ONCE = 500  # rows in one statement
-
-T = TypeVar("T")
 
 
 def read(run: Run, parents: Sequence[bytes], most: int, after: bytes) -> list[str]:
@@ -29,9 +30,12 @@ def read(run: Run, parents: Sequence[bytes], most: int, after: bytes) -> list[st
         rows = run(_READ_ONE, parents[0], after, most).rows
         return [(row[0] or b"").decode() for row in rows]
     found: list[str] = []
-    for some in _pieces(parents):
+
+    def ask(some: Sequence[bytes]) -> None:
         asked = _READ.format(parents=", ".join(map(literal, some)), most=most - len(found))
-        found += [(row[0] or b"").decode() for row in run(asked).rows]
+        found.extend((row[0] or b"").decode() for row in run(asked).rows)
+
+    sliced(parents, ask, most=_AT_ONCE)
     return found
 
 
@@ -43,15 +47,16 @@ def note(
     come: Sequence[Child],
 ) -> None:
     """Forget some rows of a source table, then note others; the caller's transaction."""
-    for pairs in _pieces(gone):
-        listed = ", ".join([f"({literal(parent)}, {literal(digest)})" for parent, digest in pairs])
-        run(_FORGET.format(pairs=listed))
     ending = f"{literal(pipeline)}, {literal(table)})"
-    for rows in _pieces(come):
+
+    def add(rows: Sequence[Child]) -> None:
         listed = ", ".join(
             [f"({literal(p)}, {literal(d)}, {literal(row)}, {ending}" for p, d, row in rows]
         )
         run(_NOTE.replace("{rows}", listed))
+
+    sliced(gone, lambda pairs: run(_forgetting(pairs)), most=_AT_ONCE)
+    sliced(come, add, most=_AT_ONCE)
 
 
 def forget(run: Run, pipeline: str, table: str | None) -> None:
@@ -62,6 +67,8 @@ def forget(run: Run, pipeline: str, table: str | None) -> None:
         run(_FORGET_TABLE, pipeline, table)
 
 
-def _pieces(rows: Sequence[T]) -> Iterator[Sequence[T]]:
-    for start in range(0, len(rows), _AT_ONCE):
-        yield rows[start : start + _AT_ONCE]
+def _forgetting(pairs: Sequence[tuple[bytes, bytes]]) -> str:
+    if len(pairs) == 1:
+        return _FORGET_ONE.format(*map(literal, pairs[0]))
+    listed = ", ".join([f"({literal(parent)}, {literal(digest)})" for parent, digest in pairs])
+    return _FORGET.format(pairs=listed)

@@ -12,19 +12,28 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from cdc_daemon.model.effects import Delete, Key, Layout, Patch, Rename, Step, Truncate, Upsert
-from cdc_daemon.model.entities import Attribute, Entity
+from cdc_daemon.model.entities import Entity
 from cdc_daemon.sinks.columns import DELETED_AT
+from cdc_daemon.sinks.mysql.keysets import (
+    asked,
+    each,
+    has_child,
+    holding_any,
+    key_value,
+    keys_table,
+    literal_of,
+    no_parent,
+    still_there,
+)
 from cdc_daemon.sinks.mysql.names import quote
-from cdc_daemon.sinks.mysql.shape import Shape, filled, key_declaration, unfolding, unpacked
+from cdc_daemon.sinks.mysql.shape import Shape
 from cdc_daemon.sinks.mysql.transaction import Transaction
-from cdc_daemon.sinks.mysql.values import literal_column, shown, stored_column, unfolded
+from cdc_daemon.sinks.mysql.values import shown
 from cdc_daemon.sinks.referrers import Referrer, referrers
 from cdc_daemon.sinks.steps import keys_of, written_rows
 
 Suspects = dict[tuple[str, str], set[bytes]]
 """By (entity, attribute) that refers: values, as the log has them, whose parent was not there."""
-
-_AT_ONCE = 10_000  # values in one statement
 
 
 class References:
@@ -50,9 +59,10 @@ class References:
 
         A tombstone loses the reference where it may be NULL, else the tombstone goes.
         """
-        for referrer in self._burying(layout.entity):
-            for text in self._texts(layout.entity, [key[0] for key in keys]):
-                transaction.run(filled(self._loosening(transaction, layout.entity, referrer), text))
+        entity, values = layout.entity, [key[0] for key in keys]
+        for referrer in self._burying(entity):
+            sql = self._loosening(transaction, entity, referrer)
+            each(transaction, entity, values, [sql])
 
     def loosen_all(self, transaction: Transaction, entity: Entity) -> None:
         """The same for whatever rows of an entity are gone."""
@@ -83,11 +93,9 @@ class References:
         while todo:
             for referrer in self.of(todo.pop()):
                 attribute = referrer.entity.attribute(referrer.attribute)
-                name = quote(referrer.attribute)
-                statements.append(
-                    f"UPDATE {quote(referrer.entity.name)} SET {name} = {_one(attribute, new)}"
-                    f" WHERE {name} = {_one(attribute, old)}"
-                )
+                before, after = literal_of(attribute, old), literal_of(attribute, new)
+                table, name = quote(referrer.entity.name), quote(referrer.attribute)
+                statements.append(f"UPDATE {table} SET {name} = {after} WHERE {name} = {before}")
                 if referrer.keyed and referrer.entity.name not in done:
                     done.add(referrer.entity.name)
                     todo.append(referrer.entity)
@@ -137,16 +145,15 @@ class References:
             entity = self._entities[name]
             parent = self._entities[str(entity.attribute(attribute).references)]
             referrer = Referrer(entity, attribute)
-            for text in self._texts(parent, list(values)):
-                if entity.soft_delete:
-                    transaction.run(filled(self._loosening(transaction, parent, referrer), text))
-                broken = (
-                    f"SELECT 1 FROM {_keys(transaction, parent)}"
-                    f" WHERE {_has_child(parent, referrer, living=False)} AND {_no_parent(parent)}"
-                    " LIMIT 1"
-                )
-                if transaction.run(filled(broken, text)).rows:
-                    return False
+            statements = [
+                f"SELECT 1 FROM {keys_table(transaction, parent)}"
+                f" WHERE {has_child(parent, referrer, living=False)} AND {no_parent(parent)}"
+                " LIMIT 1"
+            ]
+            if entity.soft_delete:
+                statements.insert(0, self._loosening(transaction, parent, referrer))
+            if each(transaction, parent, list(values), statements):
+                return False
         return True
 
     # --- parts ----------------------------------------------------------------------------------
@@ -173,7 +180,7 @@ class References:
         values: set[bytes],
     ) -> None:
         parent = self._entities[str(entity.attribute(attribute).references)]
-        missing = self._asked(transaction, parent, values, _no_parent(parent))
+        missing = asked(transaction, parent, values, no_parent(parent))
         if missing:
             found.setdefault((entity.name, attribute), set()).update(missing)
 
@@ -187,7 +194,7 @@ class References:
             return self._orphans(transaction, entity, referrer, living=False)
         keys = keys_of(step) if isinstance(step, Rename) else step.keys
         values = {key[0] for key in keys}
-        return self._asked(transaction, entity, values, _has_child(entity, referrer, living=False))
+        return asked(transaction, entity, values, has_child(entity, referrer, living=False))
 
     def _referring_to_nothing(
         self, transaction: Transaction, step: Upsert | Patch | Rename
@@ -198,14 +205,13 @@ class References:
         for name, values in self._written(step):
             attribute = layout.entity.attribute(name)
             parent = self._entities[str(attribute.references)]
-            broken = self._asked(transaction, parent, values, _no_parent(parent))
+            broken = asked(transaction, parent, values, no_parent(parent))
             if not broken:
                 continue
             shape = Shape(layout, transaction.session.collation)
             suspects = [layout.key_of(row) for row in written_rows(step)]
-            listing = ", ".join(_one(attribute, value) for value in broken)
-            sql = filled(shape.holding(name, listing), shape.key_json(suspects))
-            found |= {suspects[int(row[0] or b"0") - 1] for row in transaction.run(sql).rows}
+            literals = [literal_of(attribute, value) for value in broken]
+            found |= holding_any(transaction, shape, name, literals, suspects)
         return found
 
     def _still_referred_to(self, transaction: Transaction, step: Delete | Truncate) -> set[Key]:
@@ -217,8 +223,8 @@ class References:
             if isinstance(step, Truncate):
                 values = self._orphans(transaction, entity, referrer, living=True)
             else:
-                condition = f"{_has_child(entity, referrer, living=True)} AND {_no_parent(entity)}"
-                values = self._asked(transaction, entity, {k[0] for k in step.keys}, condition)
+                condition = f"{has_child(entity, referrer, living=True)} AND {no_parent(entity)}"
+                values = asked(transaction, entity, {k[0] for k in step.keys}, condition)
             found |= {(value,) for value in values}
         return found
 
@@ -229,32 +235,12 @@ class References:
         sql = (
             f"SELECT DISTINCT c.{attribute} FROM {quote(referrer.entity.name)} c"
             f" LEFT JOIN {quote(parent.name)} p ON p.{key} = c.{attribute}"
-            f" WHERE c.{attribute} IS NOT NULL{_living(referrer) if living else ''}"
+            f" WHERE c.{attribute} IS NOT NULL{still_there(referrer) if living else ''}"
             f" AND p.{key} IS NULL"
         )
         show = shown(parent.attribute(parent.key[0]).type)
         values = [row[0] or b"" for row in transaction.run(sql).rows]
         return set(values if show is None else map(show, values))
-
-    def _asked(
-        self, transaction: Transaction, parent: Entity, values: set[bytes], condition: str
-    ) -> set[bytes]:
-        """Those of these keys of an entity for which a condition on ``s.k`` holds."""
-        found: set[bytes] = set()
-        given = list(values)
-        sql = f"SELECT s.n FROM {_keys(transaction, parent, ordinal=True)} WHERE {condition}"
-        for start, text in zip(
-            range(0, len(given), _AT_ONCE), self._texts(parent, given), strict=True
-        ):
-            rows = transaction.run(filled(sql, text)).rows
-            found |= {given[start + int(row[0] or b"0") - 1] for row in rows}
-        return found
-
-    def _texts(self, entity: Entity, values: Sequence[bytes]) -> Iterator[str]:
-        """Keys of an entity as the literals of JSON texts."""
-        attribute = entity.attribute(entity.key[0])
-        for start in range(0, len(values), _AT_ONCE):
-            yield unfolded([stored_column(values[start : start + _AT_ONCE], attribute)])
 
     def _loosening(
         self, transaction: Transaction, parent: Entity, referrer: Referrer, *, keyed: bool = True
@@ -263,8 +249,8 @@ class References:
         table = f"{quote(referrer.entity.name)} c"
         if keyed:
             table = (
-                f"{_keys(transaction, parent)} STRAIGHT_JOIN {table}"
-                f" ON c.{attribute} = {_key(parent)}"
+                f"{keys_table(transaction, parent)} STRAIGHT_JOIN {table}"
+                f" ON c.{attribute} = {key_value(parent)}"
             )
         joined = f"{table} LEFT JOIN {quote(parent.name)} p ON p.{key} = c.{attribute}"
         action = f"UPDATE {joined} SET c.{attribute} = NULL"
@@ -274,37 +260,3 @@ class References:
             f"{action} WHERE c.{attribute} IS NOT NULL AND c.{quote(DELETED_AT)} IS NOT NULL"
             f" AND p.{key} IS NULL"
         )
-
-
-def _keys(transaction: Transaction, entity: Entity, *, ordinal: bool = False) -> str:
-    """Keys of an entity as a table: ``s.k``."""
-    kind = entity.attribute(entity.key[0]).type
-    return unfolding([("k", key_declaration(kind, transaction.session.collation))], ordinal=ordinal)
-
-
-def _key(entity: Entity) -> str:
-    return unpacked(entity.attribute(entity.key[0]).type, "s.k")
-
-
-def _has_child(parent: Entity, referrer: Referrer, *, living: bool) -> str:
-    return (
-        f"EXISTS (SELECT 1 FROM {quote(referrer.entity.name)} c"
-        f" WHERE c.{quote(referrer.attribute)} = {_key(parent)}"
-        f"{_living(referrer) if living else ''})"
-    )
-
-
-def _no_parent(parent: Entity) -> str:
-    return (
-        f"NOT EXISTS (SELECT 1 FROM {quote(parent.name)} p"
-        f" WHERE p.{quote(parent.key[0])} = {_key(parent)})"
-    )
-
-
-def _living(referrer: Referrer) -> str:
-    return f" AND c.{quote(DELETED_AT)} IS NULL" if referrer.entity.soft_delete else ""
-
-
-def _one(attribute: Attribute, value: bytes) -> str:
-    """One value as a literal."""
-    return literal_column(stored_column([value], attribute), attribute)[0]

@@ -73,6 +73,7 @@ _AGAIN = {
     3572: "a lock was not to be had at once",
     4166: "a table is full",
 }
+_RIGHTS = frozenset({1044, 1142, 1143, 1227, 1370})
 _AGAIN_HINTS = {
     1021: "the disk of the control database is full",
     1030: "look at the server's log: is its disk full?",
@@ -119,6 +120,10 @@ _ROWS = {
 _ALTERED = frozenset(
     {1049, 1051, 1054, 1072, 1136, 1146, 1267, 1270, 1271, 1288, 1347, 1348, 1471, 1932, 3105}
 )
+_STATEMENTS = 1665
+LOG_ROWS = "SET GLOBAL binlog_format = ROW, and in the server's configuration file; then start anew"
+"""The cure of a binary log that takes no rows: sessions that are open keep its former format."""
+
 _COLUMN = re.compile(
     r"(?:(?:for|for the) column (?P<named>[`'].*[`']) at row \d+|^Column '(?P<null>.*)' cannot be"
     r" null|^Field '(?P<field>.*)' doesn't have a default value)$",
@@ -173,6 +178,9 @@ def translate(error: pymysql.Error, *, known: Collection[str] = ()) -> CdcError:
             f"The control database is not as configured: {text} (error {number}).",
             hint="a table was altered, dropped or never created: see cdc-daemon plan",
         )
+    if number == _STATEMENTS:
+        what = "binary log is in STATEMENT format, which takes no rows at READ COMMITTED"
+        return Stop(f"The control database's {what} (error {number}).", hint=LOG_ROWS)
     return Stop(f"The control database refused a statement (error {number}).")
 
 
@@ -183,6 +191,22 @@ def refused(error: pymysql.Error, conninfo: Mapping[str, str]) -> CdcError:
     if found is not None:
         return NotAdmitted([Problem(what=found[0], where=place, cure=found[1])])
     return Unreachable(f"The control database {place} does not answer.")
+
+
+def unsettled(
+    error: pymysql.Error, conninfo: Mapping[str, str], setting: str = "what it begins with"
+) -> CdcError:
+    """What an error means that ends a session before its first use, at one of its settings."""
+    number = number_of(error) or 0
+    if number in _AGAIN and number not in _RIGHTS:
+        return translate(error)
+    if number in _LOST or (number in _REFUSED and number not in _RIGHTS):
+        return refused(error, conninfo)
+    cure = "let no proxy stand in between; which servers there are: docs/mysql-target.md"
+    if number in _RIGHTS:
+        cure = "grant the account what the server asks for that"
+    what = f"the server refuses the session setting {setting} (error {number})"
+    return NotAdmitted([Problem(what=what, where=mysql_place(conninfo), cure=cure)])
 
 
 def number_of(error: pymysql.Error) -> int | None:

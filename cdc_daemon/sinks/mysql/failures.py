@@ -1,7 +1,8 @@
 """The failure queue: parked changes with the lanes they block, in the order they came.
 
 Rows are never deleted here: what was replayed or skipped keeps its payload, who did it and why.
-Payloads are JSON in ASCII, so whatever text was poison is kept as an escape.
+Payloads are JSON in ASCII, so whatever text was poison is kept as an escape; of a change that is
+larger than the server takes, the largest values are left out.
 """
 
 from __future__ import annotations
@@ -14,8 +15,10 @@ from cdc_daemon.model.effects import Parked
 from cdc_daemon.model.failpoint import failpoint
 from cdc_daemon.model.ports import Failure
 from cdc_daemon.model.selection import Selection
+from cdc_daemon.sinks.mysql.abridged import Abridging
 from cdc_daemon.sinks.mysql.checkpoint import moment_in, moment_of
 from cdc_daemon.sinks.mysql.session import Result, Session
+from cdc_daemon.sinks.mysql.transaction import TooLong
 from cdc_daemon.sinks.selected import plain_conditions
 
 Run = Callable[..., Result]
@@ -64,10 +67,20 @@ def park(run: Run, changes: Sequence[Parked]) -> None:
     for number, change in enumerate(changes):
         if number:
             failpoint("dlq_insert")
-        made = run(_PARK, *_values(change)).inserted
+        made = _added(run, change)
         blocked = [value for lane in change.lanes for value in (change.pipeline, lane, made)]
         if blocked:
             run(_BLOCK + ", ".join(["(%s, %s, %s)"] * len(change.lanes)), *blocked)
+
+
+def _added(run: Run, change: Parked) -> int:
+    """Add a change, without the values that no packet would hold; its number."""
+    abridging = Abridging(change)
+    while True:
+        try:
+            return run(_PARK, *_values(change)).inserted
+        except TooLong as error:
+            change = abridging.shorten(error)
 
 
 def resolve(run: Run, failure: int, *, state: str, actor: str, reason: str | None = None) -> None:

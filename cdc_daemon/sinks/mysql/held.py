@@ -13,10 +13,12 @@ from cdc_daemon.sinks.columns import DELETED_AT, LAST_SYNC
 from cdc_daemon.sinks.mysql.dangling import References
 from cdc_daemon.sinks.mysql.names import PREFIX, quote
 from cdc_daemon.sinks.mysql.shape import Shape
+from cdc_daemon.sinks.mysql.slices import sliced
 from cdc_daemon.sinks.mysql.transaction import Transaction
 from cdc_daemon.sinks.mysql.values import literal, literal_column
 from cdc_daemon.sinks.referrers import Referrer
 
+_AT_ONCE = 10_000  # keys in one list
 _NUMBERS = (Kind.INTEGER, Kind.BIGINT, Kind.DECIMAL)
 
 Held = dict[str, set[bytes]]
@@ -83,31 +85,33 @@ class Holding:
 
     def _hold_for(self, shape: Shape, referrer: Referrer) -> bool:
         """Hold what living rows of an entity that stay refer to; whether there was more."""
-        name, stays = referrer.entity.name, ""
-        child = self._swept.get(name)
-        if child is not None:
-            stays = f"c.{quote(LAST_SYNC)} >= {literal(self._started)}"
-            held = self._held.get(name)
-            if held:
-                stays += f" OR c.{quote(child.keys[0])} IN ({key_list(child, held)})"
-            stays = f" AND ({stays})"
+        name = referrer.entity.name
         living = f" AND c.{quote(DELETED_AT)} IS NULL" if referrer.entity.soft_delete else ""
-        return self._hold(
-            shape,
+        referring = (
             f"FROM {quote(name)} c"
-            f" WHERE c.{quote(referrer.attribute)} = p.{quote(shape.keys[0])}{living}{stays}",
+            f" WHERE c.{quote(referrer.attribute)} = p.{quote(shape.keys[0])}{living}"
         )
+        child = self._swept.get(name)
+        if child is None:
+            return self._hold(shape, referring)
+        written = f"c.{quote(LAST_SYNC)} >= {literal(self._started)}"
+        grown = [self._hold(shape, f"{referring} AND {written}")]
+
+        def hold(keys: Sequence[bytes]) -> None:
+            among = f"c.{quote(child.keys[0])} IN ({key_list(child, keys)})"
+            grown.append(self._hold(shape, f"{referring} AND {among}"))
+
+        sliced(list(self._held.get(name, ())), hold, most=_AT_ONCE)
+        return any(grown)
 
     def _hold(self, shape: Shape, referring: str) -> bool:
         """Hold what was left behind and what some row refers to; whether there was more."""
-        known = self._held.get(shape.layout.entity.name, set())
-        key = f"p.{quote(shape.keys[0])}"
-        others = f" AND {key} NOT IN ({key_list(shape, known)})" if known else ""
         sql = (
-            f"SELECT {key} FROM {shape.table} p WHERE {left_behind(shape, 'p', self._started)}"
-            f"{others} AND EXISTS (SELECT 1 {referring})"
+            f"SELECT p.{quote(shape.keys[0])} FROM {shape.table} p"
+            f" WHERE {left_behind(shape, 'p', self._started)} AND EXISTS (SELECT 1 {referring})"
         )
-        more = {shape.shown_key(row)[0] for row in self._transaction.run(sql).rows}
+        known = self._held.get(shape.layout.entity.name, set())
+        more = {shape.shown_key(row)[0] for row in self._transaction.run(sql).rows} - known
         if more:
             self._held[shape.layout.entity.name] = known | more
         return bool(more)

@@ -8,6 +8,7 @@ from cdc_daemon.model.changes import UNCHANGED, Row
 from cdc_daemon.model.effects import Key
 from cdc_daemon.sinks.mysql.dangling import References
 from cdc_daemon.sinks.mysql.shape import Shape, filled
+from cdc_daemon.sinks.mysql.slices import sliced
 from cdc_daemon.sinks.mysql.transaction import Transaction
 from cdc_daemon.sinks.mysql.values import source_columns
 from cdc_daemon.sinks.mysql.writing import states
@@ -25,8 +26,8 @@ class Moving:
         return states(self._transaction, self._shape, keys)
 
     def clear(self, tombs: Sequence[Key]) -> None:
-        shape = self._shape
-        self._transaction.run(filled(shape.delete(), shape.key_json(tombs)))
+        shape, run = self._shape, self._transaction.run
+        sliced(tombs, lambda some: run(filled(shape.delete(), shape.key_json(some))))
 
     def move(self, row: Row, old: Key) -> None:
         shape = self._shape
@@ -38,10 +39,12 @@ class Moving:
         self._transaction.script(statements, shape.columns)
 
     def refer(self, gone: Sequence[Key], named: Sequence[tuple[Key, Key]]) -> None:
-        shape = self._shape
-        if gone:
-            self._transaction.run(filled(shape.forget, shape.source_json(gone)))
-        if named:
-            sources = source_columns([source for source, _ in named])
-            targets = shape.key_columns([key for _, key in named])
-            self._transaction.run(shape.refer([*sources, *targets]))
+        shape, run = self._shape, self._transaction.run
+
+        def note(pairs: Sequence[tuple[Key, Key]]) -> None:
+            sources = source_columns([source for source, _ in pairs])
+            targets = shape.key_columns([key for _, key in pairs])
+            run(shape.refer([*sources, *targets]))
+
+        sliced(gone, lambda some: run(filled(shape.forget, shape.source_json(some))))
+        sliced(named, note)

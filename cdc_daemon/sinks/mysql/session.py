@@ -21,7 +21,7 @@ from pymysql.cursors import SSCursor
 
 from cdc_daemon.config.mysql_address import DEFAULT_PORT, tls_keywords
 from cdc_daemon.model.errors import ConfigurationError, Problem
-from cdc_daemon.sinks.mysql.errors import refused, translate
+from cdc_daemon.sinks.mysql.errors import refused, translate, unsettled
 from cdc_daemon.sinks.mysql.values import literal
 
 LOCK_TIMEOUT_SECONDS = 30
@@ -41,6 +41,7 @@ _SETTINGS = {
     "sql_safe_updates": "0",
     "sql_select_limit": "18446744073709551615",
     "sql_auto_is_null": "0",
+    "sql_big_selects": "1",
     "innodb_lock_wait_timeout": str(LOCK_TIMEOUT_SECONDS),
     "lock_wait_timeout": str(LOCK_TIMEOUT_SECONDS),
     "wait_timeout": "28800",
@@ -169,13 +170,10 @@ def connect(
         what = "the address is not valid"
         raise ConfigurationError([Problem(what=what, cure="see target.url")]) from exc
     try:
-        _keep_alive(connection)
-        session = Session(connection)
-        _settle(session, {**_SETTINGS, **(settings or {})})
-    except pymysql.Error as exc:
+        return _settled(connection, {**_SETTINGS, **(settings or {})}, conninfo)
+    except BaseException:
         connection.close()
-        raise refused(exc, conninfo) from exc
-    return session
+        raise
 
 
 def _keywords(conninfo: Mapping[str, str], application: str) -> dict[str, Any]:
@@ -197,16 +195,35 @@ def _keywords(conninfo: Mapping[str, str], application: str) -> dict[str, Any]:
     }
 
 
-def _settle(session: Session, settings: Mapping[str, str]) -> None:
-    settled = {**settings, **(_OF_MARIADB if session.mariadb else _OF_MYSQL)}
-    assigned = ", ".join(f"SESSION {name} = {value}" for name, value in settled.items())
-    session.script(
-        [
-            f"SET NAMES utf8mb4 COLLATE {session.collation}",
-            f"SET {assigned}",
-            "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED, READ WRITE",
-        ]
-    )
+def _settled(
+    connection: pymysql.Connection[Any], settings: Mapping[str, str], conninfo: Mapping[str, str]
+) -> Session:
+    _keep_alive(connection)
+    try:
+        session = Session(connection)
+    except pymysql.Error as exc:
+        raise unsettled(exc, conninfo) from exc
+    names = f"SET NAMES utf8mb4 COLLATE {session.collation}"
+    level = "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED, READ WRITE"
+    wanted = {**settings, **(_OF_MARIADB if session.mariadb else _OF_MYSQL)}
+    assigned = {name: f"SESSION {name} = {value}" for name, value in wanted.items()}
+    try:
+        session.script([names, f"SET {', '.join(assigned.values())}", level])
+    except pymysql.Error as exc:
+        one_by_one = {name: f"SET {text}" for name, text in assigned.items()}
+        steps = {session.collation: names, **one_by_one, "READ COMMITTED": level}
+        raise unsettled(exc, conninfo, _at_fault(session, steps)) from exc
+    return session
+
+
+def _at_fault(session: Session, steps: Mapping[str, str]) -> str:
+    """The first setting that is refused by itself."""
+    for name, sql in steps.items():
+        try:
+            session.run(sql)
+        except pymysql.Error:
+            return name
+    return "that comes with others"
 
 
 def _keep_alive(connection: pymysql.Connection[Any]) -> None:

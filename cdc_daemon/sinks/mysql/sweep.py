@@ -14,9 +14,13 @@ from cdc_daemon.sinks.columns import DELETED_AT, LAST_SYNC
 from cdc_daemon.sinks.mysql.dangling import References, Suspects
 from cdc_daemon.sinks.mysql.held import Holding, key_list, left_behind
 from cdc_daemon.sinks.mysql.names import quote
-from cdc_daemon.sinks.mysql.shape import Shape
+from cdc_daemon.sinks.mysql.shape import Shape, filled
+from cdc_daemon.sinks.mysql.slices import sliced
 from cdc_daemon.sinks.mysql.transaction import Transaction
 from cdc_daemon.sinks.mysql.values import literal
+
+_PAGE = 10_000
+"""Keys that are read at once where some of them stay."""
 
 
 class Sweep:
@@ -52,16 +56,37 @@ class Sweep:
 
     def _go(self, shape: Shape, held: set[bytes]) -> int:
         """Delete, and forget references to what is gone."""
+        gone = self._go_around(shape, held) if held else self._go_all(shape)
+        if shape.reference:
+            self._transaction.run(_forget_gone(shape))
+        return gone
+
+    def _go_all(self, shape: Shape) -> int:
         where = left_behind(shape, "t", self._started)
-        if held:
-            where += f" AND t.{quote(shape.keys[0])} NOT IN ({key_list(shape, held)})"
         sql = f"DELETE t FROM {shape.table} t WHERE {where}"
         if shape.layout.soft:
             moment = literal(self._transaction.moment)
             values = f"t.{quote(DELETED_AT)} = {moment}, t.{quote(LAST_SYNC)} = {moment}"
             sql = f"UPDATE {shape.table} t SET {values} WHERE {where}"
-        statements = [sql, *([_forget_gone(shape)] if shape.reference else [])]
-        return self._transaction.script(statements)[0].affected
+        return self._transaction.run(sql).affected
+
+    def _go_around(self, shape: Shape, held: set[bytes]) -> int:
+        """The same past rows that are held, which are more than one list may name; page by page,
+        for what was left behind may be most of a table. Only hard deletes hold rows back."""
+        gone, run = [0], self._transaction.run
+        key = f"t.{quote(shape.keys[0])}"
+        where, behind = left_behind(shape, "t", self._started), ""
+
+        def go(keys: Sequence[bytes]) -> None:
+            text = shape.key_json([(one,) for one in keys])
+            gone.append(run(filled(shape.delete(), text)).affected)
+
+        page = f"SELECT {key} FROM {shape.table} t WHERE {where}{{}} ORDER BY {key} LIMIT {_PAGE}"
+        while rows := run(page.format(behind)).rows:
+            keys = [shape.shown_key(row)[0] for row in rows]
+            sliced([one for one in keys if one not in held], go)
+            behind = f" AND {key} > {key_list(shape, keys[-1:])}"
+        return sum(gone)
 
 
 def _forget_gone(shape: Shape) -> str:

@@ -23,13 +23,17 @@ from cdc_daemon.sinks.mysql.values import literal
 _BEGIN = ("START TRANSACTION", "SELECT UTC_TIMESTAMP(6)")
 
 
+RAISE_PACKET = "raise max_allowed_packet there: SET GLOBAL, and in its configuration file"
+
+
 class TooLong(Stop):
-    """Statements are larger than the server takes in one packet."""
+    """Statements are larger than the server takes in one packet: so many bytes at ``most``."""
 
     def __init__(self, most: int) -> None:
+        self.most = most
         super().__init__(
             f"A statement is larger than the {most:,} bytes that the control database takes.",
-            hint="raise max_allowed_packet there: SET GLOBAL, and in its configuration file",
+            hint=RAISE_PACKET,
         )
 
 

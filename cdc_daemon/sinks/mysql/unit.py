@@ -35,10 +35,10 @@ from cdc_daemon.sinks.mysql.dangling import References, Suspects
 from cdc_daemon.sinks.mysql.faults import Search
 from cdc_daemon.sinks.mysql.moving import Moving
 from cdc_daemon.sinks.mysql.session import Session, translated
-from cdc_daemon.sinks.mysql.shape import Shape, filled
+from cdc_daemon.sinks.mysql.shape import Shape
 from cdc_daemon.sinks.mysql.sweep import Sweep
 from cdc_daemon.sinks.mysql.transaction import Transaction
-from cdc_daemon.sinks.mysql.writing import SLICE_ROWS, Writing
+from cdc_daemon.sinks.mysql.writing import Writing, referred
 from cdc_daemon.sinks.rejected import data_error
 from cdc_daemon.sinks.renaming import carry_out
 from cdc_daemon.sinks.steps import number_of
@@ -98,13 +98,7 @@ class MysqlUnit:
 
     def references(self, layout: Layout, source_keys: Sequence[Key]) -> dict[Key, Key]:
         """Entity key of each source row that the mapping's reference table knows."""
-        shape, found = self._shape(layout), dict[Key, Key]()
-        for start in range(0, len(source_keys), SLICE_ROWS):
-            piece = source_keys[start : start + SLICE_ROWS]
-            asked = filled(shape.resolve, shape.source_json(piece))
-            for n, *key in self._transaction.run(asked).rows:
-                found[piece[int(n or b"0") - 1]] = shape.shown_key(key)
-        return found
+        return referred(self._transaction, self._shape(layout), source_keys)
 
     def apply(self, steps: Sequence[Step]) -> Outcome:
         """Apply steps in order. All or nothing: on DataError the unit is as before the call."""

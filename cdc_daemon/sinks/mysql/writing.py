@@ -20,13 +20,11 @@ from cdc_daemon.sinks.mysql.checkpoint import moment_of
 from cdc_daemon.sinks.mysql.names import quote
 from cdc_daemon.sinks.mysql.session import Result
 from cdc_daemon.sinks.mysql.shape import Shape, filled
+from cdc_daemon.sinks.mysql.slices import sliced
 from cdc_daemon.sinks.mysql.transaction import TooLong, Transaction
 from cdc_daemon.sinks.mysql.values import Columns, literal, source_columns, unfolded
-from cdc_daemon.sinks.rejected import data_error, duplicate_entity_key
+from cdc_daemon.sinks.rejected import duplicate_entity_key
 from cdc_daemon.sinks.steps import last_of_each, present_in
-
-SLICE_ROWS = 1000
-"""Rows in one statement."""
 
 _DUPLICATE = "sqlstate_23505"
 
@@ -186,29 +184,37 @@ class Writing:
         self._outcome.count(shape.layout.mapping, kind, number)
 
     def _sliced(self, items: Sequence[T], act: Callable[[Sequence[T]], None]) -> None:
-        """Carry something out for slices; what one packet does not hold, in halves."""
-        for start in range(0, len(items), SLICE_ROWS):
-            self._halved(items[start : start + SLICE_ROWS], act)
-
-    def _halved(self, piece: Sequence[T], act: Callable[[Sequence[T]], None]) -> None:
+        """Carry something out for slices. DataError for a row that no packet holds."""
         try:
-            act(piece)
+            sliced(items, act)
         except TooLong as error:
-            if len(piece) == 1:
-                raise data_error("54000") from error
-            middle = len(piece) // 2
-            self._halved(piece[:middle], act)
-            self._halved(piece[middle:], act)
+            words = f"The row is larger than the {error.most:,} bytes of max_allowed_packet"
+            raise DataError(words, code="sqlstate_54000") from error
 
 
 def states(transaction: Transaction, shape: Shape, keys: Sequence[Key]) -> dict[Key, bool]:
     """Those of these keys that exist, and whether the row there lives (True) or is a tombstone."""
     found: dict[Key, bool] = {}
-    for start in range(0, len(keys), SLICE_ROWS):
-        piece = keys[start : start + SLICE_ROWS]
+
+    def ask(piece: Sequence[Key]) -> None:
         asked = filled(shape.states, shape.key_json(piece))
         for n, living in transaction.script([asked], shape.columns)[0].rows:
             found[piece[int(n or b"0") - 1]] = living == b"1"
+
+    sliced(keys, ask)
+    return found
+
+
+def referred(transaction: Transaction, shape: Shape, sources: Sequence[Key]) -> dict[Key, Key]:
+    """The entity keys of those of these source keys that the reference table knows."""
+    found: dict[Key, Key] = {}
+
+    def ask(piece: Sequence[Key]) -> None:
+        asked = filled(shape.resolve, shape.source_json(piece))
+        for n, *key in transaction.run(asked).rows:
+            found[piece[int(n or b"0") - 1]] = shape.shown_key(key)
+
+    sliced(sources, ask)
     return found
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from cdc_daemon.model.changes import Row
-from cdc_daemon.model.effects import Key, Rename, Upsert
+from cdc_daemon.model.effects import Key, Rename, Truncate, Upsert
 from cdc_daemon.model.entities import Attribute, Entity
 from cdc_daemon.model.errors import CdcError, DataError, Retryable, Unreachable
 from cdc_daemon.model.findings import refusals
@@ -277,6 +277,7 @@ HOSTILE = {
     "innodb_lock_wait_timeout": "1",
     "completion_type": "'CHAIN'",
     "sql_select_limit": "1",
+    "max_join_size": "1",
 }
 
 
@@ -293,6 +294,9 @@ def test_no_server_talks_us_out_of_our_settings(target: MysqlTarget) -> None:
             with pytest.raises(DataError):
                 unit.apply([Upsert(layout=MATERIALS, rows=[(b"x" * 41, None, None)])])
             unit.apply([Upsert(layout=MATERIALS, rows=[(b'"', "ü€😀".encode(), b"\\"), A, B])])
+            unit.apply([Upsert(layout=CUSTOMERS, rows=[(b"a", b"n"), (b"b", b"n")])])
+            unit.apply([Upsert(layout=ORDERS, rows=[(b"1", b"a"), (b"2", b"b")])])
+            unit.apply([Truncate(layout=ORDERS, time=0), Truncate(layout=CUSTOMERS, time=0)])
         assert len(target.living(MATERIALS)) == 3
         [(off,)] = target.query(
             "SELECT MAX(ABS(TIMESTAMPDIFF(SECOND, last_sync_time, UTC_TIMESTAMP()))) FROM material"

@@ -17,6 +17,7 @@ from cdc_daemon.sinks.mysql.rights import RIGHTS, used_tables
 from cdc_daemon.sinks.mysql.session import Session
 
 _SETTINGS: Final = (
+    "binlog_format",
     "character_set_client",
     "collation_connection",
     "innodb_doublewrite",

@@ -9,6 +9,7 @@ from typing import Final
 from cdc_daemon.config.mysql_address import is_local_mysql
 from cdc_daemon.model.findings import Check, Note, clock_note, ok, problem, tls_note, warning
 from cdc_daemon.sinks.mysql.checks.examined import Examined
+from cdc_daemon.sinks.mysql.errors import LOG_ROWS
 from cdc_daemon.sinks.mysql.session import SQL_MODE
 from cdc_daemon.sinks.mysql.supported import unsupported, untested
 
@@ -67,6 +68,17 @@ def _durability(at: Examined) -> Iterator[Note]:
         yield ok("every commit is written through")
 
 
+def _binary_log(at: Examined) -> Iterator[Note]:
+    form = at.settings["binlog_format"]
+    if at.settings["log_bin"] not in ("ON", "1"):
+        yield ok("there is none")
+    elif form == "STATEMENT":
+        what = "binlog_format is STATEMENT: at READ COMMITTED the server refuses every write"
+        yield problem(what, LOG_ROWS)
+    else:
+        yield ok(form)
+
+
 def _crash(at: Examined) -> Iterator[Note]:
     settings, found = at.settings, list[Note]()
     if settings["log_bin"] in ("ON", "1") and settings["sync_binlog"] != "1":
@@ -86,7 +98,7 @@ def _crash(at: Examined) -> Iterator[Note]:
 def _packet(at: Examined) -> Iterator[Note]:
     size = int(at.settings["max_allowed_packet"] or 0)
     if size < _SMALL_PACKET:
-        what = f"max_allowed_packet is {size:,} bytes: a larger value parks"
+        what = f"max_allowed_packet is {size:,} bytes: a larger row parks"
         yield warning(what, f"SET GLOBAL max_allowed_packet = {4 * _SMALL_PACKET}")
     else:
         yield ok(f"{size:,} bytes")
@@ -151,6 +163,12 @@ CHECKS = (
         look=_crash,
         refuses=False,
         watched=True,
+    ),
+    Check(
+        name="target.binlog",
+        title="The binary log takes rows",
+        why="every write is refused (error 1665)",
+        look=_binary_log,
     ),
     Check(
         name="target.packet",
