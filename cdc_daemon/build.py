@@ -275,6 +275,7 @@ def _assemble(configuration: Configuration, name: str, source: Source, meter: Me
             purging=purging,
             editing=Editing(sink=sink, compile_relation=compile_once, relations=source.relations),
             position=lambda: meter.position,
+            progressed=meter.progressed,
             mending=Mending(**again),
             resyncing=Resyncing(**again),
         ),
