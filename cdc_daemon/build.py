@@ -251,13 +251,6 @@ def _assemble(configuration: Configuration, name: str, source: Source, meter: Me
         "compile_relation": compile_once,
         "applier": make_applier,
     }
-    kept = configuration.failures.kept
-    purging = Purging(sink=sink, kept=kept, progressed=meter.progressed)
-    lanes, awaited, schedule = Lanes(), Awaited(), schedule_of(configuration)
-    breaker = Breaker(breaker_limits(configuration))
-    mapper = Mapper(compile_once)
-    mappings = {one.layout.mapping: copied_mapping(one) for one in compiled}
-    versions = {mapping: one.version for mapping, one in mappings.items()}
     replay = Replay(
         sink=sink,
         compile_relation=compile_once,
@@ -265,6 +258,13 @@ def _assemble(configuration: Configuration, name: str, source: Source, meter: Me
         progressed=meter.progressed,
         applier=make_applier,
     )
+    kept = configuration.failures.kept
+    purging = Purging(sink=sink, kept=kept, progressed=meter.progressed)
+    lanes, awaited, schedule = Lanes(), Awaited(), schedule_of(configuration)
+    breaker = Breaker(breaker_limits(configuration))
+    mapper = Mapper(compile_once)
+    mappings = {one.layout.mapping: copied_mapping(one) for one in compiled}
+    versions = {mapping: one.version for mapping, one in mappings.items()}
     return Parts(
         name=name,
         configuration=configuration,
@@ -274,6 +274,7 @@ def _assemble(configuration: Configuration, name: str, source: Source, meter: Me
         mapper=mapper,
         lanes=lanes,
         applier=make_applier(mapper, lanes),
+        replay=replay,
         purging=purging,
         repairs=Repairs(
             sink=sink,
@@ -284,6 +285,7 @@ def _assemble(configuration: Configuration, name: str, source: Source, meter: Me
             editing=Editing(sink=sink, compile_relation=compile_once, relations=source.relations),
             position=lambda: meter.position,
             resumed=breaker.disarm,
+            progressed=meter.progressed,
             mending=Mending(**again),
             resyncing=Resyncing(**again),
         ),

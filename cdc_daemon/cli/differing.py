@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import click
 
 from cdc_daemon.cli.given import Given, output_option, pass_given, shared_options
-from cdc_daemon.cli.output import print_json, print_table, words
-from cdc_daemon.cli.parked import all_there, control_of, show_value
+from cdc_daemon.cli.output import print_json, print_table, row_value, words
+from cdc_daemon.cli.parked import all_there, control_of, visible_image
 from cdc_daemon.model.errors import CdcError
 from cdc_daemon.model.selection import Selection
 
@@ -36,8 +36,8 @@ class Difference:
     """
 
     images: Mapping[str, Image | None]
-    result: Mapping[str, str | None] | None
-    target: Mapping[str, str | None] | None
+    result: Image | None
+    target: Image | None
     error: str
 
     def columns(self) -> list[str]:
@@ -60,11 +60,25 @@ def diff(given: Given, number: int) -> None:
         found = control.failures(Selection(ids=(number,), state=None))
         all_there([number], found)
         edits = control.edits(number)
-    difference = _difference(configuration, found[0], edits)
+    difference = _visible(found[0], _difference(configuration, found[0], edits))
     if given.output == "json":
         print_json({"id": number, **asdict(difference)})
     else:
         _show(difference)
+
+
+def _visible(failure: Failure, difference: Difference) -> Difference:
+    """What of it may be seen."""
+
+    def seen(owner: str, image: Image | None) -> Image | None:
+        return None if image is None else visible_image(owner, image)
+
+    return Difference(
+        images={name: seen(failure.mapping, one) for name, one in difference.images.items()},
+        result=seen(failure.entity, difference.result),
+        target=seen(failure.entity, difference.target),
+        error=difference.error,
+    )
 
 
 def _show(difference: Difference) -> None:
@@ -95,7 +109,7 @@ def _of(image: Image | None, name: str) -> object:
 
 
 def _line(name: str, values: Sequence[object]) -> tuple[str, ...]:
-    texts = ["-" if value is _ABSENT else show_value(value) for value in values]
+    texts = ["-" if value is _ABSENT else row_value(value) for value in values]
     told = {text for text, value in zip(texts, values, strict=True) if value is not _ABSENT}
     return (name, *texts, "*" if len(told) > 1 else " ")
 

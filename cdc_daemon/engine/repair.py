@@ -12,6 +12,7 @@ command line takes the epoch itself and runs the same code.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from cdc_daemon.engine.editing import Editing
 from cdc_daemon.engine.lanes import Lanes
@@ -25,6 +26,8 @@ from cdc_daemon.model.position import Checkpoint, Phase, SourceIdentity
 from cdc_daemon.model.selection import Selection, selection_of
 
 _LONGEST = 7 * 86_400.0
+AT_ONCE = 1000
+"""Changes that are given up in one unit of work."""
 
 
 class Repairs:
@@ -43,12 +46,14 @@ class Repairs:
         resyncing: Resyncing,
         position: Callable[[], str | None],
         resumed: Callable[[float], None],
+        progressed: Callable[[], None],
     ) -> None:
         """``resumed``: told for how many seconds the breaker is to let everything pass."""
         self._resumed = resumed
         self._mending = mending
         self._resyncing = resyncing
         self._position = position
+        self._progressed = progressed
         self._sink = sink
         self._lanes = lanes
         self._identify = identify
@@ -150,11 +155,17 @@ class Repairs:
         """Give the parked changes that are meant up. Raises CdcError where none are named."""
         if selection == PARKED:
             raise CdcError("which changes to give up is not said", hint="name them by their ids")
-        known = {failure.id for failure in self._sink.failures(selection)}
-        with self._sink.begin() as unit:
-            for number in sorted(known):
-                unit.skipped(number, actor=actor, reason=reason)
-        return {"skipped": sorted(known), "unknown": sorted(set(selection.ids or ()) - known)}
+        skipped: list[int] = []
+        some = self._sink.failures(selection, AT_ONCE)
+        while some:
+            with self._sink.begin() as unit:
+                for failure in some:
+                    unit.skipped(failure.id, actor=actor, reason=reason)
+            skipped += [failure.id for failure in some]
+            self._progressed()
+            some = self._sink.failures(replace(selection, after=skipped[-1]), AT_ONCE)
+        unknown = sorted(set(selection.ids or ()) - set(skipped))
+        return {"skipped": skipped, "unknown": unknown}
 
 
 def _words(error: Exception) -> str:

@@ -458,8 +458,8 @@ class Sink(Protocol):
     def parked_since(self) -> dt.datetime | None:
         """When the oldest change of the failure queue was parked; None: it is empty."""
 
-    def failures(self, selection: Selection = PARKED) -> list[Failure]:
-        """The changes of the pipeline that are meant, in source order."""
+    def failures(self, selection: Selection = PARKED, limit: int | None = None) -> list[Failure]:
+        """The changes of the pipeline that are meant, in source order; so many at most."""
 
     def purge(self, selection: Selection, most: int) -> int:
         """Delete settled changes of the pipeline that are meant, so many at most, with their edits;

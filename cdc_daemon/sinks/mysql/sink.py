@@ -216,10 +216,11 @@ class MysqlSink:
         with translated():
             return failures.parked_since(self._live(), self._lease.pipeline)
 
-    def failures(self, selection: Selection = PARKED) -> list[Failure]:
-        """The changes of the pipeline that are meant, in source order."""
+    def failures(self, selection: Selection = PARKED, limit: int | None = None) -> list[Failure]:
+        """The changes of the pipeline that are meant, in source order; so many at most."""
+        ours = replace(selection, pipeline=self._lease.pipeline)
         with translated():
-            return failures.select(self._live(), replace(selection, pipeline=self._lease.pipeline))
+            return failures.select(self._live(), ours, limit)
 
     def purge(self, selection: Selection, most: int) -> int:
         """Delete settled changes of the pipeline that are meant. Raises Fenced."""
