@@ -23,7 +23,7 @@ from cdc_daemon.engine.payload import Parking
 from cdc_daemon.engine.purging import Purging
 from cdc_daemon.engine.reading import Limits
 from cdc_daemon.engine.releasing import Releasing
-from cdc_daemon.engine.repair import Repairs
+from cdc_daemon.engine.repair import Repairs, Standing
 from cdc_daemon.engine.replay import MakeApplier, Replay
 from cdc_daemon.engine.resolve import Resolver
 from cdc_daemon.engine.resyncing import Resyncing
@@ -279,17 +279,15 @@ def _assemble(configuration: Configuration, name: str, source: Source, meter: Me
         repairs=Repairs(
             sink=sink,
             lanes=lanes,
-            identify=source.identify,
+            standing=Standing(source.identify, lambda: meter.position),
             replay=replay,
             purging=purging,
             editing=Editing(sink=sink, compile_relation=compile_once, relations=source.relations),
-            position=lambda: meter.position,
             resumed=breaker.disarm,
             progressed=meter.progressed,
             mending=Mending(**again),
             resyncing=Resyncing(**again),
         ),
-        replay=replay,
         releasing=Releasing(
             sink=sink,
             lanes=lanes,

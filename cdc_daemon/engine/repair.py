@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import NamedTuple
 
 from cdc_daemon.engine.editing import Editing
 from cdc_daemon.engine.lanes import Lanes
@@ -30,6 +31,13 @@ AT_ONCE = 1000
 """Changes that are given up in one unit of work."""
 
 
+class Standing(NamedTuple):
+    """Where a pipeline stands: which source it is, and the position that was applied last."""
+
+    identify: Callable[[], SourceIdentity]
+    position: Callable[[], str | None]
+
+
 class Repairs:
     """Carries out the commands of one pipeline."""
 
@@ -38,13 +46,12 @@ class Repairs:
         *,
         sink: Sink,
         lanes: Lanes,
-        identify: Callable[[], SourceIdentity],
+        standing: Standing,
         replay: Replay,
         editing: Editing,
         purging: Purging,
         mending: Mending,
         resyncing: Resyncing,
-        position: Callable[[], str | None],
         resumed: Callable[[float], None],
         progressed: Callable[[], None],
     ) -> None:
@@ -52,11 +59,11 @@ class Repairs:
         self._resumed = resumed
         self._mending = mending
         self._resyncing = resyncing
-        self._position = position
+        self._position = standing.position
         self._progressed = progressed
         self._sink = sink
         self._lanes = lanes
-        self._identify = identify
+        self._identify = standing.identify
         self._replay = replay
         self._editing = editing
         self._purging = purging
