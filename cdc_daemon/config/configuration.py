@@ -8,6 +8,7 @@ from typing import Any
 
 from cdc_daemon.config.schema import (
     AnySource,
+    FailuresConfig,
     MappingConfig,
     NotificationsConfig,
     SettingsConfig,
@@ -35,6 +36,7 @@ class Configuration:
     settings: SettingsConfig = field(default_factory=lambda: SettingsConfig.model_validate({}))
     verification: VerificationConfig = field(default_factory=VerificationConfig)
     notifications: NotificationsConfig | None = None
+    failures: FailuresConfig = field(default_factory=FailuresConfig)
     warnings: tuple[Problem, ...] = ()
     files: tuple[str, ...] = ()
     places: Mapping[Path, str] = field(default_factory=dict, repr=False)
@@ -60,6 +62,10 @@ class Configuration:
     def mappings_of(self, source: str) -> tuple[MappingConfig, ...]:
         """The mappings of one pipeline, in the order of the files."""
         return tuple(mapping for mapping in self.mappings if mapping.source == source)
+
+    def mappings_from(self, table: TableName) -> tuple[MappingConfig, ...]:
+        """The mappings of one table."""
+        return tuple(self._tables.get(table, ()))
 
     def mapping(self, name: str) -> MappingConfig:
         """The mapping of that name. Raises KeyError."""
@@ -114,6 +120,7 @@ class Configuration:
             "daemon": dump(self.settings),
             "verification": dump(self.verification),
             "notifications": dump(self.notifications) if self.notifications else None,
+            "failures": dump(self.failures),
         }
 
 
@@ -125,6 +132,7 @@ def _describe_entity(entity: Entity) -> dict[str, Any]:
                 "type": str(attribute.type),
                 "required": attribute.required,
                 "references": attribute.references,
+                "sensitivity": attribute.sensitivity,
             }
             for attribute in entity.attributes
         },

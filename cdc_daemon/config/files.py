@@ -18,7 +18,10 @@ from cdc_daemon.config.schema import ConfigurationFile
 from cdc_daemon.model.errors import Problem, suggest
 
 MAIN_NAMES = ("cdc-daemon.yaml", "config.yaml")
-ENTRY_SECTIONS = ("sources", "target", "entities", "daemon", "verification", "notifications")
+ENTRY_SECTIONS = (
+    *("sources", "target", "entities", "daemon", "verification", "notifications"),
+    "failures",
+)
 SECTIONS = tuple(ConfigurationFile.model_fields)
 
 

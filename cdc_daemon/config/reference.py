@@ -16,6 +16,7 @@ from cdc_daemon.config.schema import (
     AttributeConfig,
     ConfigurationFile,
     EntityConfig,
+    FailuresConfig,
     FieldConfig,
     MappingConfig,
     MysqlSourceConfig,
@@ -144,6 +145,12 @@ customer_code: {ref: fcustomerid, from: erp.public.t_bd_customer}""",
         QuietHours,
         'quiet_hours: {from: "22:00", to: "07:00", zone: Asia/Shanghai}',
     ),
+    (
+        "failures",
+        FailuresConfig,
+        """failures:
+  keys: {current: k2, k1: "${file:/etc/cdc-daemon/keys/k1}", k2: "${cred:failures_k2}"}""",
+    ),
 )
 
 _INTRODUCTION = """# Configuration
@@ -167,7 +174,7 @@ A file has at most 5 MiB, 50 levels and 100 aliases.
 
 ## Secrets
 
-Under `sources`, `target`, `daemon` and `notifications`, a text may hold references:
+Under `sources`, `target`, `daemon`, `notifications` and `failures`, a text may hold references:
 
 | written | becomes |
 |---|---|

@@ -12,6 +12,7 @@ from pydantic import Field
 
 from cdc_daemon.config.connections import Connection, SslMode, TargetConfig, TlsConfig
 from cdc_daemon.config.entities import AttributeConfig, EntityConfig
+from cdc_daemon.config.failures import FailuresConfig
 from cdc_daemon.config.mappings import FieldConfig, MappingConfig, Removal
 from cdc_daemon.config.notifications import NotificationsConfig
 from cdc_daemon.config.scalars import AsTuple, Name, TableName
@@ -34,6 +35,7 @@ __all__ = [
     "ConfigurationFile",
     "Connection",
     "EntityConfig",
+    "FailuresConfig",
     "FieldConfig",
     "MappingConfig",
     "MysqlSourceConfig",
@@ -79,6 +81,7 @@ class ConfigurationFile(Model):
     notifications: NotificationsConfig | None = Field(
         default=None, description="Alerts by chat, mail and webhook. Without it there are none."
     )
+    failures: FailuresConfig = Field(default=FailuresConfig(), description="The failure queue.")
 
 
 def schema_json() -> dict[str, Any]:

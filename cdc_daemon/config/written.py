@@ -7,6 +7,7 @@ from typing import Any
 
 from cdc_daemon.config.connections import TargetConfig
 from cdc_daemon.config.entities import AttributeConfig, EntityConfig
+from cdc_daemon.config.failures import FailuresConfig
 from cdc_daemon.config.mappings import MappingConfig
 from cdc_daemon.config.notifications import NotificationsConfig
 from cdc_daemon.config.scalars import TableName
@@ -27,6 +28,7 @@ class Written:
     settings: SettingsConfig = field(default_factory=lambda: SettingsConfig.model_validate({}))
     verification: VerificationConfig = field(default_factory=VerificationConfig)
     notifications: NotificationsConfig | None = None
+    failures: FailuresConfig = field(default_factory=FailuresConfig)
 
     def by_table(self) -> dict[TableName, list[MappingConfig]]:
         """The mappings of each table."""

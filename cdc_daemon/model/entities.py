@@ -50,12 +50,16 @@ class EntityType:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attribute:
-    """One attribute; ``references`` names the entity whose key it holds."""
+    """One attribute; ``references`` names the entity whose key it holds.
+
+    ``sensitivity``: ``personal`` or ``secret``; None: not sensitive.
+    """
 
     name: str
     type: EntityType
     required: bool = False
     references: str | None = None
+    sensitivity: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
