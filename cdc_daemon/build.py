@@ -19,17 +19,20 @@ from cdc_daemon.engine.lanes import Lanes
 from cdc_daemon.engine.mending import Mending, Reading
 from cdc_daemon.engine.meter import Meter
 from cdc_daemon.engine.payload import Parking
+from cdc_daemon.engine.privacy import Privacy
 from cdc_daemon.engine.reading import Limits
 from cdc_daemon.engine.releasing import Releasing
 from cdc_daemon.engine.repair import Repairs
 from cdc_daemon.engine.replay import Replay
 from cdc_daemon.engine.resolve import Resolver
+from cdc_daemon.engine.rotating import Rotating
 from cdc_daemon.engine.schedule import Schedule
 from cdc_daemon.engine.snapshot import Copying
 from cdc_daemon.mapping.compile import (
     CompiledMapping,
     compile_mapping,
     mapping_shape,
+    sensitive_columns,
     tables_of,
 )
 from cdc_daemon.mapping.mapper import Mapper
@@ -241,12 +244,14 @@ def _assemble(configuration: Configuration, name: str, source: Source, meter: Me
     mapper = Mapper(compile_once)
     mappings = {one.layout.mapping: copied_mapping(one) for one in compiled}
     versions = {mapping: one.version for mapping, one in mappings.items()}
+    privacy = privacy_of(configuration, name)
     replay = Replay(
         sink=sink,
         compile_relation=compile_once,
         relations=source.relations,
         progressed=meter.progressed,
         applier=make_applier,
+        privacy=privacy,
     )
     return Parts(
         name=name,
@@ -262,7 +267,13 @@ def _assemble(configuration: Configuration, name: str, source: Source, meter: Me
             lanes=lanes,
             identify=source.identify,
             replay=replay,
-            editing=Editing(sink=sink, compile_relation=compile_once, relations=source.relations),
+            editing=Editing(
+                sink=sink,
+                compile_relation=compile_once,
+                relations=source.relations,
+                privacy=privacy,
+            ),
+            rotating=Rotating(sink=sink, privacy=privacy, progressed=meter.progressed),
             position=lambda: meter.position,
             resumed=breaker.disarm,
             mending=Mending(
@@ -295,11 +306,21 @@ def _assemble(configuration: Configuration, name: str, source: Source, meter: Me
             layouts=layouts,
             mappings=mappings,
             cascading=Cascading(name, cascades, relations, meter.progressed, meter.patience),
-            parking=Parking(pipeline=name, versions=versions, schedule=schedule),
+            parking=Parking(pipeline=name, versions=versions, schedule=schedule, privacy=privacy),
             breaker=breaker,
         ),
         limits=limits(configuration),
         mappings=mappings,
+    )
+
+
+def privacy_of(configuration: Configuration, name: str) -> Privacy:
+    """The sensitive columns of one source's tables, and the keys that could be read."""
+    tables = {".".join(one.from_): one.from_ for one in configuration.mappings_of(name)}
+    return Privacy(
+        pipeline=name,
+        columns={text: sensitive_columns(configuration, one) for text, one in tables.items()},
+        vault=configuration.failures.vault,
     )
 
 

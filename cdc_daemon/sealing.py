@@ -27,8 +27,6 @@ KEY_BYTES: Final = 32
 KEY_ID: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,39}")
 AES: Final = "aes-256-gcm"
 SM4: Final = "sm4-gcm"
-CODE: Final = "sealed_value"
-"""The error code of a value that cannot be opened."""
 
 _NONCE, _TAG = 12, 16
 _BLOCK = 32  # bytes; values are filled up, so that a length tells little, and NULL nothing
@@ -78,10 +76,10 @@ class Vault:
         """The value again. Raises DataError (``sealed_value``), which names the key."""
         key_id, cipher, nonce, box = _parts(sealed, place)
         if key_id not in self.keys:
-            raise DataError(
-                f"column {place.column!r} of {place.table} is sealed with key {key_id!r}, which "
-                "cannot be read here: see failures.keys in the configuration",
-                code=CODE,
+            raise _refused(
+                place,
+                f"is sealed with key {key_id!r}, which cannot be read here: see failures.keys in "
+                "the configuration",
             )
         from cryptography.exceptions import InvalidTag
 
@@ -89,10 +87,10 @@ class Vault:
         try:
             return json.loads(_OPEN[cipher](self._key(key_id, cipher), nonce, box, bound))
         except (InvalidTag, ValueError):
-            raise DataError(
-                f"column {place.column!r} of {place.table} is not what was sealed there with key "
-                f"{key_id!r}: it was altered or moved, or that key is another one now",
-                code=CODE,
+            raise _refused(
+                place,
+                f"is not what was sealed there with key {key_id!r}: it was altered or moved, or "
+                "that key is another one now",
             ) from None
 
     def is_current(self, sealed: object) -> bool:
@@ -153,11 +151,12 @@ def _parts(sealed: object, place: Place) -> tuple[str, str, bytes, bytes]:
     except ValueError:
         parts = "", "", b"", b""
     if parts[1] not in _OPEN or len(parts[2]) != _NONCE or len(parts[3]) < _TAG:
-        raise DataError(
-            f"column {place.column!r} of {place.table} holds a sealed value of no known shape",
-            code=CODE,
-        )
+        raise _refused(place, "holds a sealed value of no known shape")
     return parts
+
+
+def _refused(place: Place, why: str) -> DataError:
+    return DataError(f"column {place.column!r} of {place.table} {why}", code="sealed_value")
 
 
 def _words(sealed: object) -> list[str]:

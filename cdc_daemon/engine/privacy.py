@@ -9,11 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from cdc_daemon.model.errors import DataError
 from cdc_daemon.sealing import MASK, Place, Vault, is_sealed
 
 Payload = dict[str, object]
-Values = dict[str, object]
 
 IMAGES = ("old", "new")
 
@@ -36,9 +34,7 @@ class Privacy:
         return _each(
             payload,
             lambda column, value: (
-                value
-                if column not in sensitive or is_sealed(value)
-                else self.vault.seal(value, self._place(table, column))
+                self._boxed(table, column, value) if column in sensitive else value
             ),
         )
 
@@ -59,34 +55,31 @@ class Privacy:
             lambda column, value: MASK if column in sensitive or is_sealed(value) else value,
         )
 
-    def unmasked(self, table: str, values: Mapping[str, object], kept: Values) -> Values:
-        """Values that came back from somebody: a mask means the value that is there."""
-        sensitive = self.of(table)
-        return {
-            column: kept[column]
-            if value == MASK and column in sensitive and column in kept
-            else value
-            for column, value in values.items()
-        }
+    def returned(self, table: str, payload: Mapping[str, object], kept: Payload) -> Payload:
+        """A payload that somebody was shown and sent back, in clear: a mask means the value kept.
 
-    def sealed_values(self, table: str, values: Mapping[str, object]) -> Values:
-        """Values of one image, as :meth:`sealed`; masks stay."""
+        ``kept``: the payload in clear. Raises DataError, naming the key that lacks.
+        """
         sensitive = self.of(table)
-        return {
-            column: self.vault.seal(value, self._place(table, column))
-            if column in sensitive and value != MASK and not is_sealed(value)
-            else value
-            for column, value in values.items()
-        }
+        found: Payload = dict(payload)
+        for name in IMAGES:
+            image, before = found.get(name), kept.get(name)
+            if isinstance(image, dict) and isinstance(before, dict):
+                masks = {c for c, v in image.items() if v == MASK and c in sensitive & set(before)}
+                found[name] = image | {column: before[column] for column in masks}
+        return self.opened(table, found)
 
-    def opened_values(self, table: str, values: Mapping[str, object]) -> Values:
-        """Values of one image, as :meth:`opened`."""
-        return {
-            column: self.vault.open(value, self._place(table, column))
-            if is_sealed(value)
-            else value
-            for column, value in values.items()
-        }
+    def sent(self, table: str, payload: Mapping[str, object]) -> Payload:
+        """A payload as a command carries it: sealed, but for masks. Raises Stop without a key."""
+        sensitive = self.of(table)
+        return _each(
+            payload,
+            lambda column, value: (
+                self._boxed(table, column, value)
+                if column in sensitive and value != MASK
+                else value
+            ),
+        )
 
     def resealed(self, table: str, payload: Mapping[str, object]) -> Payload:
         """The payload sealed as it would be now; the same values where that is so already.
@@ -114,21 +107,15 @@ class Privacy:
                 found[name] = {c: value for c, value in image.items() if not is_sealed(value)}
         return found
 
+    def _boxed(self, table: str, column: str, value: object) -> object:
+        return value if is_sealed(value) else self.vault.seal(value, self._place(table, column))
+
     def _place(self, table: str, column: str) -> Place:
         return Place(self.pipeline, table, column)
 
 
 NOTHING = Privacy()
 """Of a pipeline without sensitive columns."""
-
-
-def reason_for(privacy: Privacy, table: str, payload: Mapping[str, object]) -> DataError | None:
-    """Why a payload cannot be opened; None: it can."""
-    try:
-        privacy.opened(table, payload)
-    except DataError as error:
-        return error
-    return None
 
 
 def _each(payload: Mapping[str, object], change: Callable[[str, object], object]) -> Payload:

@@ -2,7 +2,9 @@
 
 ``retry``: parked changes are applied again (``replay``). ``skip``: they are given up, with a
 reason. ``edit``: they get other values (``editing``). ``snapshot``: the checkpoint begins a new
-generation, and the first copy is taken again by whoever streams next. ``repair``: rows that a
+generation, and the first copy is taken again by whoever streams next. ``rotate``: what is kept is
+sealed with the key that seals now (``rotating``). ``reveal``: somebody was shown values in clear,
+which only is to be noted. ``repair``: rows that a
 verification found different are made right (``mending``), over several turns. Without a running
 daemon the command line takes the epoch itself and runs the same code.
 """
@@ -15,6 +17,7 @@ from cdc_daemon.engine.editing import Editing
 from cdc_daemon.engine.lanes import Lanes
 from cdc_daemon.engine.mending import Mending
 from cdc_daemon.engine.replay import Replay
+from cdc_daemon.engine.rotating import Rotating
 from cdc_daemon.model.errors import CdcError, Disposition, Fenced, disposition_of
 from cdc_daemon.model.ports import PARKED, Command, Sink
 from cdc_daemon.model.position import Checkpoint, Phase, SourceIdentity
@@ -34,6 +37,7 @@ class Repairs:
         identify: Callable[[], SourceIdentity],
         replay: Replay,
         editing: Editing,
+        rotating: Rotating,
         mending: Mending,
         position: Callable[[], str | None],
         resumed: Callable[[float], None],
@@ -47,6 +51,7 @@ class Repairs:
         self._identify = identify
         self._replay = replay
         self._editing = editing
+        self._rotating = rotating
         self.carried_out = 0  # commands so far
 
     def run_commands(self, checkpoint: Checkpoint, *, only: str | None = None) -> Checkpoint:
@@ -124,6 +129,10 @@ class Repairs:
                 return self.skip(meant, actor=command.actor, reason=reason_of(command))
             case "edit":
                 return self._editing.carry_out(command, reason_of(command))
+            case "rotate":
+                return self._rotating.carry_out().as_result()
+            case "reveal":
+                return {"noted": True}
             case _:
                 raise CdcError(f"unknown command {command.verb!r}")
 

@@ -17,7 +17,7 @@ from cdc_daemon.model.effects import Layout
 from cdc_daemon.model.entities import Entity
 from cdc_daemon.model.errors import ConfigurationError, PreflightRefusal, Unreachable
 from cdc_daemon.model.findings import Finding
-from cdc_daemon.model.ports import PARKED, Command, CopiedMapping, Failure, Verification
+from cdc_daemon.model.ports import PARKED, Command, CopiedMapping, Failure, Kept, Verification
 from cdc_daemon.model.position import Checkpoint, SourceIdentity
 from cdc_daemon.model.selection import Selection
 from cdc_daemon.sinks.sqlite import (
@@ -27,6 +27,7 @@ from cdc_daemon.sinks.sqlite import (
     commands,
     copied,
     failures,
+    kept,
     queue,
     verifications,
 )
@@ -211,6 +212,11 @@ class SqliteSink:
         """The changes of the pipeline that are meant, in source order."""
         with translated():
             return failures.select(self._live(), replace(selection, pipeline=self._lease.pipeline))
+
+    def kept_payloads(self, after: int, most: int) -> list[Kept]:
+        """Payloads of the pipeline's changes behind an id, of so many changes at most."""
+        with translated():
+            return kept.read(self._live(), self._lease.pipeline, after, most)
 
     def purge(self, selection: Selection, before: dt.datetime, most: int) -> int:
         """Delete settled changes of the pipeline that are meant and were settled before a moment.
