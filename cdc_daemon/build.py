@@ -324,6 +324,19 @@ def privacy_of(configuration: Configuration, name: str) -> Privacy:
     )
 
 
+def require_keys(configuration: Configuration, name: str) -> None:
+    """Raise ConfigurationError where the source has sensitive columns and a key cannot be read."""
+    failures = configuration.failures
+    unread = set(failures.keys) - {"current", *failures.vault.keys}
+    sensitive = any(privacy_of(configuration, name).columns.values())
+    if sensitive and (unread or not failures.keys):
+        raise ConfigurationError(
+            f"no worker runs pipeline {name}, and without the keys of its sensitive values nothing "
+            "can be done here",
+            hint="run it as somebody who may read the keys under failures.keys, or start a worker",
+        )
+
+
 def copied_mapping(compiled: CompiledMapping) -> CopiedMapping:
     """What is noted of a mapping when its rows are copied."""
     return CopiedMapping(

@@ -95,6 +95,7 @@ def _carry_out(configuration: Configuration, pipeline: str) -> Fenced | None:
     from cdc_daemon import build
     from cdc_daemon.engine.meter import Meter
 
+    build.require_keys(configuration, pipeline)
     meter = Meter(pipeline, build.mapping_names(configuration.mappings_of(pipeline)))
     parts = build.open_pipeline(configuration, pipeline, meter)
     try:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import click
 
-from cdc_daemon.cli import differing, editing, resuming, settling
+from cdc_daemon.cli import differing, editing, keys, resuming, settling
 from cdc_daemon.cli.given import Given, output_option, pass_given, shared_options
 from cdc_daemon.cli.output import ago, print_json, print_table, words
 from cdc_daemon.cli.parked import (
@@ -18,6 +18,7 @@ from cdc_daemon.cli.parked import (
     show_value,
     to_dict,
 )
+from cdc_daemon.cli.revealing import View, clear_option
 from cdc_daemon.cli.selecting import Chosen, selection_options
 from cdc_daemon.model.selection import STATES, Selection, Tally
 
@@ -38,6 +39,9 @@ def failures() -> None:
 for _command in (
     differing.diff,
     editing.edit,
+    keys.keys,
+    keys.new_key,
+    keys.rotate_key,
     resuming.resume,
     settling.retry,
     settling.skip,
@@ -51,15 +55,21 @@ for _command in (
 @selection_options
 @_state
 @click.option("--limit", type=click.IntRange(min=1), default=SHOWN, show_default=True)
+@clear_option
 @pass_given
-def list_(given: Given, chosen: Chosen, state: str, limit: int) -> None:
-    """List changes of the failure queue in source order."""
+def list_(given: Given, chosen: Chosen, state: str, limit: int, clear: bool) -> None:
+    """List changes of the failure queue in source order.
+
+    Row values are in the JSON only; sensitive ones are masked.
+    """
     configuration = given.load_for_control()
+    view = View(configuration, clear=clear)
     with control_of(configuration) as control:
         found = control.failures(chosen.selection(configuration, _wanted(state)), limit + 1)
+        shown = view.shown(control, found[:limit], "list")
     if not found:
         chosen.check_names(configuration)
-    show_changes(given, found[:limit])
+    show_changes(given, shown)
     if len(found) > limit:
         words(f"there are more than these {limit}; see --limit")
 
@@ -68,12 +78,16 @@ def list_(given: Given, chosen: Chosen, state: str, limit: int) -> None:
 @shared_options
 @output_option
 @click.argument("number", metavar="ID", type=click.IntRange(min=1))
+@clear_option
 @pass_given
-def show(given: Given, number: int) -> None:
-    """Show one change with its row images."""
-    with control_of(given.load_for_control()) as control:
+def show(given: Given, number: int, clear: bool) -> None:
+    """Show one change with its row images; sensitive values are masked."""
+    configuration = given.load_for_control()
+    view = View(configuration, clear=clear)
+    with control_of(configuration) as control:
         found = control.failures(Selection(ids=(number,), state=None))
-    all_there([number], found)
+        all_there([number], found)
+        found = view.shown(control, found, "show")
     plain = to_dict(found[0])
     if given.output == "json":
         print_json(plain)

@@ -14,8 +14,10 @@ from cdc_daemon.cli.output import ago, print_json, print_table, row_value, words
 from cdc_daemon.model.errors import EXIT_DIFFERENCE, EXIT_OK, CdcError
 from cdc_daemon.model.ports import Control, Failure
 from cdc_daemon.model.selection import Selection
+from cdc_daemon.sealing import MASK, is_sealed
 
 if TYPE_CHECKING:
+    from cdc_daemon.cli.revealing import View
     from cdc_daemon.cli.selecting import Chosen
     from cdc_daemon.config.configuration import Configuration
 
@@ -105,8 +107,11 @@ def count(number: int) -> str:
 
 
 def to_dict(failure: Failure) -> dict[str, object]:
-    """JSON-ready but for its times; without the lanes' digests."""
+    """JSON-ready but for its times; without the lanes' digests. What is sealed is masked."""
+    from cdc_daemon.engine.privacy import NOTHING
+
     plain = {f.name: getattr(failure, f.name) for f in dataclasses.fields(failure)}
+    plain["payload"] = NOTHING.masked(failure.table, failure.payload)
     del plain["lanes"], plain["awaits"]
     return plain
 
@@ -119,10 +124,11 @@ def show_changes(given: Given, found: Sequence[Failure]) -> None:
         print_table(_HEAD, [_row(failure) for failure in found])
 
 
-def show_only(given: Given, control: Control, meant: Meant) -> int:
+def show_only(given: Given, control: Control, meant: Meant, view: View | None = None) -> int:
     """What a dry run says: the changes, and how many they are."""
     limit = None if given.output == "json" else SHOWN
     found = control.failures(meant.selection, limit)
+    found = found if view is None else [view.of(failure) for failure in found]
     if found or given.output == "json":
         show_changes(given, found)
     if meant.total:
@@ -132,7 +138,7 @@ def show_only(given: Given, control: Control, meant: Meant) -> int:
 
 def show_value(value: object) -> str:
     """A value of a row as every command shows it: the one place to hide what must not be seen."""
-    return row_value(value)
+    return MASK if is_sealed(value) else row_value(value)
 
 
 def report(
