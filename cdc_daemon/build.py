@@ -5,8 +5,9 @@ Not in here: retrying and signals (worker), processes (daemon).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import TypedDict
 
 from cdc_daemon.config.configuration import Configuration
 from cdc_daemon.config.schema import MappingConfig, MysqlSourceConfig, PostgresSourceConfig
@@ -20,13 +21,15 @@ from cdc_daemon.engine.mending import Mending, Reading
 from cdc_daemon.engine.meter import Meter
 from cdc_daemon.engine.payload import Parking
 from cdc_daemon.engine.privacy import Privacy
+from cdc_daemon.engine.purging import Purging
 from cdc_daemon.engine.reading import Limits
 from cdc_daemon.engine.releasing import Releasing
 from cdc_daemon.engine.repair import Repairs
-from cdc_daemon.engine.replay import Replay
+from cdc_daemon.engine.replay import MakeApplier, Replay
 from cdc_daemon.engine.resolve import Resolver
+from cdc_daemon.engine.resyncing import Resyncing
 from cdc_daemon.engine.rotating import Rotating
-from cdc_daemon.engine.schedule import Schedule
+from cdc_daemon.engine.schedule import Backoff, Schedule
 from cdc_daemon.engine.snapshot import Copying
 from cdc_daemon.mapping.compile import (
     CompiledMapping,
@@ -66,6 +69,7 @@ class Parts:
     repairs: Repairs
     replay: Replay
     releasing: Releasing
+    purging: Purging
     copying: Copying
     limits: Limits
     mappings: dict[str, CopiedMapping]
@@ -239,12 +243,26 @@ def _assemble(configuration: Configuration, name: str, source: Source, meter: Me
             patience=meter.patience,
         )
 
-    lanes, awaited, schedule = Lanes(), Awaited(), Schedule()
-    breaker = Breaker(BreakerLimits())
+    again: _Again = {
+        "sink": sink,
+        "reading": Reading(
+            relations=source.relations,
+            reread=source.reread,
+            mark=source.mark,
+            passed=source.passed,
+        ),
+        "compile_relation": compile_once,
+        "applier": make_applier,
+    }
+    kept = configuration.failures.kept
+    purging = Purging(sink=sink, kept=kept, progressed=meter.progressed)
+    lanes, awaited, schedule = Lanes(), Awaited(), schedule_of(configuration)
+    breaker = Breaker(breaker_limits(configuration))
     mapper = Mapper(compile_once)
     mappings = {one.layout.mapping: copied_mapping(one) for one in compiled}
     versions = {mapping: one.version for mapping, one in mappings.items()}
     privacy = privacy_of(configuration, name)
+    rotating = Rotating(sink=sink, privacy=privacy, progressed=meter.progressed)
     replay = Replay(
         sink=sink,
         compile_relation=compile_once,
@@ -262,31 +280,23 @@ def _assemble(configuration: Configuration, name: str, source: Source, meter: Me
         mapper=mapper,
         lanes=lanes,
         applier=make_applier(mapper, lanes),
+        purging=purging,
         repairs=Repairs(
             sink=sink,
             lanes=lanes,
             identify=source.identify,
             replay=replay,
+            keeping={"purge": purging.carry_out, "rotate": rotating.carry_out},
             editing=Editing(
                 sink=sink,
                 compile_relation=compile_once,
                 relations=source.relations,
                 privacy=privacy,
             ),
-            rotating=Rotating(sink=sink, privacy=privacy, progressed=meter.progressed),
             position=lambda: meter.position,
             resumed=breaker.disarm,
-            mending=Mending(
-                sink=sink,
-                reading=Reading(
-                    relations=source.relations,
-                    reread=source.reread,
-                    mark=source.mark,
-                    passed=source.passed,
-                ),
-                compile_relation=compile_once,
-                applier=make_applier,
-            ),
+            mending=Mending(**again),
+            resyncing=Resyncing(**again, privacy=privacy),
         ),
         replay=replay,
         releasing=Releasing(
@@ -335,6 +345,37 @@ def require_keys(configuration: Configuration, name: str) -> None:
             "can be done here",
             hint="run it as somebody who may read the keys under failures.keys, or start a worker",
         )
+
+
+def breaker_limits(configuration: Configuration) -> BreakerLimits:
+    """When the breaker stops a pipeline."""
+    config = configuration.failures.breaker
+    return BreakerLimits(
+        window=config.window_seconds,
+        parked=config.parked,
+        share=config.share,
+        least=config.least,
+        same_error=config.same_error,
+    )
+
+
+def schedule_of(configuration: Configuration) -> Schedule:
+    """When parked changes are tried again by themselves."""
+    return Schedule(
+        by_class={
+            code: Backoff(first=one.first_seconds, most=one.max_seconds, tries=one.tries)
+            for code, one in configuration.failures.retry.items()
+        }
+    )
+
+
+class _Again(TypedDict):
+    """What it takes to read rows again and write them."""
+
+    sink: Sink
+    reading: Reading
+    compile_relation: Callable[[Relation], Sequence[CompiledMapping]]
+    applier: MakeApplier
 
 
 def copied_mapping(compiled: CompiledMapping) -> CopiedMapping:

@@ -311,7 +311,9 @@ class Worker:
         self._carry_out_commands(self._parts)
         if done := self._parts.releasing.turn():
             log.info("parked changes have taken effect", pipeline=self._name, changes=done)
-            self._watch_parked(self._parts)
+        if purged := self._parts.purging.tend():
+            log.info("settled failures purged", pipeline=self._name, changes=purged)
+        self._watch_parked(self._parts)
         now = time.monotonic()
         if now - self._rechecked >= RECHECK:
             self._rechecked = now

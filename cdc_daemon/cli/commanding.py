@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from cdc_daemon.engine.meter import Meter
 
 EVERY = 0.1  # seconds between looks
-STREAMING = frozenset({"repair"})
+STREAMING = frozenset({"repair", "resync"})
 """Verbs that only a pipeline which follows its log can carry out."""
 
 HEARTBEAT = 5.0  # seconds; a holder that is not seen for 30 is taken over

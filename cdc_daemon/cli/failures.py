@@ -7,7 +7,16 @@ from collections.abc import Mapping, Sequence
 
 import click
 
-from cdc_daemon.cli import differing, editing, keys, resuming, settling
+from cdc_daemon.cli import (
+    differing,
+    editing,
+    exporting,
+    importing,
+    keys,
+    purging,
+    resuming,
+    settling,
+)
 from cdc_daemon.cli.given import Given, output_option, pass_given, shared_options
 from cdc_daemon.cli.output import ago, print_json, print_table, words
 from cdc_daemon.cli.parked import (
@@ -36,16 +45,21 @@ def failures() -> None:
     """Show and settle parked changes."""
 
 
-for _command in (
+_COMMANDS: tuple[click.Command, ...] = (
     differing.diff,
     editing.edit,
+    exporting.export,
+    importing.import_,
     keys.keys,
     keys.new_key,
     keys.rotate_key,
     resuming.resume,
     settling.retry,
     settling.skip,
-):
+    settling.resync,
+    purging.purge,
+)
+for _command in _COMMANDS:
     failures.add_command(_command)
 
 
@@ -81,16 +95,18 @@ def list_(given: Given, chosen: Chosen, state: str, limit: int, clear: bool) -> 
 @clear_option
 @pass_given
 def show(given: Given, number: int, clear: bool) -> None:
-    """Show one change with its row images; sensitive values are masked."""
+    """Show one change with its row images, and who edited it; sensitive values are masked."""
     configuration = given.load_for_control()
     view = View(configuration, clear=clear)
     with control_of(configuration) as control:
         found = control.failures(Selection(ids=(number,), state=None))
         all_there([number], found)
+        edits = control.edits(number)
         found = view.shown(control, found, "show")
     plain = to_dict(found[0])
     if given.output == "json":
-        print_json(plain)
+        told = [{"at": one.edited_at, "actor": one.actor, "reason": one.reason} for one in edits]
+        print_json({**plain, "edits": told})
         return
     payload = found[0].payload
     print_table(("FIELD", "VALUE"), [pair for pair in plain.items() if pair[0] != "payload"])
@@ -100,6 +116,10 @@ def show(given: Given, number: int, clear: bool) -> None:
             click.echo()
             shown = [(name, show_value(value)) for name, value in row.items()]
             print_table((f"{image.upper()} COLUMN", "VALUE"), shown)
+    if edits:
+        click.echo()
+        rows = [(one.edited_at, one.actor, one.reason) for one in edits]
+        print_table(("EDITED", "ACTOR", "REASON"), rows)
 
 
 @failures.command()

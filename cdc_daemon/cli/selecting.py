@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime as dt
 import functools
-import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from cdc_daemon.cli.given import known_name
+from cdc_daemon.model.duration import EXAMPLES, duration_of
 from cdc_daemon.model.selection import Selection
 
 if TYPE_CHECKING:
@@ -19,9 +19,6 @@ if TYPE_CHECKING:
     from cdc_daemon.model.entities import Entity
 
 F = TypeVar("F", bound=Callable[..., Any])
-
-_AGO = re.compile(r"(\d{1,6})(s|min|h|d|w)")
-_SECONDS = {"s": 1, "min": 60, "h": 3600, "d": 86_400, "w": 604_800}
 
 
 class Moment(click.ParamType[dt.datetime]):
@@ -44,10 +41,19 @@ class Moment(click.ParamType[dt.datetime]):
         return moment if moment.tzinfo else moment.replace(tzinfo=dt.UTC)
 
 
-def duration_of(text: str) -> dt.timedelta | None:
-    """``2h`` and the like; None for anything else."""
-    found = _AGO.fullmatch(text)
-    return dt.timedelta(seconds=int(found[1]) * _SECONDS[found[2]]) if found else None
+class Duration(click.ParamType[dt.timedelta]):
+    """How long: 90s, 30min, 2h, 7d, 4w."""
+
+    name = "duration"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> dt.timedelta:
+        """The duration. Fails for a text that is none."""
+        found = value if isinstance(value, dt.timedelta) else duration_of(value)
+        if found is None:
+            self.fail(f"{value!r} is no duration: write {EXAMPLES}", param, ctx)
+        return found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

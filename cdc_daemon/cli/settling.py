@@ -1,4 +1,4 @@
-"""``failures retry | skip``: commands to the worker that holds the pipeline.
+"""``failures retry | skip | resync``: commands to the worker that holds the pipeline.
 
 What happens where there is none, ``commanding`` says.
 """
@@ -6,6 +6,7 @@ What happens where there is none, ``commanding`` says.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 import click
@@ -80,6 +81,39 @@ def skip(
             return EXIT_OK
         results = commanded(configuration, control, meant, "skip", {"reason": reason}, timeout)
     return report(given, results, good=("skipped",), bad=("unknown",))
+
+
+@click.command()
+@shared_options
+@output_option
+@selection_options
+@reason_option
+@dry_option
+@timeout_option
+@yes_option
+@pass_given
+def resync(
+    given: Given, chosen: Chosen, reason: str, dry_run: bool, timeout: float, yes: bool
+) -> int:
+    """Read the rows of parked changes again at the source, and write them as they are now.
+
+    Every parked change of such a row is settled with that. The pipeline must follow its log; where
+    no daemon runs, it does so in here. Exits 3 if some are left.
+    """
+    from cdc_daemon.cli.commanding import followed
+
+    check_reason(reason)
+    configuration = given.load_without_keys()
+    with control_of(configuration) as control, ExitStack() as stack:
+        meant = meant_by(chosen, configuration, control)
+        if dry_run:
+            return show_only(given, control, meant, View(configuration))
+        if meant.total and not given.confirm(f"Resync {count(meant.total)}?", yes=yes):
+            return EXIT_OK
+        for pipeline in meant.counts:
+            stack.enter_context(followed(configuration, control, pipeline))
+        results = commanded(configuration, control, meant, "resync", {"reason": reason}, timeout)
+    return report(given, results, good=("resynced",), bad=("left",))
 
 
 def commanded(

@@ -19,8 +19,7 @@ from cdc_daemon.model.errors import Problem, suggest
 
 MAIN_NAMES = ("cdc-daemon.yaml", "config.yaml")
 ENTRY_SECTIONS = (
-    *("sources", "target", "entities", "daemon", "verification", "notifications"),
-    "failures",
+    *("sources", "target", "entities", "daemon", "verification", "notifications", "failures"),
 )
 SECTIONS = tuple(ConfigurationFile.model_fields)
 

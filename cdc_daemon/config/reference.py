@@ -10,6 +10,7 @@ from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 
 from cdc_daemon.config.channels import CHANNEL_KINDS
+from cdc_daemon.config.failures import BreakerConfig, RetryConfig
 from cdc_daemon.config.notifications import QuietHours, RuleConfig
 from cdc_daemon.config.scalars import TYPE_SHAPES, TableName
 from cdc_daemon.config.schema import (
@@ -149,7 +150,15 @@ customer_code: {ref: fcustomerid, from: erp.public.t_bd_customer}""",
         "failures",
         FailuresConfig,
         """failures:
+  keep_settled: 90d
+  breaker: {parked: 5000}
   keys: {current: k2, k1: "${file:/etc/cdc-daemon/keys/k1}", k2: "${cred:failures_k2}"}""",
+    ),
+    ("failures.breaker", BreakerConfig, "breaker: {window_seconds: 600, share: 0.1}"),
+    (
+        "failures.retry.<error>",
+        RetryConfig,
+        "sqlstate_23514: {first_seconds: 600, tries: 5}",
     ),
 )
 

@@ -166,11 +166,7 @@ class Mending:
         look.mark = self._reading.mark()
 
     def _mapping(self, name: str) -> tuple[Relation, CompiledMapping]:
-        for relation in self._reading.relations():
-            for compiled in self._compile(relation):
-                if compiled.layout.mapping == name:
-                    return relation, compiled
-        raise CdcError(f"there is no mapping {name!r} in this pipeline")
+        return mapping_of(name, self._reading, self._compile)
 
     # --- writing --------------------------------------------------------------------------------
 
@@ -185,13 +181,13 @@ class Mending:
         present = [one for one in steady if one.identity in now]
         absent = [one for one in steady if one.identity not in now]
         gone = [one for one in absent if one.is_faithful(relation)]
-        batch = _batch(relation, [now[one.identity] for one in present], gone)
+        batch = batch_of_rows(relation, [now[one.identity] for one in present], gone)
         applier = self._applier(Mapper(lambda _: [compiled]), Lanes(self._sink.lanes()))
         with self._sink.begin() as unit:
             held = applier.apply(batch, unit, final=True).division.held
             errors = {one.sequence: one.error for one in held}
             lines = [
-                _line(command, look, one, *_fate(one, errors.get(n), now))
+                _line(command, look, one, *fate_of(one, errors.get(n), now))
                 for n, one in enumerate([*present, *gone])
             ]
             lines += [
@@ -206,7 +202,18 @@ class Mending:
         look.left = [one for one in look.left if one.identity not in finished]
 
 
-def _fate(one: Wanted, error: DataError | None, now: Mapping[Key, Row]) -> tuple[str, str]:
+def mapping_of(
+    name: str, reading: Reading, compile_relation: Callable[[Relation], Sequence[CompiledMapping]]
+) -> tuple[Relation, CompiledMapping]:
+    """The mapping of that name, and its table as it is now. Raises CdcError where it is gone."""
+    for relation in reading.relations():
+        for compiled in compile_relation(relation):
+            if compiled.layout.mapping == name:
+                return relation, compiled
+    raise CdcError(f"there is no mapping {name!r} in this pipeline")
+
+
+def fate_of(one: Wanted, error: DataError | None, now: Mapping[Key, Row]) -> tuple[str, str]:
     """What became of a row, and why."""
     if error is None:
         return ("written" if one.identity in now else "deleted"), ""
@@ -227,7 +234,7 @@ def _line(command: Command, look: _Look, one: Wanted, outcome: str, detail: str 
     )
 
 
-def _batch(relation: Relation, rows: Sequence[Row], gone: Sequence[Wanted]) -> Batch:
+def batch_of_rows(relation: Relation, rows: Sequence[Row], gone: Sequence[Wanted]) -> Batch:
     """Rows as they are as updates, and deletes of those that are gone, in one transaction."""
     runs = []
     if rows:

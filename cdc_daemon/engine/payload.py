@@ -48,7 +48,7 @@ class Parking:
     def parked(self, held: Held, batch: Batch, position: str) -> Parked:
         """The failure-queue form of a held change. ``position``: its transaction, rendered."""
         begin = batch.begin_of(held.sequence)
-        delay = self.schedule.delay(held.error.code, 0)
+        delay = self.schedule.delay(held.error.code, 1)
         table = held.source.relation.name
         return Parked(
             pipeline=self.pipeline,

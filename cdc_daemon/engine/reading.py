@@ -22,6 +22,7 @@ from cdc_daemon.model.ports import Stream
 READ_TIMEOUT = 0.5  # seconds until the reader looks whether it shall stop
 LULL = 0.01  # seconds without a word after which a busy log is busy no longer
 GATHER_TIMEOUT = 0.2  # seconds that a busy log is given to fill a batch
+TURN = 1.0  # seconds between looks at what is to be done beside the log
 OFFER_TIMEOUT = 0.5  # seconds between keep-alives while the queue is full
 
 
@@ -193,10 +194,10 @@ def gather(reader: Reader, stopping: Stopping, idle: Callable[[], None]) -> Iter
     while open_transaction or not stopping.asked:
         if stopping.asked and stopping.expired:
             raise DrainExpired
-        batch = reader.take(0.2 if stopping.asked else 1.0)
+        batch = reader.take(0.2 if stopping.asked else TURN)
         if batch is not None:
             open_transaction = not batch.complete
             yield batch
-        if not open_transaction and time.monotonic() - checked >= 1.0:
+        if not open_transaction and time.monotonic() - checked >= TURN:
             idle()
             checked = time.monotonic()

@@ -1,29 +1,34 @@
 """Commands from administrators, carried out by the worker that holds the epoch, between units.
 
 ``retry``: parked changes are applied again (``replay``). ``skip``: they are given up, with a
-reason. ``edit``: they get other values (``editing``). ``snapshot``: the checkpoint begins a new
-generation, and the first copy is taken again by whoever streams next. ``rotate``: what is kept is
-sealed with the key that seals now (``rotating``). ``reveal``: somebody was shown values in clear,
-which only is to be noted. ``repair``: rows that a
-verification found different are made right (``mending``), over several turns. Without a running
-daemon the command line takes the epoch itself and runs the same code.
+reason. ``edit``: they get other values (``editing``). ``purge``: what is settled leaves the queue
+(``purging``). ``rotate``: what is kept is sealed with the key that seals now (``rotating``).
+``reveal``: somebody was shown values in clear, which only is to be noted. ``snapshot``: the
+checkpoint begins a new generation, and the first copy is taken again by whoever streams next.
+``repair``: rows that a verification found different are made right (``mending``), over several
+turns. ``resync``: so are rows of parked changes, which are settled with that (``resyncing``).
+Without a running daemon the command line takes the epoch itself and runs the same code.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from cdc_daemon.engine.editing import Editing
 from cdc_daemon.engine.lanes import Lanes
 from cdc_daemon.engine.mending import Mending
 from cdc_daemon.engine.replay import Replay
-from cdc_daemon.engine.rotating import Rotating
+from cdc_daemon.engine.resyncing import Resyncing
 from cdc_daemon.model.errors import CdcError, Disposition, Fenced, disposition_of
 from cdc_daemon.model.ports import PARKED, Command, Sink
 from cdc_daemon.model.position import Checkpoint, Phase, SourceIdentity
 from cdc_daemon.model.selection import Selection, selection_of
 
 _LONGEST = 7 * 86_400.0
+
+
+CarryOut = Callable[[Command], dict[str, object]]
+"""Carries out a command whose result comes at once."""
 
 
 class Repairs:
@@ -37,21 +42,24 @@ class Repairs:
         identify: Callable[[], SourceIdentity],
         replay: Replay,
         editing: Editing,
-        rotating: Rotating,
+        keeping: Mapping[str, CarryOut],
         mending: Mending,
+        resyncing: Resyncing,
         position: Callable[[], str | None],
         resumed: Callable[[float], None],
     ) -> None:
-        """``resumed``: told for how many seconds the breaker is to let everything pass."""
+        """``keeping``: what carries out the verbs about what is kept (purge, rotate). ``resumed``:
+        told for how many seconds the breaker is to let everything pass."""
         self._resumed = resumed
         self._mending = mending
+        self._resyncing = resyncing
         self._position = position
         self._sink = sink
         self._lanes = lanes
         self._identify = identify
         self._replay = replay
         self._editing = editing
-        self._rotating = rotating
+        self._keeping = keeping
         self.carried_out = 0  # commands so far
 
     def run_commands(self, checkpoint: Checkpoint, *, only: str | None = None) -> Checkpoint:
@@ -60,14 +68,16 @@ class Repairs:
         ``checkpoint``: the one that the pipeline is held under. Raises what must be retried.
         """
         pending = self._sink.commands()
-        self._mending.keep({one.id for one in pending})
+        for reader in (self._mending, self._resyncing):
+            reader.keep({one.id for one in pending})
         commands = [one for one in pending if only in (None, one.verb)]
         finished = 0
         for command in commands:
             try:
                 checkpoint, result = self._run(command, checkpoint)
-                if result is None:
-                    continue  # it goes on when the log has come further
+                if result is None:  # it goes on when the log has come further
+                    self._reload_after(command)
+                    continue
             except Exception as error:
                 if isinstance(error, Fenced) or disposition_of(error) is Disposition.RETRY:
                     raise
@@ -80,6 +90,11 @@ class Repairs:
             self._lanes.reload(self._sink.lanes())
         return checkpoint
 
+    def _reload_after(self, command: Command) -> None:
+        """Lanes that a part of a command opened must not hold what comes meanwhile."""
+        if command.verb == "resync":
+            self._lanes.reload(self._sink.lanes())
+
     def _run(
         self, command: Command, checkpoint: Checkpoint
     ) -> tuple[Checkpoint, dict[str, object] | None]:
@@ -88,6 +103,8 @@ class Repairs:
             return checkpoint, {"generation": checkpoint.generation}
         if command.verb == "resume":
             return checkpoint, self._resume(command)
+        if command.verb == "resync":
+            return checkpoint, self._resyncing.turn(command, reason_of(command), self._position())
         if command.verb == "repair":
             return checkpoint, self._mending.turn(command, self._position())
         return checkpoint, self._settle(command)
@@ -129,8 +146,8 @@ class Repairs:
                 return self.skip(meant, actor=command.actor, reason=reason_of(command))
             case "edit":
                 return self._editing.carry_out(command, reason_of(command))
-            case "rotate":
-                return self._rotating.carry_out().as_result()
+            case verb if verb in self._keeping:
+                return self._keeping[verb](command)
             case "reveal":
                 return {"noted": True}
             case _:

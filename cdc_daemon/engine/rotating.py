@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from cdc_daemon.engine.privacy import NOTHING, Privacy
 from cdc_daemon.model.errors import DataError
-from cdc_daemon.model.ports import Kept, Sink
+from cdc_daemon.model.ports import Command, Kept, Sink
 
 AT_ONCE = 200  # changes
 _TOLD = 20
@@ -50,7 +50,12 @@ class Rotating:
         self._privacy = privacy
         self._progressed = progressed
 
-    def carry_out(self) -> Rotated:
+    def carry_out(self, command: Command) -> dict[str, object]:
+        """Rotate, as a command asks for it. Raises as :meth:`rotate`."""
+        del command  # it says no more than that
+        return self.rotate().as_result()
+
+    def rotate(self) -> Rotated:
         """Seal again what is not sealed as it would be now. Raises Stop where no key seals."""
         total = Rotated()
         for page in pages(self._sink.kept_payloads):

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Backoff:
-    """Seconds until the first try, at most between two, and how many tries (None: any number)."""
+    """Seconds until the first try, at most between two, and how many tries, the one that parked
+    it among them (None: any number)."""
 
     first: float
     most: float
@@ -27,16 +28,16 @@ DEFAULTS: Mapping[str, Backoff] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Schedule:
-    """By error class; ``by_class`` goes before the defaults, None there: never."""
+    """By error class; ``by_class`` goes before the defaults."""
 
-    by_class: Mapping[str, Backoff | None] = field(default_factory=dict)
+    by_class: Mapping[str, Backoff] = field(default_factory=dict)
     dice: Callable[[], float] = random.random
 
     def delay(self, code: str, attempts: int) -> float | None:
         """Seconds after which to try again what has been tried so often; None: it is left to
         somebody. Doubling, with up to a quarter more, so that not all come at once."""
-        backoff = self.by_class[code] if code in self.by_class else DEFAULTS.get(code)
+        backoff = self.by_class.get(code) or DEFAULTS.get(code)
         if backoff is None or (backoff.tries is not None and attempts >= backoff.tries):
             return None
-        doubled = backoff.first * 2.0 ** min(attempts, 30)
+        doubled = backoff.first * 2.0 ** min(attempts - 1, 30)
         return min(doubled, backoff.most) * (1 + self.dice() / 4)

@@ -480,10 +480,9 @@ class Sink(Protocol):
         """Payloads of the pipeline's changes behind an id, of so many changes at most, in the order
         of ids; each is followed by those of its edits."""
 
-    def purge(self, selection: Selection, before: dt.datetime, most: int) -> int:
-        """Delete settled changes of the pipeline that are meant and were settled before a moment,
-        so many at most, with their edits; and what commands of before then said of payloads. How
-        many changes it were. Raises Fenced."""
+    def purge(self, selection: Selection, most: int) -> int:
+        """Delete settled changes of the pipeline that are meant, so many at most, with their edits;
+        how many it were. Never one that is parked. Raises Fenced."""
 
     def verification(self) -> Verification | None:
         """How the pipeline's newest verification went; None: there was none."""
@@ -492,7 +491,10 @@ class Sink(Protocol):
         """Pending commands for the pipeline, oldest first."""
 
     def finish_command(self, command: int, *, ok: bool, result: dict[str, object]) -> None:
-        """Note a command's result, unless it has one (it was withdrawn). Raises Fenced."""
+        """Note a command's result, unless it has one (it was withdrawn). Raises Fenced.
+
+        What an ``edit`` asked for is forgotten with that: values stay in no command.
+        """
 
     def close(self) -> None:
         """Release the epoch's holder mark and close; never raises."""

@@ -18,7 +18,8 @@ STATES = ("parked", "replayed", "skipped", "resynced")
 """What becomes of a change in the failure queue; all but the first are settled."""
 
 _TEXTS = ("pipeline", "entity", "error", "table", "state")
-_MOMENTS = ("since", "until")
+_MOMENTS = ("since", "until", "settled")
+_NUMBERS = ("after", "through")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,7 +27,8 @@ class Selection:
     """Changes that meet every condition given; None: any.
 
     ``lanes``: 16-byte digests, one of which the change blocks (that of an entity key: its changes).
-    ``since``, ``until``: when it was parked, the second exclusive. ``through``: the highest id.
+    ``since``, ``until``: when it was parked, the second exclusive. ``after``, ``through``: ids
+    behind the first and up to the second. ``settled``: it was settled before then.
     """
 
     ids: tuple[int, ...] | None = None
@@ -37,20 +39,25 @@ class Selection:
     lanes: tuple[bytes, ...] | None = None
     since: dt.datetime | None = None
     until: dt.datetime | None = None
+    after: int | None = None
     through: int | None = None
+    settled: dt.datetime | None = None
     state: str | None = "parked"
 
     def to_dict(self) -> dict[str, object]:
         """JSON-ready, without what is not given."""
-        found: dict[str, object] = {name: getattr(self, name) for name in (*_TEXTS, "through")}
+        found: dict[str, object] = {name: getattr(self, name) for name in (*_TEXTS, *_NUMBERS)}
         found |= {name: _iso(getattr(self, name)) for name in _MOMENTS}
         found["ids"] = None if self.ids is None else list(self.ids)
         found["lanes"] = None if self.lanes is None else [lane.hex() for lane in self.lanes]
         return {name: value for name, value in found.items() if value is not None}
 
 
-def selection_of(arguments: Mapping[str, Any]) -> Selection:
-    """The parked changes that a command means. Raises CdcError for arguments of no shape."""
+def selection_of(arguments: Mapping[str, Any], *, state: str | None = "parked") -> Selection:
+    """The changes that a command means; parked ones, unless the verb takes others.
+
+    Raises CdcError for arguments of no shape.
+    """
     try:
         lanes = arguments.get("lanes")
         return Selection(
@@ -62,7 +69,10 @@ def selection_of(arguments: Mapping[str, Any]) -> Selection:
             lanes=None if lanes is None else tuple(map(bytes.fromhex, lanes)),
             since=_moment(arguments.get("since")),
             until=_moment(arguments.get("until")),
+            after=_number(arguments.get("after")),
             through=_number(arguments.get("through")),
+            settled=_moment(arguments.get("settled")),
+            state=state,
         )
     except (TypeError, ValueError) as error:
         raise CdcError("a selection of parked changes cannot be read") from error

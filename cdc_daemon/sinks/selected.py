@@ -23,6 +23,8 @@ def plain_conditions(
         ("state =", selection.state),
         ("parked_at >=", selection.since and moment(selection.since)),
         ("parked_at <", selection.until and moment(selection.until)),
+        ("resolved_at <", selection.settled and moment(selection.settled)),
+        ("id >", selection.after),
         ("id <=", selection.through),
     ]
     return ((sql, value) for sql, value in pairs if value is not None)

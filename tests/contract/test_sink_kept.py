@@ -63,7 +63,7 @@ def test_a_rotation_seals_everything_with_the_current_key(sink: Sink) -> None:
         unit.edited(second, edited, (A,), actor="ann", reason="r")
     new = privacy("k2", "k1", "k2")
     rotating = Rotating(sink=sink, privacy=new, progressed=lambda: None)
-    done = rotating.carry_out()
+    done = rotating.rotate()
     assert (done.sealed, done.current, done.refused) == (3, 0, [])
     kept = [one for page in pages(sink.kept_payloads) for one in page]
     assert {key_of(_new(one)["tax"]) for one in kept} == {"k2"}
@@ -71,7 +71,7 @@ def test_a_rotation_seals_everything_with_the_current_key(sink: Sink) -> None:
     taxes = [_new(one, only)["tax"] for one in kept]
     assert taxes == ["4711", "4713", "4712"]
     assert _new(kept[0], only)["id"] == "1\0"
-    assert rotating.carry_out().sealed == 0
+    assert rotating.rotate().sealed == 0
     found = sink.failures(Selection(ids=(first,)))[0]
     assert found.attempts == 1
     assert found.lanes == (A,)
@@ -81,11 +81,11 @@ def test_a_payload_whose_key_is_gone_stays_and_is_told(sink: Sink) -> None:
     (first,) = park(sink, parked(A, payload=privacy("k1", "k1").sealed(TABLE, payload("4711"))))
     park(sink, parked(A, payload=payload("4712")))
     rotating = Rotating(sink=sink, privacy=privacy("k2", "k2"), progressed=lambda: None)
-    found = rotating.carry_out()
+    found = rotating.rotate()
     assert (found.sealed, len(found.refused)) == (1, 1)
     assert found.refused[0][0] == first
     assert "key 'k1', which cannot be read here" in found.refused[0][1]
-    assert rotating.carry_out().sealed == 0
+    assert rotating.rotate().sealed == 0
 
 
 def _new(one: Kept, opener: Privacy | None = None) -> dict[str, object]:

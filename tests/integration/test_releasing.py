@@ -69,7 +69,7 @@ def resume(erp: Erp) -> None:
 @pytest.fixture
 def limits(monkeypatch: pytest.MonkeyPatch) -> None:
     found = BreakerLimits(parked=5, share=0.0)
-    monkeypatch.setattr(build, "BreakerLimits", lambda: found)
+    monkeypatch.setattr(build, "breaker_limits", lambda _: found)
 
 
 @pytest.mark.usefixtures("limits")

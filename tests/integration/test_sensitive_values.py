@@ -98,7 +98,7 @@ def looked_at(erp: Keyed, number: int) -> dict[str, bytes]:
     commands = (
         *(("list",), ("list", "-o", "json"), ("show", str(number), "-o", "json")),
         *(("show", str(number)), ("diff", str(number)), ("diff", str(number), "-o", "json")),
-        *(("retry", "--all", "--dry-run", "-o", "json"),),
+        *(("retry", "--all", "--dry-run", "-o", "json"), ("export", "--all")),
     )
     found = {" ".join(one): erp.ask("failures", *one) for one in commands}
     assert {done.exit_code for done in found.values()} == {0}, [
@@ -182,6 +182,36 @@ def test_keys_are_rotated_and_a_lost_one_leaves_its_changes_parked(erp: Keyed) -
     query = "SELECT name, remark FROM material WHERE code = 'N7'"
     assert erp.target.query(query) == [("n", VALUES["edited"])]
     assert leaks(VALUES, erp.kept()) == []
+
+
+@SQLITE
+def test_a_masked_export_comes_back_with_what_was_edited(erp: Keyed) -> None:
+    """A mask means the value that is there; a new value goes sealed; a lost key is cured by a
+    resync, which reads the row again."""
+    lines = erp.folder / "lines.jsonl"
+    with erp.worker():
+        first, second = erp.poison()
+        assert erp.ask("failures", "export", "--all", "--out", str(lines)).exit_code == 0
+        assert leaks(VALUES, {"export": lines.read_bytes()}) == []
+        text = lines.read_text("utf-8").replace('"fnumber": "M0"', '"fnumber": "N7"')
+        head, *rest = text.splitlines()
+        last = json.loads(rest[-1])
+        last["payload"]["new"] |= {"fremark": VALUES["edited"], "funit": "KG", "fnumber": "N8"}
+        lines.write_text("\n".join([head, json.dumps(last)]), "utf-8")
+        done = erp.failures("import", str(lines), "--reason", "a test")
+        assert done == {"edited": [first, second], "unchanged": []}
+        assert leaks(VALUES, erp.kept()) == []
+        assert erp.failures("retry", str(second))["applied"] == [second]
+    query = "SELECT code, unit, remark FROM material WHERE code LIKE 'N%' ORDER BY code"
+    assert erp.target.query(query) == [("N8", "KG", VALUES["edited"])]
+    erp.use("k9")
+    erp.source.execute("UPDATE t_material SET fnumber = 'N9' WHERE fid = 7")
+    resync = ("resync", str(first), "--reason", "a test", "--yes")
+    with erp.worker():
+        erp.caught_up()
+        found = erp.failures(*resync)
+    assert first in found["resynced"]
+    assert erp.target.query(query)[-1] == ("N9", "KG", VALUES["remark"])
 
 
 @SQLITE

@@ -47,8 +47,8 @@ TYPES = (
     "time, timestamp, timestamptz, interval, uuid, json, bytes"
 )
 SECTIONS = (
-    "sections are include, sources, target, entities, mappings, daemon, verification, "
-    "notifications, failures"
+    "sections are include, sources, target, entities, mappings, daemon, verification,"
+    " notifications, failures"
 )
 SOURCE_KEYS = (
     "known keys: password, sslmode, tls, nulls, on_error, max_value_bytes, kind, dsn, slot, "

@@ -16,8 +16,10 @@ _PENDING = f"""
     SELECT {_COLUMNS} FROM cdc_command WHERE pipeline = %s AND state = 'pending' ORDER BY id"""
 _GET = f"SELECT {_COLUMNS} FROM cdc_command WHERE id = %s"
 _FINISH = """
-    UPDATE cdc_command SET state = %s, result = %s, finished_at = UTC_TIMESTAMP(6)
+    UPDATE cdc_command SET state = %s, result = %s, finished_at = UTC_TIMESTAMP(6),
+           arguments = CASE WHEN verb = 'edit' THEN '{}' ELSE arguments END
      WHERE id = %s AND state = 'pending'"""
+"""What an edit wrote is in the failure it wrote to: no values stay here."""
 
 
 def submit(

@@ -152,10 +152,18 @@ def conditions(selection: Selection) -> tuple[str, list[object]]:
     if selection.ids is not None:
         found.append(f"id IN ({', '.join(map(str, map(int, selection.ids))) or 'NULL'})")
     if selection.lanes is not None:
-        meets = " OR ".join(["INSTR(lanes, %s) > 0"] * len(selection.lanes))
-        found.append(f"({meets or 'FALSE'})")
-        params += [lane.hex() for lane in selection.lanes]
+        found.append(_meets(selection.lanes, parked=selection.state == "parked"))
     return " AND ".join(found) or "TRUE", params
+
+
+def _meets(lanes: Sequence[bytes], *, parked: bool) -> str:
+    """Whether a change blocks one of these lanes, or did."""
+    if not lanes:
+        return "FALSE"
+    if parked:
+        digests = ", ".join(f"x'{lane.hex()}'" for lane in lanes)
+        return f"id IN (SELECT failure FROM cdc_failure_lane WHERE digest IN ({digests}))"
+    return "(" + " OR ".join(f"INSTR(lanes, '{lane.hex()}') > 0" for lane in lanes) + ")"
 
 
 def moment_text(moment: dt.datetime) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from cdc_daemon.model.selection import Selection, Tally
 from cdc_daemon.sinks.mysql.checkpoint import moment_in
-from cdc_daemon.sinks.mysql.failures import conditions, moment_text
+from cdc_daemon.sinks.mysql.failures import conditions
 from cdc_daemon.sinks.mysql.session import Session
 
 _TALLIES = """
@@ -16,15 +16,12 @@ _TALLIES = """
 _BLOCKED = """
     SELECT pipeline, COUNT(DISTINCT digest) FROM cdc_failure_lane GROUP BY pipeline"""
 _SETTLED = """
-    SELECT id FROM cdc_failure WHERE {} AND state <> 'parked' AND resolved_at < %s
+    SELECT id FROM cdc_failure WHERE {} AND state <> 'parked'
      ORDER BY resolved_at LIMIT {}"""
 _PURGE = (
     "DELETE FROM cdc_failure_edit WHERE failure IN ({0})",
     "DELETE FROM cdc_failure WHERE id IN ({0})",
 )
-_FORGET = """
-    DELETE FROM cdc_command
-     WHERE pipeline = %s AND verb = 'edit' AND state <> 'pending' AND finished_at < %s"""
 
 
 def tallies(session: Session, selection: Selection) -> list[Tally]:
@@ -52,12 +49,10 @@ def blocked(session: Session) -> dict[str, int]:
     return {(pipeline or b"").decode(): int(number or b"0") for pipeline, number in rows}
 
 
-def purge(session: Session, selection: Selection, before: dt.datetime, most: int) -> int:
-    """Delete settled changes, and the commands that edited some; how many changes."""
+def purge(session: Session, selection: Selection, most: int) -> int:
+    """Delete settled changes with their edits; how many."""
     where, params = conditions(selection)
-    until = moment_text(before)
-    session.run(_FORGET, selection.pipeline, until)
-    found = session.run(_SETTLED.format(where, int(most)), *params, until).rows
+    found = session.run(_SETTLED.format(where, int(most)), *params).rows
     if found:
         ids = ", ".join((number or b"").decode() for (number,) in found)
         session.script([sql.format(ids) for sql in _PURGE])

@@ -227,14 +227,11 @@ class MysqlSink:
         with translated():
             return kept.read(self._live().run, self._lease.pipeline, after, most)
 
-    def purge(self, selection: Selection, before: dt.datetime, most: int) -> int:
-        """Delete settled changes of the pipeline that are meant and were settled before a moment.
-
-        Raises Fenced.
-        """
+    def purge(self, selection: Selection, most: int) -> int:
+        """Delete settled changes of the pipeline that are meant. Raises Fenced."""
         ours = replace(selection, pipeline=self._lease.pipeline)
         with self._writing() as session:
-            done = queue.purge(session, ours, before, most)
+            done = queue.purge(session, ours, most)
             self._lease.seen(session)
             return done
 

@@ -9,7 +9,14 @@ from typing import Any
 from psycopg.rows import dict_row
 
 from cdc_daemon.model.ports import Command, Repaired
+from cdc_daemon.sinks.postgres.failures import restored, stored
 from cdc_daemon.sinks.postgres.session import Connection
+
+_FINISH = """
+    UPDATE cdc.command SET state = %s, result = %s::jsonb, finished_at = clock_timestamp(),
+           arguments = CASE WHEN verb = 'edit' THEN '{}' ELSE arguments END
+     WHERE id = %s AND state = 'pending'"""
+"""What an edit wrote is in the failure it wrote to: no values stay here."""
 
 _COLUMNS = "id, pipeline, verb, arguments, actor, state, result"
 
@@ -21,7 +28,7 @@ def submit(
     row = connection.execute(
         "INSERT INTO cdc.command (pipeline, verb, arguments, actor)"
         " VALUES (%s, %s, %s::jsonb, %s) RETURNING id",
-        (pipeline, verb, json.dumps(arguments), actor),
+        (pipeline, verb, stored(arguments), actor),
     ).fetchone()
     return int(row[0]) if row else 0
 
@@ -45,11 +52,13 @@ def get(connection: Connection, number: int) -> Command | None:
 
 def finish(connection: Connection, number: int, *, ok: bool, result: Mapping[str, object]) -> None:
     """Note a command's result, unless it has one: then its sender was told so."""
-    connection.execute(
-        "UPDATE cdc.command SET state = %s, result = %s::jsonb, finished_at = clock_timestamp()"
-        " WHERE id = %s AND state = 'pending'",
-        ("done" if ok else "failed", json.dumps(result), number),
-    )
+    connection.execute(_FINISH, ("done" if ok else "failed", json.dumps(result), number))
+
+
+def withdraw(connection: Connection, number: int, reason: str) -> bool:
+    """Let a command that still waits fail; whether it still waited."""
+    done = connection.execute(_FINISH, ("failed", json.dumps({"error": reason}), number))
+    return done.rowcount > 0
 
 
 def audit(connection: Connection, pipeline: str, repaired: Sequence[Repaired]) -> None:
@@ -78,4 +87,4 @@ def audit(connection: Connection, pipeline: str, repaired: Sequence[Repaired]) -
 
 
 def _command(row: Mapping[str, Any]) -> Command:
-    return Command(**row)
+    return Command(**{**row, "arguments": restored(row["arguments"])})

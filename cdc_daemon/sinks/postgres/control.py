@@ -40,11 +40,6 @@ _COPIED = """
     SELECT b.pipeline, b.mapping, sum(b.rows)::bigint
       FROM cdc.backfill_chunk b JOIN cdc.checkpoint c USING (pipeline, generation)
      GROUP BY b.pipeline, b.mapping ORDER BY b.pipeline, b.mapping"""
-_WITHDRAW = """
-    UPDATE cdc.command
-       SET state = 'failed', finished_at = clock_timestamp(),
-           result = jsonb_build_object('error', %(reason)s::text)
-     WHERE id = %(id)s AND state = 'pending'"""
 
 
 class PostgresControl:
@@ -109,8 +104,7 @@ class PostgresControl:
     def withdraw(self, number: int, reason: str) -> bool:
         """Let a command that still waits fail; whether it still waited."""
         with self._connection() as connection:
-            done = connection.execute(_WITHDRAW, {"id": number, "reason": reason})
-            return done.rowcount > 0
+            return commands.withdraw(connection, number, reason)
 
     def begin_verification(self, pipeline: str, origin: str, actor: str, *, whole: bool) -> int:
         """Note that a verification begins; its number."""

@@ -86,6 +86,8 @@ _LIST = """
            parked_at, error_code, error_message, attempts, state, payload, mapping_version, lanes,
            awaits, retry_at
       FROM cdc.failure WHERE {} ORDER BY id LIMIT %(limit)s"""
+_BLOCKS = """id IN (
+    SELECT failure FROM cdc.failure_lane WHERE digest = ANY(%(lanes)s::bytea[]))"""
 _BYTES = "base64"
 
 
@@ -177,7 +179,7 @@ def conditions(selection: Selection) -> tuple[str, dict[str, object]]:
         found.append("id = ANY(%(ids)s::bigint[])")
         params["ids"] = list(selection.ids)
     if selection.lanes is not None:
-        found.append("lanes && %(lanes)s::bytea[]")
+        found.append(_BLOCKS if selection.state == "parked" else "lanes && %(lanes)s::bytea[]")
         params["lanes"] = list(selection.lanes)
     return " AND ".join(found) or "true", params
 
@@ -232,7 +234,10 @@ def restored(value: Any) -> Any:
     """A payload, or a part of one, out of the queue."""
     match value:
         case {"base64": str(text)} if len(value) == 1:
-            return base64.b64decode(text).decode(errors="surrogatepass")
+            try:
+                return base64.b64decode(text).decode(errors="surrogatepass")
+            except UnicodeDecodeError:
+                return value  # bytes of no character, which the payload itself holds so
         case dict():
             return {key: restored(item) for key, item in value.items()}
         case list():

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
-
 from cdc_daemon.model.selection import Selection, Tally
 from cdc_daemon.sinks.postgres.failures import conditions
 from cdc_daemon.sinks.postgres.session import Connection
@@ -16,12 +14,8 @@ _BLOCKED = """
 _PURGE = """
     DELETE FROM cdc.failure WHERE id IN (
         SELECT id FROM cdc.failure
-         WHERE {} AND state <> 'parked' AND resolved_at < %(before)s
+         WHERE {} AND state <> 'parked'
          ORDER BY resolved_at LIMIT %(most)s)"""
-_FORGET = """
-    DELETE FROM cdc.command
-     WHERE pipeline = %(pipeline)s AND verb = 'edit' AND state <> 'pending'
-       AND finished_at < %(before)s"""
 
 
 def tallies(connection: Connection, selection: Selection) -> list[Tally]:
@@ -48,9 +42,7 @@ def blocked(connection: Connection) -> dict[str, int]:
     return dict(connection.execute(_BLOCKED).fetchall())
 
 
-def purge(connection: Connection, selection: Selection, before: dt.datetime, most: int) -> int:
-    """Delete settled changes, and the commands that edited some; how many changes."""
+def purge(connection: Connection, selection: Selection, most: int) -> int:
+    """Delete settled changes with their edits; how many."""
     where, params = conditions(selection)
-    times = {"before": before, "most": most, "pipeline": selection.pipeline}
-    connection.execute(_FORGET, times)
-    return connection.execute(_PURGE.format(where), {**params, **times}).rowcount
+    return connection.execute(_PURGE.format(where), {**params, "most": most}).rowcount

@@ -239,14 +239,11 @@ class PostgresSink:
         with self._connection() as connection:
             return kept.read(connection, self._lease.pipeline, after, most)
 
-    def purge(self, selection: Selection, before: dt.datetime, most: int) -> int:
-        """Delete settled changes of the pipeline that are meant and were settled before a moment.
-
-        Raises Fenced.
-        """
+    def purge(self, selection: Selection, most: int) -> int:
+        """Delete settled changes of the pipeline that are meant. Raises Fenced."""
         ours = replace(selection, pipeline=self._lease.pipeline)
         with self._connection() as connection, connection.transaction():
-            done = queue.purge(connection, ours, before, most)
+            done = queue.purge(connection, ours, most)
             self._lease.seen(connection)
             return done
 

@@ -9,10 +9,11 @@ from cdc_daemon.model.ports import Command
 from cdc_daemon.sinks.sqlite.database import Connection
 
 _COLUMNS = "id, pipeline, verb, arguments, actor, state, result"
-_FINISH = (
-    "UPDATE cdc_command SET state = ?, result = ?, finished_at = ?"
-    " WHERE id = ? AND state = 'pending'"
-)
+_FINISH = """
+    UPDATE cdc_command SET state = ?, result = ?, finished_at = ?,
+           arguments = CASE WHEN verb = 'edit' THEN '{}' ELSE arguments END
+     WHERE id = ? AND state = 'pending'"""
+"""What an edit wrote is in the failure it wrote to: no values stay here."""
 
 
 def submit(

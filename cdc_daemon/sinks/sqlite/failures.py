@@ -52,6 +52,9 @@ _PARKED = """
 _OLDEST = """
     SELECT parked_at FROM cdc_failure WHERE pipeline = ? AND state = 'parked'
      ORDER BY id LIMIT 1"""
+_BLOCKS = """id IN (
+    SELECT l.failure FROM cdc_failure_lane l
+     WHERE lower(hex(l.digest)) IN (SELECT value FROM json_each(?)))"""
 _MEETS = """EXISTS (
     SELECT 1 FROM json_each(lanes) one WHERE one.value IN (SELECT value FROM json_each(?)))"""
 _LIST = """
@@ -149,7 +152,7 @@ def conditions(selection: Selection) -> tuple[str, list[object]]:
         found.append("id IN (SELECT value FROM json_each(?))")
         params.append(as_json(list(selection.ids)))
     if selection.lanes is not None:
-        found.append(_MEETS)
+        found.append(_BLOCKS if selection.state == "parked" else _MEETS)
         params.append(hexes(selection.lanes))
     return " AND ".join(found) or "TRUE", params
 

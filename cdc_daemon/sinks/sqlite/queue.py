@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 
 from cdc_daemon.model.selection import Selection, Tally
-from cdc_daemon.sinks.sqlite.checkpoint import moment_in, moment_text
+from cdc_daemon.sinks.sqlite.checkpoint import moment_in
 from cdc_daemon.sinks.sqlite.database import Connection
 from cdc_daemon.sinks.sqlite.failures import conditions
 
@@ -16,11 +16,8 @@ _BLOCKED = """
     SELECT pipeline, count(DISTINCT digest) FROM cdc_failure_lane GROUP BY pipeline"""
 _PURGE = """
     DELETE FROM cdc_failure WHERE id IN (
-        SELECT id FROM cdc_failure WHERE {} AND state <> 'parked' AND resolved_at < ?
+        SELECT id FROM cdc_failure WHERE {} AND state <> 'parked'
          ORDER BY resolved_at LIMIT ?)"""
-_FORGET = """
-    DELETE FROM cdc_command
-     WHERE pipeline = ? AND verb = 'edit' AND state <> 'pending' AND finished_at < ?"""
 
 
 def tallies(connection: Connection, selection: Selection) -> list[Tally]:
@@ -46,9 +43,7 @@ def blocked(connection: Connection) -> dict[str, int]:
     return dict(connection.execute(_BLOCKED).fetchall())
 
 
-def purge(connection: Connection, selection: Selection, before: dt.datetime, most: int) -> int:
-    """Delete settled changes, and the commands that edited some; how many changes."""
+def purge(connection: Connection, selection: Selection, most: int) -> int:
+    """Delete settled changes with their edits; how many."""
     where, params = conditions(selection)
-    until = moment_text(before.astimezone(dt.UTC))
-    connection.execute(_FORGET, (selection.pipeline, until))
-    return connection.execute(_PURGE.format(where), (*params, until, most)).rowcount
+    return connection.execute(_PURGE.format(where), (*params, most)).rowcount

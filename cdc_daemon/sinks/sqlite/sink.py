@@ -218,14 +218,11 @@ class SqliteSink:
         with translated():
             return kept.read(self._live(), self._lease.pipeline, after, most)
 
-    def purge(self, selection: Selection, before: dt.datetime, most: int) -> int:
-        """Delete settled changes of the pipeline that are meant and were settled before a moment.
-
-        Raises Fenced.
-        """
+    def purge(self, selection: Selection, most: int) -> int:
+        """Delete settled changes of the pipeline that are meant. Raises Fenced."""
         ours = replace(selection, pipeline=self._lease.pipeline)
         with self._writing() as (connection, _):
-            return queue.purge(connection, ours, before, most)
+            return queue.purge(connection, ours, most)
 
     def verification(self) -> Verification | None:
         """How the pipeline's newest verification went; None: there was none."""
