@@ -160,13 +160,14 @@ def _difference(
     if compiled is None:
         raise CdcError(f"mapping {failure.mapping} is configured no longer")
     result, target, error = _previewed(configuration, mappings, compiled, run)
-    secret = frozenset(one.name for one in compiled.layout.entity.attributes if one.sensitivity)
     return Difference(
         images=images,
         result=result,
         target=target,
         error=lacking or error,
-        hidden=(frozenset(), frozenset()) if view.clear else (compiled.sensitive, secret),
+        hidden=(frozenset(), frozenset())
+        if view.clear
+        else (compiled.sensitive, compiled.layout.entity.sensitive),
     )
 
 

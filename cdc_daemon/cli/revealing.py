@@ -84,14 +84,22 @@ class View:
         """Note who is shown which changes in clear; nothing where none are."""
         if not self.clear:
             return
-        from cdc_daemon.cli.commanding import actor
-
         ids: dict[str, list[int]] = {}
         for failure in found:
             ids.setdefault(failure.pipeline, []).append(failure.id)
         for pipeline, numbers in ids.items():
-            told = {"by": f"failures {verb}", "changes": len(numbers), "ids": numbers[:_NOTED]}
-            control.submit(pipeline, "reveal", told, actor())
+            told: dict[str, object] = {
+                "by": f"failures {verb}",
+                "changes": len(numbers),
+                "ids": numbers[:_NOTED],
+            }
+            self.note_of(control, pipeline, told)
+
+    def note_of(self, control: Control, pipeline: str, told: dict[str, object]) -> None:
+        """Note who is shown what in clear, ``by`` which command; JSON-ready, no value."""
+        from cdc_daemon.cli.commanding import actor
+
+        control.submit(pipeline, "reveal", told, actor())
 
 
 def sealed_edits(

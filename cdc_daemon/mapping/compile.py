@@ -174,8 +174,7 @@ def sensitive_columns(configuration: Configuration, table: TableName) -> frozens
     """
     found: set[str] = set()
     for mapping in configuration.mappings_from(table):
-        attributes = configuration.entities[mapping.to].attributes
-        sensitive = {one.name for one in attributes if one.sensitivity is not None}
+        sensitive = configuration.entities[mapping.to].sensitive
         for name in sensitive & mapping.origins.keys():
             found |= origin_columns(mapping.origins[name])
     return frozenset(found)

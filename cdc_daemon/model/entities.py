@@ -85,6 +85,11 @@ class Entity:
         return tuple(attribute.name for attribute in self.attributes)
 
     @property
+    def sensitive(self) -> frozenset[str]:
+        """Names of the sensitive attributes."""
+        return frozenset(one.name for one in self.attributes if one.sensitivity is not None)
+
+    @property
     def references(self) -> tuple[str, ...]:
         """Entities this one refers to, itself included where it does."""
         return tuple(dict.fromkeys(a.references for a in self.attributes if a.references))

@@ -101,6 +101,9 @@ def looked_at(erp: Keyed, number: int) -> dict[str, bytes]:
         *(("retry", "--all", "--dry-run", "-o", "json"), ("export", "--all")),
     )
     found = {" ".join(one): erp.ask("failures", *one) for one in commands}
+    for form in ("table", "json"):
+        preview = ("mappings", "preview", "erp.t_material.material", "-o", form)
+        found[f"preview as {form}"] = erp.ask(*preview)
     assert {done.exit_code for done in found.values()} == {0}, [
         one.output for one in found.values()
     ]
