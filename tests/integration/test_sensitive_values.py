@@ -88,7 +88,6 @@ def erp(request: pytest.FixtureRequest, database_factory: DatabaseFactory, tmp_p
         else SqliteDatabase(path=tmp_path / "control.db")
     )
     made = Keyed(database_factory(), control, tmp_path)
-    made.configure(log_level="debug")
     made.set_up()
     return made
 
@@ -110,35 +109,37 @@ def looked_at(erp: Keyed, number: int) -> dict[str, bytes]:
     return {name: done.output.encode() for name, done in found.items()}
 
 
-def test_no_value_is_seen_but_by_who_asks_with_the_keys(erp: Keyed) -> None:
-    """In logs, output and the ledger, parked, edited, retried and settled; then it is applied."""
-    with erp.streaming() as daemon:
+def test_no_value_is_seen_but_by_who_asks_with_the_keys(
+    erp: Keyed, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """In logs of every level, output and the ledger, parked, retried, edited and settled; then it
+    is applied."""
+    with erp.worker():
         first, second = erp.poison()
-        edit = ("edit", str(first), "--reason", "a test", "--set", f"fremark={VALUES['edited']}")
-        assert erp.failures(*edit)["edited"] == [first]
-        assert erp.failures("retry", str(first), str(second), code=3)["failed"] == [first, second]
-        texts = looked_at(erp, first) | erp.kept() | {"log": daemon.log_path.read_bytes()}
-        assert leaks(VALUES, texts) == []
+    assert erp.failures("retry", str(first), str(second), code=3)["failed"] == [first, second]
+    logs = capfd.readouterr()
+    assert "streaming" in logs.out
+    edit = ("edit", str(first), "--reason", "a test", "--set")
+    assert erp.failures(*edit, f"fremark={VALUES['edited']}")["edited"] == [first]
+    texts = looked_at(erp, first) | erp.kept() | {"log": "".join(logs).encode()}
+    assert leaks(VALUES, texts) == []
 
-        masked = erp.failures("show", str(first))["payload"]["new"]
-        assert (masked["fremark"], masked["funit"], masked["fnumber"]) == (MASK, MASK, "M0")
-        assert erp.target.query("SELECT * FROM cdc.command WHERE verb = 'reveal'") == []
-        clear = erp.failures("show", str(first), "--clear")["payload"]["new"]
-        assert (clear["fremark"], clear["funit"]) == (VALUES["edited"], "KG")
-        images = erp.failures("diff", str(first), "--clear")["images"]
-        told = [images[name]["fremark"] for name in ("BEFORE EDIT 1", "PARKED", "SOURCE NOW")]
-        assert told == [VALUES["remark"], VALUES["edited"], VALUES["remark"]]
-        noted = erp.target.query(
-            "SELECT actor <> '', arguments FROM cdc.command WHERE verb='reveal'"
-        )
-        assert len(noted) == 2
-        assert str(first) in str(noted)
+    masked = erp.failures("show", str(first))["payload"]["new"]
+    assert (masked["fremark"], masked["funit"], masked["fnumber"]) == (MASK, MASK, "M0")
+    assert erp.target.query("SELECT * FROM cdc.command WHERE verb = 'reveal'") == []
+    clear = erp.failures("show", str(first), "--clear")["payload"]["new"]
+    assert (clear["fremark"], clear["funit"]) == (VALUES["edited"], "KG")
+    images = erp.failures("diff", str(first), "--clear")["images"]
+    told = [images[name]["fremark"] for name in ("BEFORE EDIT 1", "PARKED", "SOURCE NOW")]
+    assert told == [VALUES["remark"], VALUES["edited"], VALUES["remark"]]
+    noted = erp.target.query("SELECT actor <> '', arguments FROM cdc.command WHERE verb='reveal'")
+    assert len(noted) == 2
+    assert str(first) in str(noted)
 
-        assert erp.failures(*edit[:4], "--set", "fnumber=N7", "--retry")["applied"] == [first]
-        query = "SELECT name, remark FROM material WHERE code = 'N7'"
-        assert erp.target.query(query) == [("n", VALUES["edited"])]
-        assert leaks(VALUES, erp.kept() | {"log": daemon.log_path.read_bytes()}) == []
-        assert daemon.stop() == 0
+    assert erp.failures(*edit, "fnumber=N7", "--retry")["applied"] == [first]
+    query = "SELECT name, remark FROM material WHERE code = 'N7'"
+    assert erp.target.query(query) == [("n", VALUES["edited"])]
+    assert leaks(VALUES, erp.kept()) == []
 
 
 def rotated(erp: Keyed, *arguments: str, code: int = 0) -> tuple[int, int, int]:
@@ -155,8 +156,8 @@ def test_keys_are_rotated_and_a_lost_one_leaves_its_changes_parked(erp: Keyed) -
     """Of parked and settled changes and edits, here or by the worker; again it does nothing."""
     with erp.worker():
         first, second = erp.poison()
-        edit = ("edit", str(first), "--reason", "a test", "--set", f"fremark={VALUES['edited']}")
-        erp.failures(*edit)
+    edit = ("edit", str(first), "--reason", "a test", "--set", f"fremark={VALUES['edited']}")
+    erp.failures(*edit)
     assert erp.failures("skip", str(second), "--reason", "a test", "--yes")["skipped"] == [second]
     assert states(erp) == {"k1": ("current", 6)}
 
@@ -177,9 +178,8 @@ def test_keys_are_rotated_and_a_lost_one_leaves_its_changes_parked(erp: Keyed) -
     assert "sealed with key 'k2'" in erp.said("diff", str(first), code=0)
 
     erp.use("k2", "k3")
-    with erp.worker():
-        assert rotated(erp) == (3, 0, 0)
-        erp.use("k3")
+    assert rotated(erp) == (3, 0, 0)
+    erp.use("k3")
     done = erp.failures(*edit[:4], "--set", "fnumber=N7", "--retry")
     assert done["applied"] == [first]
     query = "SELECT name, remark FROM material WHERE code = 'N7'"
@@ -194,26 +194,23 @@ def test_a_masked_export_comes_back_with_what_was_edited(erp: Keyed) -> None:
     lines = erp.folder / "lines.jsonl"
     with erp.worker():
         first, second = erp.poison()
-        assert erp.ask("failures", "export", "--all", "--out", str(lines)).exit_code == 0
-        assert leaks(VALUES, {"export": lines.read_bytes()}) == []
-        text = lines.read_text("utf-8").replace('"fnumber": "M0"', '"fnumber": "N7"')
-        head, *rest = text.splitlines()
-        last = json.loads(rest[-1])
-        last["payload"]["new"] |= {"fremark": VALUES["edited"], "funit": "KG", "fnumber": "N8"}
-        lines.write_text("\n".join([head, json.dumps(last)]), "utf-8")
-        done = erp.failures("import", str(lines), "--reason", "a test")
-        assert done == {"edited": [first, second], "unchanged": []}
-        assert leaks(VALUES, erp.kept()) == []
-        assert erp.failures("retry", str(second))["applied"] == [second]
+    assert erp.ask("failures", "export", "--all", "--out", str(lines)).exit_code == 0
+    assert leaks(VALUES, {"export": lines.read_bytes()}) == []
+    head, last = lines.read_text("utf-8").replace('"fnumber": "M0"', '"fnumber": "N7"').splitlines()
+    edited = json.loads(last)
+    edited["payload"]["new"] |= {"fremark": VALUES["edited"], "funit": "KG", "fnumber": "N8"}
+    lines.write_text(f"{head}\n{json.dumps(edited)}", "utf-8")
+    done = erp.failures("import", str(lines), "--reason", "a test")
+    assert done == {"edited": [first, second], "unchanged": []}
+    assert leaks(VALUES, erp.kept()) == []
+    clear = erp.failures("show", str(first), "--clear")["payload"]["new"]
+    assert (clear["fnumber"], clear["fremark"]) == ("N7", VALUES["remark"])
+    assert erp.failures("retry", str(second))["applied"] == [second]
     query = "SELECT code, unit, remark FROM material WHERE code LIKE 'N%' ORDER BY code"
     assert erp.target.query(query) == [("N8", "KG", VALUES["edited"])]
     erp.use("k9")
     erp.source.execute("UPDATE t_material SET fnumber = 'N9' WHERE fid = 7")
-    resync = ("resync", str(first), "--reason", "a test", "--yes")
-    with erp.worker():
-        erp.caught_up()
-        found = erp.failures(*resync)
-    assert first in found["resynced"]
+    assert first in erp.failures("resync", "--all", "--reason", "a test", "--yes")["resynced"]
     assert erp.target.query(query)[-1] == ("N9", "KG", VALUES["remark"])
 
 
@@ -228,7 +225,7 @@ def test_an_operator_without_keys_sees_masks_and_lets_the_worker_work(erp: Keyed
         edit = ("edit", str(first), "--reason", "a test", "--set")
         said = erp.said(*edit, f"fremark={VALUES['edited']}", code=1)
         assert "'fremark' of erp.public.t_material is sensitive, and no key can be read" in said
-        assert erp.failures(*edit, "fnumber=N7", "--retry")["applied"] == [first]
+        assert erp.failures(*edit, "fnumber=N7")["edited"] == [first]
     said = erp.said("retry", "--all", "--yes", code=78)
     assert "without the keys of its sensitive values nothing can be done here" in said
     assert "k1 cannot be read" in erp.said("rotate-key", code=78)

@@ -14,6 +14,7 @@ from cdc_daemon.config.secrets import SECTIONS
 from cdc_daemon.mapping.compile import sensitive_columns
 from cdc_daemon.model.errors import ConfigurationError
 from cdc_daemon.sealing import new_key
+from cdc_daemon.worker_document import configuration_of, document, same_work
 
 BODY = """
     sources:
@@ -133,6 +134,15 @@ def test_keys_come_from_where_secrets_do_and_are_not_shown(tmp_path: Path) -> No
     assert found.failures.vault.current == "k2"
     assert "KEY" in found.variables
     assert key not in f"{found.describe()}{found!r}"
+
+
+def test_a_worker_gets_the_keys_and_other_keys_are_other_work(tmp_path: Path) -> None:
+    """So a reload starts a pipeline anew whose keys have changed."""
+    found, other = (read(tmp_path, keys(current="k1", k1=new_key())) for _ in range(2))
+    sent = document(found, "hr")
+    assert configuration_of(sent).failures.vault == found.failures.vault
+    assert same_work(sent, document(found, "hr"))
+    assert not same_work(sent, document(other, "hr"))
 
 
 def test_a_key_that_everybody_may_read_is_a_warning(tmp_path: Path) -> None:
