@@ -202,4 +202,5 @@ def configuration(
         "entities": entities,
         "mappings": mappings,
         "daemon": {"metrics_listen": "127.0.0.1:0"},
+        "failures": {"breaker": {"parked": 0, "share": 0, "same_error": 0}},  # it is poison's turn
     }

@@ -7,13 +7,13 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
-from benchmarks import decoding, mysql_workload
+from benchmarks import decoding, failures, mysql_workload
 from benchmarks.course import Course, Lap, Servers, Side
 from benchmarks.cpu import Cpu, cpu_seconds, family
 from benchmarks.daemon import Daemon
 from benchmarks.end_to_end import EndToEnd
 from benchmarks.native import Native
-from benchmarks.probe import BenchmarkError
+from benchmarks.probe import BenchmarkError, connect
 from benchmarks.workload import TABLES, Backlog, many_tables
 from cdc_daemon.demo.installation import ServerError
 from cdc_daemon.demo.mariadb import PrivateMariaDB
@@ -22,7 +22,7 @@ from tests.support.mysql_server import PrivateMySQL
 
 LATENCY_RATE = 200.0
 _REPEATS = (1, 2, 4, 8)
-_SOURCE_DB, _TABLES_DB = "erp", "erp_tables"
+_SOURCE_DB, _TABLES_DB, _POISON_DB = "erp", "erp_tables", "erp_poison"
 _IDLE_AFTER_SECONDS = 3.0
 
 
@@ -184,6 +184,25 @@ def tables_5000_start(course: Course, size: Size, _: Mapping[str, Sample]) -> Sa
     }
 
 
+def failures_poison(course: Course, size: Size, _: Mapping[str, Sample]) -> Samples:
+    """Insert with one row in a hundred that the target refuses; beside the same without."""
+    source, target = course.servers.source, course.servers.target
+    daemon = Daemon(source, _POISON_DB, target, name="poison", tables={"item": "id"})
+    with Course(course.servers, _POISON_DB, ["item"], [daemon]) as poison:
+        work = poison.workload
+        clean = _valid(lambda n: _race(poison, work.insert(n), daemon), size.rows)["poison"]
+        with connect(daemon.dsn) as connection:
+            connection.execute(failures.POISON.encode())
+        bad = _valid(lambda n: _race(poison, work.insert(n), daemon), size.rows)["poison"]
+    sample = Sample(daemon=bad.rate, baseline=clean.rate, cpu=bad.cpu, baseline_cpu=clean.cpu)
+    return {"failures.poison_1pct": sample}
+
+
+def failures_lookup(_: Course, __: Size, ___: Mapping[str, Sample]) -> Samples:
+    """What it costs a row that its lane might be blocked, while none is."""
+    return {"failures.lookup_us": Sample(daemon=failures.lookup_microseconds())}
+
+
 def mariadb_decode(_: Course, size: Size, __: Mapping[str, Sample]) -> Samples:
     """Make rows of a binlog, beside mysql-replication; a server and processes of its own."""
     with _found(PrivateMariaDB) as server:
@@ -272,6 +291,8 @@ FIGURES = (
     Figure(name="tables.500", unit="rows/s", step=tables_500, at_least=0.95),
     Figure(name="tables.5000_start_s", unit="s", step=tables_5000_start, at_most=30, once=True),
     Figure(name="tables.5000_first_start_s", unit="s", step=tables_5000_start, once=True),
+    Figure(name="failures.poison_1pct", unit="rows/s", step=failures_poison, at_least=0.6),
+    Figure(name="failures.lookup_us", unit="µs", step=failures_lookup, at_most=0.1),
     Figure(name="mariadb.decode", unit="rows/s", step=mariadb_decode, at_least=5),
     Figure(name="mysql.decode", unit="rows/s", step=mysql_decode, at_least=5),
     Figure(name="mariadb.end_to_end", unit="rows/s", step=mariadb_end_to_end, at_least=3.5),

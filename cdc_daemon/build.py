@@ -24,7 +24,7 @@ from cdc_daemon.engine.privacy import Privacy
 from cdc_daemon.engine.purging import Purging
 from cdc_daemon.engine.reading import Limits
 from cdc_daemon.engine.releasing import Releasing
-from cdc_daemon.engine.repair import Repairs
+from cdc_daemon.engine.repair import Repairs, Standing
 from cdc_daemon.engine.replay import MakeApplier, Replay
 from cdc_daemon.engine.resolve import Resolver
 from cdc_daemon.engine.resyncing import Resyncing
@@ -254,13 +254,6 @@ def _assemble(configuration: Configuration, name: str, source: Source, meter: Me
         "compile_relation": compile_once,
         "applier": make_applier,
     }
-    kept = configuration.failures.kept
-    purging = Purging(sink=sink, kept=kept, progressed=meter.progressed)
-    lanes, awaited, schedule = Lanes(), Awaited(), schedule_of(configuration)
-    breaker = Breaker(breaker_limits(configuration))
-    mapper = Mapper(compile_once)
-    mappings = {one.layout.mapping: copied_mapping(one) for one in compiled}
-    versions = {mapping: one.version for mapping, one in mappings.items()}
     privacy = privacy_of(configuration, name)
     rotating = Rotating(sink=sink, privacy=privacy, progressed=meter.progressed)
     replay = Replay(
@@ -271,6 +264,13 @@ def _assemble(configuration: Configuration, name: str, source: Source, meter: Me
         applier=make_applier,
         privacy=privacy,
     )
+    kept = configuration.failures.kept
+    purging = Purging(sink=sink, kept=kept, progressed=meter.progressed)
+    lanes, awaited, schedule = Lanes(), Awaited(), schedule_of(configuration)
+    breaker = Breaker(breaker_limits(configuration))
+    mapper = Mapper(compile_once)
+    mappings = {one.layout.mapping: copied_mapping(one) for one in compiled}
+    versions = {mapping: one.version for mapping, one in mappings.items()}
     return Parts(
         name=name,
         configuration=configuration,
@@ -280,11 +280,12 @@ def _assemble(configuration: Configuration, name: str, source: Source, meter: Me
         mapper=mapper,
         lanes=lanes,
         applier=make_applier(mapper, lanes),
+        replay=replay,
         purging=purging,
         repairs=Repairs(
             sink=sink,
             lanes=lanes,
-            identify=source.identify,
+            standing=Standing(source.identify, lambda: meter.position),
             replay=replay,
             keeping={"purge": purging.carry_out, "rotate": rotating.carry_out},
             editing=Editing(
@@ -293,12 +294,11 @@ def _assemble(configuration: Configuration, name: str, source: Source, meter: Me
                 relations=source.relations,
                 privacy=privacy,
             ),
-            position=lambda: meter.position,
             resumed=breaker.disarm,
+            progressed=meter.progressed,
             mending=Mending(**again),
             resyncing=Resyncing(**again, privacy=privacy),
         ),
-        replay=replay,
         releasing=Releasing(
             sink=sink,
             lanes=lanes,

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cdc_daemon.cli.given import Given, output_option, pass_given, shared_options
-from cdc_daemon.cli.output import print_json, print_table, words
-from cdc_daemon.cli.parked import all_there, control_of, show_value
+from cdc_daemon.cli.output import print_json, print_table, row_value, words
+from cdc_daemon.cli.parked import all_there, control_of
 from cdc_daemon.cli.revealing import View, clear_option
 from cdc_daemon.model.errors import CdcError, DataError
 from cdc_daemon.model.selection import Selection
@@ -40,8 +40,8 @@ class Difference:
     """
 
     images: Mapping[str, Image | None]
-    result: Mapping[str, str | None] | None
-    target: Mapping[str, str | None] | None
+    result: Image | None
+    target: Image | None
     error: str
     hidden: tuple[frozenset[str], frozenset[str]] = (frozenset(), frozenset())
 
@@ -114,7 +114,7 @@ def _of(image: Image | None, name: str) -> object:
 
 
 def _line(name: str, values: Sequence[object], hidden: frozenset[str]) -> tuple[str, ...]:
-    texts = ["-" if value is _ABSENT else show_value(value) for value in values]
+    texts = ["-" if value is _ABSENT else row_value(value) for value in values]
     unlike = {
         text
         for text, value in zip(texts, values, strict=True)

@@ -18,13 +18,13 @@ from cdc_daemon.cli import (
     settling,
 )
 from cdc_daemon.cli.given import Given, output_option, pass_given, shared_options
-from cdc_daemon.cli.output import ago, print_json, print_table, words
+from cdc_daemon.cli.output import ago, print_json, print_table, row_value, words
 from cdc_daemon.cli.parked import (
+    IMAGES,
     SHOWN,
     all_there,
     control_of,
     show_changes,
-    show_value,
     to_dict,
 )
 from cdc_daemon.cli.revealing import View, clear_option
@@ -108,18 +108,21 @@ def show(given: Given, number: int, clear: bool) -> None:
         told = [{"at": one.edited_at, "actor": one.actor, "reason": one.reason} for one in edits]
         print_json({**plain, "edits": told})
         return
-    payload = found[0].payload
     print_table(("FIELD", "VALUE"), [pair for pair in plain.items() if pair[0] != "payload"])
-    for image in ("old", "new"):
-        row = payload.get(image)
+    for image, row in _images(plain):
         if isinstance(row, dict):
             click.echo()
-            shown = [(name, show_value(value)) for name, value in row.items()]
+            shown = [(name, row_value(value)) for name, value in row.items()]
             print_table((f"{image.upper()} COLUMN", "VALUE"), shown)
     if edits:
         click.echo()
         rows = [(one.edited_at, one.actor, one.reason) for one in edits]
         print_table(("EDITED", "ACTOR", "REASON"), rows)
+
+
+def _images(plain: Mapping[str, object]) -> list[tuple[str, object]]:
+    payload = plain["payload"]
+    return [(name, payload.get(name)) for name in IMAGES] if isinstance(payload, dict) else []
 
 
 @failures.command()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from cdc_daemon.cli.given import Given
-from cdc_daemon.cli.output import ago, print_json, print_table, row_value, words
+from cdc_daemon.cli.output import ago, print_json, print_table, words
 from cdc_daemon.model.errors import EXIT_DIFFERENCE, EXIT_OK, CdcError
 from cdc_daemon.model.ports import Control, Failure
 from cdc_daemon.model.selection import Selection
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 SHOWN = 100
 """Changes that a table shows where nobody says how many."""
+
+IMAGES = ("old", "new")
+"""The parts of a payload that are rows."""
 
 _HEAD = ("ID", "PIPELINE", "TABLE", "OPERATION", "ENTITY", "ERROR", "TRIES", "PARKED", "MESSAGE")
 
@@ -108,11 +111,12 @@ def count(number: int) -> str:
 
 def to_dict(failure: Failure) -> dict[str, object]:
     """JSON-ready but for its times; without the lanes' digests. What is sealed is masked."""
-    from cdc_daemon.engine.privacy import NOTHING
-
     plain = {f.name: getattr(failure, f.name) for f in dataclasses.fields(failure)}
-    plain["payload"] = NOTHING.masked(failure.table, failure.payload)
     del plain["lanes"], plain["awaits"]
+    plain["payload"] = {
+        name: visible_image(failure.mapping, part) if isinstance(part, dict) else part
+        for name, part in failure.payload.items()
+    }
     return plain
 
 
@@ -136,9 +140,19 @@ def show_only(given: Given, control: Control, meant: Meant, view: View | None = 
     return EXIT_OK
 
 
-def show_value(value: object) -> str:
-    """A value of a row as every command shows it: the one place to hide what must not be seen."""
-    return MASK if is_sealed(value) else row_value(value)
+def visible(owner: str, name: str, value: object) -> object:
+    """What of a row's value may be seen: the one place to hide it, for tables and for JSON.
+
+    ``owner``: the mapping whose source column ``name`` is, or the entity whose attribute. What is
+    sensitive by the configuration, ``revealing`` knows; here is hidden what is sealed.
+    """
+    del owner, name  # whoever knows what is sensitive has masked it before (revealing)
+    return MASK if is_sealed(value) else value
+
+
+def visible_image(owner: str, image: Mapping[str, object]) -> dict[str, object]:
+    """A row by column or attribute, as far as it may be seen."""
+    return {name: visible(owner, name, value) for name, value in image.items()}
 
 
 def report(

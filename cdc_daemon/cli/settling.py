@@ -5,13 +5,14 @@ What happens where there is none, ``commanding`` says.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 import click
 
 from cdc_daemon.cli.given import Given, output_option, pass_given, shared_options
+from cdc_daemon.cli.output import words
 from cdc_daemon.cli.parked import (
     Meant,
     control_of,
@@ -113,7 +114,19 @@ def resync(
         for pipeline in meant.counts:
             stack.enter_context(followed(configuration, control, pipeline))
         results = commanded(configuration, control, meant, "resync", {"reason": reason}, timeout)
+    for outcome, number in _rows(results).items():
+        words(f"rows {outcome}: {number}")
     return report(given, results, good=("resynced",), bad=("left",))
+
+
+def _rows(results: Sequence[Mapping[str, object]]) -> dict[str, int]:
+    """How many rows had which outcome, of all pipelines."""
+    found: dict[str, int] = {}
+    for result in results:
+        rows = result.get("rows")
+        for outcome, number in rows.items() if isinstance(rows, dict) else ():
+            found[outcome] = found.get(outcome, 0) + int(number)
+    return found
 
 
 def commanded(

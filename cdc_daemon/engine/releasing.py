@@ -17,7 +17,7 @@ from cdc_daemon.engine.awaiting import Awaited
 from cdc_daemon.engine.lanes import Lanes
 from cdc_daemon.engine.schedule import Schedule
 from cdc_daemon.model.changes import Relation
-from cdc_daemon.model.errors import DataError
+from cdc_daemon.model.errors import DataError, Stop
 from cdc_daemon.model.ports import Failure, Sink
 from cdc_daemon.model.selection import Selection
 
@@ -87,13 +87,20 @@ class Releasing:
         first = [number for number in due if number not in behind]
         done = 0
         for failure in self._sink.failures(Selection(ids=tuple(first))) if first else ():
-            error = self._attempt([failure], relations.get(failure.table), ACTOR)
+            error = self._applied(failure, relations.get(failure.table))
             if error is None:
                 done += 1
             else:
                 self._note(failure, error)
             self._progressed()
         return done
+
+    def _applied(self, failure: Failure, relation: Relation | None) -> DataError | None:
+        """Try it; why it did not take effect, if so. For what nobody asked for nothing stops."""
+        try:
+            return self._attempt([failure], relation, ACTOR)
+        except Stop as error:
+            return DataError(error.message, code="unreplayable")
 
     def _note(self, failure: Failure, error: DataError) -> None:
         delay = self._schedule.delay(error.code, failure.attempts + 1)

@@ -13,6 +13,8 @@ Without a running daemon the command line takes the epoch itself and runs the sa
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import NamedTuple
 
 from cdc_daemon.engine.editing import Editing
 from cdc_daemon.engine.lanes import Lanes
@@ -25,6 +27,15 @@ from cdc_daemon.model.position import Checkpoint, Phase, SourceIdentity
 from cdc_daemon.model.selection import Selection, selection_of
 
 _LONGEST = 7 * 86_400.0
+AT_ONCE = 1000
+"""Changes that are given up in one unit of work."""
+
+
+class Standing(NamedTuple):
+    """Where a pipeline stands: which source it is, and the position that was applied last."""
+
+    identify: Callable[[], SourceIdentity]
+    position: Callable[[], str | None]
 
 
 CarryOut = Callable[[Command], dict[str, object]]
@@ -39,24 +50,25 @@ class Repairs:
         *,
         sink: Sink,
         lanes: Lanes,
-        identify: Callable[[], SourceIdentity],
+        standing: Standing,
         replay: Replay,
         editing: Editing,
         keeping: Mapping[str, CarryOut],
         mending: Mending,
         resyncing: Resyncing,
-        position: Callable[[], str | None],
         resumed: Callable[[float], None],
+        progressed: Callable[[], None],
     ) -> None:
         """``keeping``: what carries out the verbs about what is kept (purge, rotate). ``resumed``:
         told for how many seconds the breaker is to let everything pass."""
         self._resumed = resumed
         self._mending = mending
         self._resyncing = resyncing
-        self._position = position
+        self._position = standing.position
+        self._progressed = progressed
         self._sink = sink
         self._lanes = lanes
-        self._identify = identify
+        self._identify = standing.identify
         self._replay = replay
         self._editing = editing
         self._keeping = keeping
@@ -157,11 +169,17 @@ class Repairs:
         """Give the parked changes that are meant up. Raises CdcError where none are named."""
         if selection == PARKED:
             raise CdcError("which changes to give up is not said", hint="name them by their ids")
-        known = {failure.id for failure in self._sink.failures(selection)}
-        with self._sink.begin() as unit:
-            for number in sorted(known):
-                unit.skipped(number, actor=actor, reason=reason)
-        return {"skipped": sorted(known), "unknown": sorted(set(selection.ids or ()) - known)}
+        skipped: list[int] = []
+        some = self._sink.failures(selection, AT_ONCE)
+        while some:
+            with self._sink.begin() as unit:
+                for failure in some:
+                    unit.skipped(failure.id, actor=actor, reason=reason)
+            skipped += [failure.id for failure in some]
+            self._progressed()
+            some = self._sink.failures(replace(selection, after=skipped[-1]), AT_ONCE)
+        unknown = sorted(set(selection.ids or ()) - set(skipped))
+        return {"skipped": skipped, "unknown": unknown}
 
 
 def _words(error: Exception) -> str:

@@ -12,11 +12,11 @@ then its own stay parked, and its lanes closed. An identity that is no text cann
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 
 from cdc_daemon.engine.applying import Applier
-from cdc_daemon.engine.lanes import Lanes, identities_of, source_lane
+from cdc_daemon.engine.lanes import Lanes, source_lane
 from cdc_daemon.engine.mending import (
     MOST,
     ROUNDS,
@@ -26,13 +26,13 @@ from cdc_daemon.engine.mending import (
     fate_of,
     mapping_of,
 )
-from cdc_daemon.engine.payload import run_of
+from cdc_daemon.engine.parked_rows import in_pieces, rows_of, together
 from cdc_daemon.engine.privacy import NOTHING, Privacy
 from cdc_daemon.mapping.compile import CompiledMapping
 from cdc_daemon.mapping.mapper import Mapper
 from cdc_daemon.model.changes import Batch, Relation, Row
 from cdc_daemon.model.effects import Key
-from cdc_daemon.model.errors import CdcError, DataError, Stop
+from cdc_daemon.model.errors import CdcError, DataError
 from cdc_daemon.model.ports import Command, Failure, Repaired, Sink
 from cdc_daemon.model.selection import Selection, selection_of
 
@@ -91,16 +91,25 @@ class _Work:
 
 @dataclass(slots=True, kw_only=True)
 class _Steady:
-    """Rows that said the same twice: to be written now. ``held``: those that cannot be, and why."""
+    """Rows that said the same twice: to be written now, as of ``position``.
+
+    ``held``: those that cannot be, and why.
+    """
 
     rows: list[Wanted]
     now: dict[Key, Row]
+    position: str
     held: dict[Key, DataError] = field(default_factory=dict)
 
     def writing(self) -> list[Wanted]:
         """Those not held: present ones first, then those that are gone."""
         found = [one for one in self.rows if one.identity not in self.held]
         return sorted(found, key=lambda one: one.identity not in self.now)
+
+    def fate(self, one: Wanted) -> tuple[str, str]:
+        """What became of a row, and as of where, or why not."""
+        outcome, detail = fate_of(one, self.held.get(one.identity), self.now)
+        return outcome, detail or f"as of {self.position}"
 
     def batch(self, relation: Relation) -> Batch:
         """The rows that :meth:`writing` names, in that order."""
@@ -140,17 +149,15 @@ class Resyncing:
         work = self._works.get(command.id)
         if work is None:
             work = self._works[command.id] = self._begin(command, reason)
-        elif work.looks and not self._reached(work.looks[0], position):
-            return None
         elif work.looks:
-            self._carry_out(work, work.looks[0])
+            look = work.looks[0]
+            if position is None or not self._reading.passed(position, look.mark):
+                return None
+            self._carry_out(work, look, position)
         if work.looks:
             return None
         del self._works[command.id]
         return work.result()
-
-    def _reached(self, look: _Look, position: str | None) -> bool:
-        return position is not None and self._reading.passed(position, look.mark)
 
     # --- what is meant --------------------------------------------------------------------------
 
@@ -164,29 +171,24 @@ class Resyncing:
             except CdcError:
                 work.count(["unmapped"])
                 continue
-            rows = self._rows(work, mapping, parked, relation)
-            for start in range(0, len(rows), MOST):
-                work.looks.append(_Look(mapping=mapping, left=rows[start : start + MOST]))
+            for rows in self._rows(work, mapping, parked, relation):
+                work.looks.append(_Look(mapping=mapping, left=rows))
         self._read_first(work)
         return work
 
     def _rows(
         self, work: _Work, mapping: str, parked: Sequence[Failure], relation: Relation
-    ) -> list[Wanted]:
+    ) -> Iterator[list[Wanted]]:
         """The rows of one mapping's changes that are meant, and of others that moved such a row."""
         ours = {one.id: self._identities(one, relation) for one in parked if one.mapping == mapping}
         nameless = [number for number, rows in ours.items() if number in work.meant and not rows]
         nothing = Wanted(kind=KIND, key=(), source_row=())
         self._audit(work, [work.line(mapping, nothing, "failed", UNREADABLE) for _ in nameless])
-        found = {row for number, rows in ours.items() if number in work.meant for row in rows}
-        grown = -1
-        while len(found) > grown:
-            grown = len(found)
-            found.update(*(rows for rows in ours.values() if not found.isdisjoint(rows)))
-        return [
-            Wanted(kind=KIND, key=(), source_row=tuple(value.decode() for value in row))
-            for row in sorted(found)
-        ]
+        meant = {row for number in work.meant for row in ours.get(number, ())}
+        groups = [group for group in together(ours.values()) if not meant.isdisjoint(group)]
+        for piece in in_pieces(groups, MOST):
+            texts = [tuple(value.decode() for value in row) for row in sorted(piece)]
+            yield [Wanted(kind=KIND, key=(), source_row=row) for row in texts]
 
     def _read_first(self, work: _Work) -> None:
         if work.looks:
@@ -201,15 +203,16 @@ class Resyncing:
 
     # --- writing --------------------------------------------------------------------------------
 
-    def _carry_out(self, work: _Work, look: _Look) -> None:
-        """Write the rows that say what they said; the others stay in ``left``."""
+    def _carry_out(self, work: _Work, look: _Look, position: str) -> None:
+        """Write the rows that say what they said, as of a position; the others stay in ``left``."""
         relation, compiled = self._mapping(look.mapping)
         now = self._reading.reread(relation, [one.identity for one in look.left])
         rows = [one for one in look.left if now.get(one.identity) == look.rows.get(one.identity)]
-        steady = _Steady(rows=rows, now=now)
+        steady = _Steady(rows=rows, now=now, position=position)
         while not self._write(work, compiled, steady):
             pass  # with what was held left out, until nothing more is
-        look.left = [one for one in look.left if one not in rows]
+        finished = {one.identity for one in rows}
+        look.left = [one for one in look.left if one.identity not in finished]
         if look.left and look.round < ROUNDS:
             look.round += 1
             self._read(look, relation)
@@ -234,14 +237,13 @@ class Resyncing:
                     raise _Held
                 for failure in closing:
                     unit.resynced(failure.id, actor=work.command.actor, reason=work.reason)
-                fates = [(one, fate_of(one, steady.held.get(one.identity), steady.now))
-                         for one in steady.rows]  # fmt: skip
-                unit.audit([work.line(mapping, one, *fate) for one, fate in fates])
+                lines = [work.line(mapping, one, *steady.fate(one)) for one in steady.rows]
+                unit.audit(lines)
         except _Held:
             steady.held |= {writing[one.sequence].identity: one.error for one in division.held}
             return False
         work.resynced += [failure.id for failure in closing]
-        work.count(outcome for _, (outcome, _) in fates)
+        work.count(line.outcome for line in lines)
         return True
 
     def _settled(
@@ -273,7 +275,7 @@ class Resyncing:
             payload = self._privacy.opened(failure.table, failure.payload)
         except DataError:
             payload = self._privacy.without_sealed(failure.payload)
-        return _identities(payload, relation)
+        return rows_of(replace(failure, payload=payload), relation)
 
     def _audit(self, work: _Work, lines: Sequence[Repaired]) -> None:
         if lines:
@@ -284,14 +286,3 @@ class Resyncing:
 
 class _Held(Exception):
     """Leaves a unit whose work is not to stay."""
-
-
-def _identities(payload: dict[str, object], relation: Relation) -> list[Key]:
-    """The identities of a change's row, before and after it; none where they cannot be told."""
-    try:
-        found = identities_of(run_of(payload, relation, sequence=0), 0)
-        for identity in found:
-            b"\0".join(identity).decode()
-    except (Stop, UnicodeDecodeError):
-        return []
-    return found

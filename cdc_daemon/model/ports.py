@@ -473,8 +473,8 @@ class Sink(Protocol):
     def parked_since(self) -> dt.datetime | None:
         """When the oldest change of the failure queue was parked; None: it is empty."""
 
-    def failures(self, selection: Selection = PARKED) -> list[Failure]:
-        """The changes of the pipeline that are meant, in source order."""
+    def failures(self, selection: Selection = PARKED, limit: int | None = None) -> list[Failure]:
+        """The changes of the pipeline that are meant, in source order; so many at most."""
 
     def kept_payloads(self, after: int, most: int) -> list[Kept]:
         """Payloads of the pipeline's changes behind an id, of so many changes at most, in the order

@@ -34,6 +34,7 @@ CODES: Final[Mapping[str, str]] = {
     "too_long": "a text is longer than the attribute",
     "unmapped": "a replay: no mapping reads the table any longer",
     "unmapped_value": "a value is not in the mapping's map, which has no default",
+    "unreplayable": "a replay by itself met what a pipeline stops for; ask for it: failures retry",
     "unreadable_payload": "a replay: what was parked cannot be read",
     "waiting": "an earlier change of its lane is parked: it goes on behind that one",
 }

@@ -87,6 +87,7 @@ def test_changes_are_chosen_by_every_condition(target: Target, sink: Sink) -> No
     (last,) = park(sink, parked(C, sequence=3, entity="order", error_code="required"))
     ids = tuple(one.id for one in sink.failures())
     assert chosen(sink, target) == [1, 2, 3]
+    assert [one.sequence for one in sink.failures(Selection(), 2)] == [1, 2]
     assert chosen(sink, target, ids=ids[1:]) == [2, 3]
     assert chosen(sink, target, ids=()) == []
     assert chosen(sink, target, table="erp.public.o'brien") == [2]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import threading
 from collections.abc import Callable
 from contextlib import suppress
@@ -13,6 +14,7 @@ from cdc_daemon.model.effects import Upsert
 from cdc_daemon.model.errors import CdcError, DataError, Fenced, Unreachable
 from cdc_daemon.model.ports import CopiedMapping, Sink, UnitOfWork
 from cdc_daemon.model.position import Phase, SourceIdentity
+from cdc_daemon.model.selection import Selection
 from tests.contract.shapes import MATERIALS, ORDERS
 from tests.contract.targets import Target
 from tests.contract.test_sink_failures import A, B, park, parked
@@ -221,6 +223,19 @@ def test_the_holder_commits_such_a_unit(sink: Sink, write: str) -> None:
         WRITES[write](unit, failure)
     with sink.begin():
         pass  # a unit in which nothing was done
+
+
+def test_a_former_holder_purges_nothing(target: Target, sink: Sink) -> None:
+    """What is settled is the new holder's to delete."""
+    [failure] = park(sink, parked(A))
+    with sink.begin() as unit:
+        unit.replayed(failure, actor="ann")
+    settled = Selection(state=None, settled=dt.datetime(2100, 1, 1, tzinfo=dt.UTC))
+    second = target.take_over("erp")
+    with pytest.raises(Fenced):
+        sink.purge(settled, 10)
+    assert target.count("failure") == 1
+    assert second.purge(settled, 10) == 1
 
 
 def test_a_former_holder_cannot_finish_a_command(target: Target, sink: Sink) -> None:

@@ -115,6 +115,9 @@ def test_rows_are_read_again_and_their_changes_settled(erp: Erp) -> None:
             ("6", "parked", "deleted"),
             ("9", "parked", "failed"),
         ]
+        details = erp.target.query("SELECT outcome, detail FROM cdc.repair ORDER BY source_row")
+        assert all(detail.startswith("as of 0/") for _, detail in details[:3])
+        assert details[3] == ("failed", "required: attribute 'name' is required")
         erp.commit("UPDATE t_material SET fname = 'nut' WHERE fid = 9")
         erp.commit("UPDATE t_material SET fprice = 8 WHERE fid = 50")
         assert asked(erp, "resync", "--all", "--reason", "r", "--yes")["left"] == []

@@ -38,6 +38,9 @@ ROWS = {
 }
 ADMINISTRATORS = "CDC_DAEMON_ADMIN_DSN"
 
+IMAGES = ("failures", "list", "-o", "json")
+"""The one command here that shows rows."""
+
 
 @pytest.fixture(scope="module")
 def guarded() -> Iterator[PrivatePostgres]:
@@ -195,6 +198,7 @@ def test_no_secret_and_no_row_is_seen(site: Guarded) -> None:
     port = free_port()
     site.configure(metrics_listen=f"127.0.0.1:{port}", log_level="debug", drain_seconds=5)
     seen: dict[str, bytes] = {}
+    images = ""
     with daemon_of(site, "first") as daemon:
         daemon.said("streaming")
         poison(site)
@@ -206,11 +210,16 @@ def test_no_secret_and_no_row_is_seen(site: Guarded) -> None:
         seen |= answers(port)
         for command in (
             ("config", "show"), ("config", "show", "-o", "json"), ("status", "-o", "json"),
-            ("failures", "list"), ("failures", "list", "-o", "json"), ("check-config",),
+            ("failures", "list"), IMAGES, ("check-config",),
             ("check-config", "--debug"), ("verify",), ("verify", "-o", "json"), ("plan",),
-            ("failures", "retry", "--all", "--yes"),
+            ("failures", "retry", "--all", "--yes"), ("failures", "stats", "-o", "json"),
+            ("failures", "list", "--key", ROWS["name"], "--since", "1h"),
+            ("failures", "edit", "2", "--set", f"fprice={ROWS['name']}", "--reason", "r"),
+            ("failures", "edit", "2", "--set", f"fname={ROWS['name']} y", "--reason", "r"),
+            ("failures", "resync", "--all", "--yes", "--reason", "r"),
         ):  # fmt: skip
-            seen[" ".join(command)] = site.said(*command)
+            seen[name := f"{len(seen)}: {' '.join(command[:2])}"] = site.said(*command)
+            images = name if command == IMAGES else images
         daemon.kill_worker()
         daemon.said("streaming", times=2)
         assert daemon.stop() == 0
@@ -226,9 +235,12 @@ def test_no_secret_and_no_row_is_seen(site: Guarded) -> None:
     assert leaks({"target": SECRETS["target"]}, {"environment": given}), "a search that finds"
     assert b"debug" in seen["log"]
     assert leaks(SECRETS, seen) == []
-    asked_for = seen.pop("failures list -o json")  # the images, for whoever repairs them
+    asked_for = seen.pop(images)  # the images, for whoever repairs them
     assert leaks(ROWS, {"it": asked_for})
     assert leaks(ROWS, seen) == []
+    outcomes = site.target.query("SELECT DISTINCT outcome FROM cdc.repair")
+    assert outcomes == [("failed",)]
+    assert site.target.query("SELECT count(*) FROM cdc.failure_edit") == [(1,)]
 
 
 def test_the_search_finds_what_it_looks_for() -> None:

@@ -229,10 +229,11 @@ class PostgresSink:
         with self._connection() as connection:
             return failures.parked_since(connection, self._lease.pipeline)
 
-    def failures(self, selection: Selection = PARKED) -> list[Failure]:
-        """The changes of the pipeline that are meant, in source order."""
+    def failures(self, selection: Selection = PARKED, limit: int | None = None) -> list[Failure]:
+        """The changes of the pipeline that are meant, in source order; so many at most."""
+        ours = replace(selection, pipeline=self._lease.pipeline)
         with self._connection() as connection:
-            return failures.select(connection, replace(selection, pipeline=self._lease.pipeline))
+            return failures.select(connection, ours, limit)
 
     def kept_payloads(self, after: int, most: int) -> list[Kept]:
         """Payloads of the pipeline's changes behind an id, of so many changes at most."""

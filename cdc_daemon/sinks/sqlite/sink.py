@@ -208,10 +208,11 @@ class SqliteSink:
         with translated():
             return failures.parked_since(self._live(), self._lease.pipeline)
 
-    def failures(self, selection: Selection = PARKED) -> list[Failure]:
-        """The changes of the pipeline that are meant, in source order."""
+    def failures(self, selection: Selection = PARKED, limit: int | None = None) -> list[Failure]:
+        """The changes of the pipeline that are meant, in source order; so many at most."""
+        ours = replace(selection, pipeline=self._lease.pipeline)
         with translated():
-            return failures.select(self._live(), replace(selection, pipeline=self._lease.pipeline))
+            return failures.select(self._live(), ours, limit)
 
     def kept_payloads(self, after: int, most: int) -> list[Kept]:
         """Payloads of the pipeline's changes behind an id, of so many changes at most."""
