@@ -137,11 +137,13 @@ def _carried_out(
     from cdc_daemon.cli.commanding import command
     from cdc_daemon.engine.rotating import Rotated
 
+    failures = configuration.failures
+    arguments = {"key": failures.current, "cipher": failures.cipher}
     done = dict(found)
     for name, total in found.items():
         if total.sealed:
             result: dict[str, Any] = command(
-                configuration, control, name, "rotate", {}, max(timeout, 1.0)
+                configuration, control, name, "rotate", arguments, timeout
             )
             refused = [(number, said) for number, said in result["refused"]]
             done[name] = Rotated(result["sealed"], result["current"], refused)

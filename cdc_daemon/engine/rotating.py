@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from cdc_daemon.engine.privacy import NOTHING, Privacy
-from cdc_daemon.model.errors import DataError
+from cdc_daemon.model.errors import CdcError, DataError
 from cdc_daemon.model.ports import Command, Kept, Sink
 
 AT_ONCE = 200  # changes
@@ -51,8 +51,14 @@ class Rotating:
         self._progressed = progressed
 
     def carry_out(self, command: Command) -> dict[str, object]:
-        """Rotate, as a command asks for it. Raises as :meth:`rotate`."""
-        del command  # it says no more than that
+        """Rotate to the key and cipher that a command names. Raises CdcError where others seal
+        here, else as :meth:`rotate`."""
+        vault, asked = self._privacy.vault, command.arguments
+        if (asked.get("key"), asked.get("cipher")) != (vault.current, vault.cipher):
+            raise CdcError(
+                f"the worker seals with key {vault.current!r} and {vault.cipher}",
+                hint="reload the daemon first: systemctl reload cdc-daemon",
+            )
         return self.rotate().as_result()
 
     def rotate(self) -> Rotated:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import pytest
+
 from cdc_daemon.engine.privacy import Privacy
 from cdc_daemon.engine.rotating import Rotating, pages
-from cdc_daemon.model.ports import Kept, Sink
+from cdc_daemon.model.errors import CdcError
+from cdc_daemon.model.ports import Command, Kept, Sink
 from cdc_daemon.model.selection import Selection
-from cdc_daemon.sealing import Vault, key_of
+from cdc_daemon.sealing import AES, SM4, Vault, key_of
 from tests.contract.targets import Target
 from tests.contract.test_sink_failures import A, park, parked
 
@@ -75,6 +78,21 @@ def test_a_rotation_seals_everything_with_the_current_key(sink: Sink) -> None:
     found = sink.failures(Selection(ids=(first,)))[0]
     assert found.attempts == 1
     assert found.lanes == (A,)
+
+
+def test_a_worker_that_seals_with_another_key_says_so(sink: Sink) -> None:
+    """It was not reloaded; nothing is done."""
+    park(sink, parked(A, payload=payload("4711")))
+    rotating = Rotating(sink=sink, privacy=privacy("k1", "k1"), progressed=lambda: None)
+
+    def command(key: str, cipher: str = AES) -> Command:
+        arguments: dict[str, object] = {"key": key, "cipher": cipher}
+        return Command(id=1, pipeline="erp", verb="rotate", arguments=arguments, actor="ann")
+
+    for asked in (command("k2"), command("k1", SM4)):
+        with pytest.raises(CdcError, match="the worker seals with key 'k1' and aes-256-gcm"):
+            rotating.carry_out(asked)
+    assert rotating.carry_out(command("k1"))["sealed"] == 1
 
 
 def test_a_payload_whose_key_is_gone_stays_and_is_told(sink: Sink) -> None:
