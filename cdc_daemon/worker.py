@@ -227,6 +227,8 @@ class Worker:
             self._carry_out_commands(parts)
         if self._stopping.asked:
             raise DrainExpired
+        if seconds := parts.sink.disarmed():
+            parts.copying.breaker.disarm(seconds)
 
     def _carry_out_commands(self, parts: build.Parts) -> None:
         assert self._checkpoint is not None

@@ -127,7 +127,7 @@ class Repairs:
         if not isinstance(seconds, int | float) or not 0 < seconds <= _LONGEST:
             raise CdcError(f"seconds must be a number up to {_LONGEST:g}")
         with self._sink.begin() as unit:
-            stopped = unit.resume()
+            stopped = unit.resume(seconds)
         self._resumed(seconds)
         return {"resumed": stopped}
 

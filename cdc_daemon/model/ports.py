@@ -277,8 +277,9 @@ class UnitOfWork(Protocol):
     def trip(self, reason: str) -> None:
         """Note that the breaker has stopped the pipeline, and why."""
 
-    def resume(self) -> bool:
-        """The pipeline goes on; whether the breaker had stopped it."""
+    def resume(self, seconds: float) -> bool:
+        """The pipeline goes on, and for so long the breaker does not stop it again; whether it had
+        stopped it."""
 
     def supersede(self, mapping: str) -> int:
         """A truncate undid every parked change of the mapping; their number. Their lanes open."""
@@ -457,6 +458,9 @@ class Sink(Protocol):
 
     def tripped(self) -> str | None:
         """Why the breaker has stopped the pipeline; None: it has not."""
+
+    def disarmed(self) -> float:
+        """Seconds for which the breaker may not stop the pipeline again."""
 
     def awaited(self) -> set[bytes]:
         """Digests of the rows that the pipeline's parked changes wait for."""

@@ -98,8 +98,12 @@ def test_a_pipeline_that_the_breaker_stopped_stays_so(sink: Sink) -> None:
         with sink.begin() as unit:
             unit.trip(reason)
         assert sink.tripped() == reason
+    assert sink.disarmed() == 0
     with sink.begin() as unit:
-        assert unit.resume()
+        assert unit.resume(60.5)
     assert sink.tripped() is None
+    assert round(sink.disarmed()) in range(50, 62)
     with sink.begin() as unit:
-        assert not unit.resume()
+        assert not unit.resume(1)
+        unit.trip("again")
+    assert (sink.tripped(), sink.disarmed()) == ("again", 0)

@@ -93,6 +93,9 @@ def test_too_much_at_once_stops_the_pipeline_until_somebody_says_resume(erp: Erp
         parked(erp)
         erp.caught_up()
         assert meter.status().state is not State.BLOCKED
+    with erp.worker():  # it is let go on for a minute, whoever works
+        erp.commit("INSERT INTO t_order SELECT n, 'O' || n, 78, 1 FROM generate_series(11, 19) n")
+        parked(erp, *["reference_unresolved"] * 9)
 
 
 @pytest.mark.usefixtures("limits")

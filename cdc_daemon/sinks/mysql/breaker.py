@@ -1,4 +1,4 @@
-"""Whether the breaker has stopped a pipeline, and why, until somebody says resume."""
+"""Whether the breaker has stopped a pipeline, and why; and for how long it may not again."""
 
 from __future__ import annotations
 
@@ -10,8 +10,13 @@ Run = Callable[..., Result]
 """``Session.run``, or that of a transaction."""
 
 _TRIP = "REPLACE INTO cdc_breaker (pipeline, tripped_at, reason) VALUES (%s, UTC_TIMESTAMP(6), %s)"
-_RESUME = "DELETE FROM cdc_breaker WHERE pipeline = %s"
-_READ = "SELECT reason FROM cdc_breaker WHERE pipeline = %s"
+_RESUME = """
+    UPDATE cdc_breaker SET resumed_until = TIMESTAMPADD(MICROSECOND, %s, UTC_TIMESTAMP(6))
+     WHERE pipeline = %s AND resumed_until IS NULL"""
+_READ = "SELECT reason FROM cdc_breaker WHERE pipeline = %s AND resumed_until IS NULL"
+_LEFT = """
+    SELECT TIMESTAMPDIFF(MICROSECOND, UTC_TIMESTAMP(6), resumed_until) FROM cdc_breaker
+     WHERE pipeline = %s AND resumed_until > UTC_TIMESTAMP(6)"""
 
 
 def trip(run: Run, pipeline: str, reason: str) -> None:
@@ -19,9 +24,14 @@ def trip(run: Run, pipeline: str, reason: str) -> None:
     run(_TRIP, pipeline, reason)
 
 
-def resume(run: Run, pipeline: str) -> bool:
-    """It goes on; whether it was stopped."""
-    return run(_RESUME, pipeline).affected > 0
+def resume(run: Run, pipeline: str, seconds: float) -> bool:
+    """It goes on, and for so long it is not stopped again; whether it was stopped."""
+    return run(_RESUME, int(seconds * 1e6), pipeline).affected > 0
+
+
+def left(session: Session, pipeline: str) -> float:
+    """Seconds for which it may not be stopped again."""
+    return int(session.run(_LEFT, pipeline).text() or 0) / 1e6
 
 
 def tripped(session: Session, pipeline: str) -> str | None:

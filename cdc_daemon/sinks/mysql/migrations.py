@@ -43,7 +43,8 @@ _VERSION_4 = {
     "breaker": """
         pipeline varchar(255) NOT NULL PRIMARY KEY,
         tripped_at datetime(6) NOT NULL,
-        reason longtext NOT NULL""",
+        reason longtext NOT NULL,
+        resumed_until datetime(6)""",
     "failure_await": """
         pipeline varchar(255) NOT NULL,
         digest binary(16) NOT NULL,

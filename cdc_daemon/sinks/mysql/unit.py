@@ -234,9 +234,9 @@ class MysqlUnit:
         """Note that the breaker has stopped the pipeline, and why."""
         breaker.trip(self._transaction.run, self._lease.pipeline, reason)
 
-    def resume(self) -> bool:
-        """The pipeline goes on; whether the breaker had stopped it."""
-        return breaker.resume(self._transaction.run, self._lease.pipeline)
+    def resume(self, seconds: float) -> bool:
+        """The pipeline goes on, and for so long it is not stopped again; whether it was stopped."""
+        return breaker.resume(self._transaction.run, self._lease.pipeline, seconds)
 
     def supersede(self, mapping: str) -> int:
         """A truncate undid every parked change of the mapping; their number. Their lanes open."""

@@ -1,4 +1,4 @@
-"""Whether the breaker has stopped a pipeline, and why, until somebody says resume."""
+"""Whether the breaker has stopped a pipeline, and why; and for how long it may not again."""
 
 from __future__ import annotations
 
@@ -6,9 +6,15 @@ from cdc_daemon.sinks.postgres.session import Connection
 
 _TRIP = """
     INSERT INTO cdc.breaker (pipeline, reason) VALUES (%s, %s)
-    ON CONFLICT (pipeline) DO UPDATE SET tripped_at = clock_timestamp(), reason = excluded.reason"""
-_RESUME = "DELETE FROM cdc.breaker WHERE pipeline = %s"
-_READ = "SELECT reason FROM cdc.breaker WHERE pipeline = %s"
+    ON CONFLICT (pipeline) DO UPDATE
+       SET tripped_at = clock_timestamp(), reason = excluded.reason, resumed_until = NULL"""
+_RESUME = """
+    UPDATE cdc.breaker SET resumed_until = clock_timestamp() + %s * interval '1 second'
+     WHERE pipeline = %s AND resumed_until IS NULL"""
+_READ = "SELECT reason FROM cdc.breaker WHERE pipeline = %s AND resumed_until IS NULL"
+_LEFT = """
+    SELECT extract(epoch FROM resumed_until - clock_timestamp())::float8 FROM cdc.breaker
+     WHERE pipeline = %s AND resumed_until > clock_timestamp()"""
 
 
 def trip(connection: Connection, pipeline: str, reason: str) -> None:
@@ -16,9 +22,15 @@ def trip(connection: Connection, pipeline: str, reason: str) -> None:
     connection.execute(_TRIP, (pipeline, reason))
 
 
-def resume(connection: Connection, pipeline: str) -> bool:
-    """It goes on; whether it was stopped."""
-    return connection.execute(_RESUME, (pipeline,)).rowcount > 0
+def resume(connection: Connection, pipeline: str, seconds: float) -> bool:
+    """It goes on, and for so long it is not stopped again; whether it was stopped."""
+    return connection.execute(_RESUME, (seconds, pipeline)).rowcount > 0
+
+
+def left(connection: Connection, pipeline: str) -> float:
+    """Seconds for which it may not be stopped again."""
+    row = connection.execute(_LEFT, (pipeline,)).fetchone()
+    return 0.0 if row is None else float(row[0])
 
 
 def tripped(connection: Connection, pipeline: str) -> str | None:

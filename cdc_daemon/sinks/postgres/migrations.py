@@ -90,7 +90,8 @@ _VERSION_4 = {
     "breaker": """
         pipeline text PRIMARY KEY,
         tripped_at timestamptz NOT NULL DEFAULT clock_timestamp(),
-        reason text NOT NULL""",
+        reason text NOT NULL,
+        resumed_until timestamptz""",
     "failure_await": """
         pipeline text NOT NULL,
         digest bytea NOT NULL,

@@ -204,6 +204,11 @@ class PostgresSink:
         with self._connection() as connection:
             return breaker.tripped(connection, self._lease.pipeline)
 
+    def disarmed(self) -> float:
+        """Seconds for which the breaker may not stop the pipeline again."""
+        with self._connection() as connection:
+            return breaker.left(connection, self._lease.pipeline)
+
     def awaited(self) -> set[bytes]:
         """Digests of the rows that the pipeline's parked changes wait for."""
         with self._connection() as connection:

@@ -353,11 +353,11 @@ class PostgresUnit:
             self._transaction.begin()
             breaker.trip(self._session.connection, self._lease.pipeline, reason)
 
-    def resume(self) -> bool:
-        """The pipeline goes on; whether the breaker had stopped it."""
+    def resume(self, seconds: float) -> bool:
+        """The pipeline goes on, and for so long it is not stopped again; whether it was stopped."""
         with self._translated():
             self._transaction.begin()
-            return breaker.resume(self._session.connection, self._lease.pipeline)
+            return breaker.resume(self._session.connection, self._lease.pipeline, seconds)
 
     def supersede(self, mapping: str) -> int:
         """A truncate undid every parked change of the mapping; their number. Their lanes open."""

@@ -1,15 +1,20 @@
-"""Whether the breaker has stopped a pipeline, and why, until somebody says resume."""
+"""Whether the breaker has stopped a pipeline, and why; and for how long it may not again."""
 
 from __future__ import annotations
 
+import datetime as dt
+
+from cdc_daemon.sinks.sqlite.checkpoint import moment_in, moment_text
 from cdc_daemon.sinks.sqlite.database import Connection
 
 _TRIP = """
     INSERT INTO cdc_breaker (pipeline, tripped_at, reason) VALUES (?, ?, ?)
-    ON CONFLICT (pipeline) DO UPDATE SET tripped_at = excluded.tripped_at, reason = excluded.reason
-    """
-_RESUME = "DELETE FROM cdc_breaker WHERE pipeline = ?"
-_READ = "SELECT reason FROM cdc_breaker WHERE pipeline = ?"
+    ON CONFLICT (pipeline) DO UPDATE
+       SET tripped_at = excluded.tripped_at, reason = excluded.reason, resumed_until = NULL"""
+_RESUME = """
+    UPDATE cdc_breaker SET resumed_until = ? WHERE pipeline = ? AND resumed_until IS NULL"""
+_READ = "SELECT reason FROM cdc_breaker WHERE pipeline = ? AND resumed_until IS NULL"
+_LEFT = "SELECT resumed_until FROM cdc_breaker WHERE pipeline = ?"
 
 
 def trip(connection: Connection, pipeline: str, reason: str, moment: str) -> None:
@@ -17,9 +22,17 @@ def trip(connection: Connection, pipeline: str, reason: str, moment: str) -> Non
     connection.execute(_TRIP, (pipeline, moment, reason))
 
 
-def resume(connection: Connection, pipeline: str) -> bool:
-    """It goes on; whether it was stopped."""
-    return connection.execute(_RESUME, (pipeline,)).rowcount > 0
+def resume(connection: Connection, pipeline: str, seconds: float) -> bool:
+    """It goes on, and for so long it is not stopped again; whether it was stopped."""
+    until = moment_text(dt.datetime.now(dt.UTC) + dt.timedelta(seconds=seconds))
+    return connection.execute(_RESUME, (until, pipeline)).rowcount > 0
+
+
+def left(connection: Connection, pipeline: str) -> float:
+    """Seconds for which it may not be stopped again."""
+    row = connection.execute(_LEFT, (pipeline,)).fetchone()
+    until = moment_in(row[0]) if row else None
+    return max(0.0, (until - dt.datetime.now(dt.UTC)).total_seconds()) if until else 0.0
 
 
 def tripped(connection: Connection, pipeline: str) -> str | None:

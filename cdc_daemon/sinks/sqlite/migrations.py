@@ -90,7 +90,8 @@ _VERSION_4 = {
     "breaker": """
         pipeline TEXT PRIMARY KEY,
         tripped_at TEXT NOT NULL,
-        reason TEXT NOT NULL""",
+        reason TEXT NOT NULL,
+        resumed_until TEXT""",
     "failure_await": """
         pipeline TEXT NOT NULL,
         digest BLOB NOT NULL,

@@ -181,6 +181,11 @@ class SqliteSink:
         with translated():
             return breaker.tripped(self._live(), self._lease.pipeline)
 
+    def disarmed(self) -> float:
+        """Seconds for which the breaker may not stop the pipeline again."""
+        with translated():
+            return breaker.left(self._live(), self._lease.pipeline)
+
     def awaited(self) -> set[bytes]:
         """Digests of the rows that the pipeline's parked changes wait for."""
         with translated():

@@ -303,10 +303,10 @@ class SqliteUnit:
         with translated():
             breaker.trip(self._opened(), self._lease.pipeline, reason, self._moment)
 
-    def resume(self) -> bool:
-        """The pipeline goes on; whether the breaker had stopped it."""
+    def resume(self, seconds: float) -> bool:
+        """The pipeline goes on, and for so long it is not stopped again; whether it was stopped."""
         with translated():
-            return breaker.resume(self._opened(), self._lease.pipeline)
+            return breaker.resume(self._opened(), self._lease.pipeline, seconds)
 
     def supersede(self, mapping: str) -> int:
         """A truncate undid every parked change of the mapping; their number. Their lanes open."""
