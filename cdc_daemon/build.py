@@ -20,6 +20,7 @@ from cdc_daemon.engine.lanes import Lanes
 from cdc_daemon.engine.mending import Mending, Reading
 from cdc_daemon.engine.meter import Meter
 from cdc_daemon.engine.payload import Parking
+from cdc_daemon.engine.privacy import Privacy
 from cdc_daemon.engine.purging import Purging
 from cdc_daemon.engine.reading import Limits
 from cdc_daemon.engine.releasing import Releasing
@@ -27,12 +28,14 @@ from cdc_daemon.engine.repair import Repairs, Standing
 from cdc_daemon.engine.replay import MakeApplier, Replay
 from cdc_daemon.engine.resolve import Resolver
 from cdc_daemon.engine.resyncing import Resyncing
+from cdc_daemon.engine.rotating import Rotating
 from cdc_daemon.engine.schedule import Backoff, Schedule
 from cdc_daemon.engine.snapshot import Copying
 from cdc_daemon.mapping.compile import (
     CompiledMapping,
     compile_mapping,
     mapping_shape,
+    sensitive_columns,
     tables_of,
 )
 from cdc_daemon.mapping.mapper import Mapper
@@ -251,12 +254,15 @@ def _assemble(configuration: Configuration, name: str, source: Source, meter: Me
         "compile_relation": compile_once,
         "applier": make_applier,
     }
+    privacy = privacy_of(configuration, name)
+    rotating = Rotating(sink=sink, privacy=privacy, progressed=meter.progressed)
     replay = Replay(
         sink=sink,
         compile_relation=compile_once,
         relations=source.relations,
         progressed=meter.progressed,
         applier=make_applier,
+        privacy=privacy,
     )
     kept = configuration.failures.kept
     purging = Purging(sink=sink, kept=kept, progressed=meter.progressed)
@@ -281,12 +287,17 @@ def _assemble(configuration: Configuration, name: str, source: Source, meter: Me
             lanes=lanes,
             standing=Standing(source.identify, lambda: meter.position),
             replay=replay,
-            purging=purging,
-            editing=Editing(sink=sink, compile_relation=compile_once, relations=source.relations),
+            keeping={"purge": purging.carry_out, "rotate": rotating.carry_out},
+            editing=Editing(
+                sink=sink,
+                compile_relation=compile_once,
+                relations=source.relations,
+                privacy=privacy,
+            ),
             resumed=breaker.disarm,
             progressed=meter.progressed,
             mending=Mending(**again),
-            resyncing=Resyncing(**again),
+            resyncing=Resyncing(**again, privacy=privacy),
         ),
         releasing=Releasing(
             sink=sink,
@@ -305,12 +316,35 @@ def _assemble(configuration: Configuration, name: str, source: Source, meter: Me
             layouts=layouts,
             mappings=mappings,
             cascading=Cascading(name, cascades, relations, meter.progressed, meter.patience),
-            parking=Parking(pipeline=name, versions=versions, schedule=schedule),
+            parking=Parking(pipeline=name, versions=versions, schedule=schedule, privacy=privacy),
             breaker=breaker,
         ),
         limits=limits(configuration),
         mappings=mappings,
     )
+
+
+def privacy_of(configuration: Configuration, name: str) -> Privacy:
+    """The sensitive columns of one source's tables, and the keys that could be read."""
+    tables = {".".join(one.from_): one.from_ for one in configuration.mappings_of(name)}
+    return Privacy(
+        pipeline=name,
+        columns={text: sensitive_columns(configuration, one) for text, one in tables.items()},
+        vault=configuration.failures.vault,
+    )
+
+
+def require_keys(configuration: Configuration, name: str) -> None:
+    """Raise ConfigurationError where the source has sensitive columns and a key cannot be read."""
+    failures = configuration.failures
+    unread = set(failures.keys) - {"current", *failures.vault.keys}
+    sensitive = any(privacy_of(configuration, name).columns.values())
+    if sensitive and (unread or not failures.keys):
+        raise ConfigurationError(
+            f"no worker runs pipeline {name}, and without the keys of its sensitive values nothing "
+            "can be done here",
+            hint="run it as somebody who may read the keys under failures.keys, or start a worker",
+        )
 
 
 def breaker_limits(configuration: Configuration) -> BreakerLimits:

@@ -95,6 +95,7 @@ def _carry_out(configuration: Configuration, pipeline: str) -> Fenced | None:
     from cdc_daemon import build
     from cdc_daemon.engine.meter import Meter
 
+    build.require_keys(configuration, pipeline)
     meter = Meter(pipeline, build.mapping_names(configuration.mappings_of(pipeline)))
     parts = build.open_pipeline(configuration, pipeline, meter)
     try:
@@ -119,6 +120,8 @@ def followed(configuration: Configuration, control: Control, pipeline: str) -> I
     Where no worker holds it, one runs in here; changes that wait are applied as ever. Raises
     CdcError where it cannot.
     """
+    from cdc_daemon import build
+
     if control.holder_alive(pipeline):
         yield
         return
@@ -127,6 +130,7 @@ def followed(configuration: Configuration, control: Control, pipeline: str) -> I
         raise CdcError(
             f"pipeline {pipeline} has not finished its first copy", hint="cdc-daemon run takes it"
         )
+    build.require_keys(configuration, pipeline)
     words(f"no worker runs pipeline {pipeline}: running it here until this is done")
     with _worker(configuration, pipeline) as (running, meter):
         while not control.holder_alive(pipeline):

@@ -17,6 +17,7 @@ from cdc_daemon.cli.parked import (
     report,
     timeout_option,
 )
+from cdc_daemon.cli.revealing import sealed_edits
 from cdc_daemon.cli.settling import check_reason
 from cdc_daemon.model.errors import EXIT_OK, CdcError
 from cdc_daemon.model.selection import Selection
@@ -62,7 +63,7 @@ def edit(
     """
     check_reason(reason)
     values = _values(settings, nulls, path)
-    configuration = given.load()
+    configuration = given.load_without_keys()
     with control_of(configuration) as control:
         found = control.failures(Selection(ids=(number,)))
         all_there([number], found)
@@ -86,10 +87,15 @@ def ask(
     arguments: dict[str, object],
     timeout: float,
 ) -> dict[str, Any]:
-    """Have changes edited; ids ``edited`` and ``same``, and pairs of id and words ``refused``."""
+    """Have changes edited; ids ``edited`` and ``same``, and pairs of id and words ``refused``.
+
+    Sensitive values are sealed on the way. Raises Stop where there is no key for that.
+    """
     from cdc_daemon.cli.commanding import command
 
-    return command(configuration, control, pipeline, "edit", arguments, timeout)
+    edits: Any = arguments["edits"]
+    sent = {**arguments, "edits": sealed_edits(configuration, control, pipeline, edits)}
+    return command(configuration, control, pipeline, "edit", sent, timeout)
 
 
 def _said(given: Given, number: int, done: dict[str, Any], *, dry_run: bool) -> int:

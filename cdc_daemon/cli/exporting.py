@@ -1,6 +1,7 @@
 """``failures export``: parked changes as JSON lines, one each, with all that an import needs.
 
-A line holds row values in clear: a file is made for its owner alone.
+A line holds row values: a file is made for its owner alone. Sensitive ones are masked, unless
+they are asked for in clear; an import takes a mask for the value that is there.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import click
 from cdc_daemon.cli.given import Given, pass_given, shared_options
 from cdc_daemon.cli.output import words
 from cdc_daemon.cli.parked import control_of, count, dry_option, meant_by
+from cdc_daemon.cli.revealing import View, clear_option
 from cdc_daemon.cli.selecting import Chosen, selection_options
 from cdc_daemon.model.errors import CdcError
 from cdc_daemon.model.ports import Control, Failure
@@ -40,21 +42,25 @@ _AT_ONCE = 500  # changes in memory
     help="Write there instead of stdout; an older file is replaced.",
 )
 @dry_option
+@clear_option
 @pass_given
-def export(given: Given, chosen: Chosen, out: Path | None, dry_run: bool) -> None:
+def export(given: Given, chosen: Chosen, out: Path | None, dry_run: bool, clear: bool) -> None:
     """Write parked changes as JSON lines, for `failures import`.
 
-    Only values under payload.new may be edited. The lines hold row values in clear.
+    Only values under payload.new may be edited. Sensitive values are masked; a mask that stays
+    changes nothing.
     """
     configuration = given.load_for_control()
+    view = View(configuration, clear=clear)
     with control_of(configuration) as control:
         meant = meant_by(chosen, configuration, control)
         if dry_run:
             words(f"{count(meant.total)}; nothing was written")
             return
         with _written(out) as file:
-            for failure in _pages(control, meant.selection):
-                file.write(line_of(failure) + "\n")
+            for page in _pages(control, meant.selection):
+                for failure in view.shown(control, page, "export"):
+                    file.write(line_of(failure) + "\n")
     words(f"{count(meant.total)} exported{'' if out is None else f' to {out}'}")
 
 
@@ -83,12 +89,12 @@ def _is_text(text: str) -> bool:
     return True
 
 
-def _pages(control: Control, selection: Selection) -> Iterator[Failure]:
+def _pages(control: Control, selection: Selection) -> Iterator[list[Failure]]:
     """The changes in order, some hundred in memory."""
     after = 0
     while True:
         found = control.failures(dataclasses.replace(selection, after=after), _AT_ONCE)
-        yield from found
+        yield found
         if len(found) < _AT_ONCE:
             return
         after = found[-1].id

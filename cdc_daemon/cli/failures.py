@@ -12,6 +12,7 @@ from cdc_daemon.cli import (
     editing,
     exporting,
     importing,
+    keys,
     purging,
     resuming,
     settling,
@@ -26,6 +27,7 @@ from cdc_daemon.cli.parked import (
     show_changes,
     to_dict,
 )
+from cdc_daemon.cli.revealing import View, clear_option
 from cdc_daemon.cli.selecting import Chosen, selection_options
 from cdc_daemon.model.selection import STATES, Selection, Tally
 
@@ -48,6 +50,9 @@ _COMMANDS: tuple[click.Command, ...] = (
     editing.edit,
     exporting.export,
     importing.import_,
+    keys.keys,
+    keys.new_key,
+    keys.rotate_key,
     resuming.resume,
     settling.retry,
     settling.skip,
@@ -64,15 +69,21 @@ for _command in _COMMANDS:
 @selection_options
 @_state
 @click.option("--limit", type=click.IntRange(min=1), default=SHOWN, show_default=True)
+@clear_option
 @pass_given
-def list_(given: Given, chosen: Chosen, state: str, limit: int) -> None:
-    """List changes of the failure queue in source order."""
+def list_(given: Given, chosen: Chosen, state: str, limit: int, clear: bool) -> None:
+    """List changes of the failure queue in source order.
+
+    Row values are in the JSON only; sensitive ones are masked.
+    """
     configuration = given.load_for_control()
+    view = View(configuration, clear=clear)
     with control_of(configuration) as control:
         found = control.failures(chosen.selection(configuration, _wanted(state)), limit + 1)
+        shown = view.shown(control, found[:limit], "list")
     if not found:
         chosen.check_names(configuration)
-    show_changes(given, found[:limit])
+    show_changes(given, shown)
     if len(found) > limit:
         words(f"there are more than these {limit}; see --limit")
 
@@ -81,13 +92,17 @@ def list_(given: Given, chosen: Chosen, state: str, limit: int) -> None:
 @shared_options
 @output_option
 @click.argument("number", metavar="ID", type=click.IntRange(min=1))
+@clear_option
 @pass_given
-def show(given: Given, number: int) -> None:
-    """Show one change with its row images, and who edited it."""
-    with control_of(given.load_for_control()) as control:
+def show(given: Given, number: int, clear: bool) -> None:
+    """Show one change with its row images, and who edited it; sensitive values are masked."""
+    configuration = given.load_for_control()
+    view = View(configuration, clear=clear)
+    with control_of(configuration) as control:
         found = control.failures(Selection(ids=(number,), state=None))
         all_there([number], found)
         edits = control.edits(number)
+        found = view.shown(control, found, "show")
     plain = to_dict(found[0])
     if given.output == "json":
         told = [{"at": one.edited_at, "actor": one.actor, "reason": one.reason} for one in edits]

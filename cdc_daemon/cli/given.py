@@ -50,6 +50,13 @@ class Given:
             self.files, environ=self.environ, resolve_secrets=resolve_secrets, examine=examine
         )
 
+    def load_without_keys(self) -> Configuration:
+        """The same for who need not see sensitive values: their keys need not be there."""
+        from cdc_daemon.config.load import load
+        from cdc_daemon.config.secrets import SECTIONS
+
+        return load(self.files, environ=self.environ, needed=SECTIONS - {"failures"})
+
     def load_for_control(self) -> Configuration:
         """The same for what looks into the control database only: the sources' secrets, which the
         daemon may read and the operator not, need not be there.

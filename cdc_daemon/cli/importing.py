@@ -69,7 +69,7 @@ def import_(
     3 if changes that are retried fail or wait.
     """
     check_reason(reason)
-    configuration = given.load()
+    configuration = given.load_without_keys()
     lines = read_lines(path, list(configuration.sources))
     edits = [line for line in lines if line.payload is not None]
     with control_of(configuration) as control:

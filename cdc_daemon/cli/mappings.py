@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING
 
 import click
 
 from cdc_daemon.cli.given import Given, output_option, pass_given, shared_options
 from cdc_daemon.cli.output import print_json, print_table, row_value
+from cdc_daemon.cli.parked import control_of
+from cdc_daemon.cli.revealing import View, clear_option
+from cdc_daemon.sealing import MASK
 
 if TYPE_CHECKING:
+    from cdc_daemon.config.configuration import Configuration
     from cdc_daemon.config.schema import MappingConfig
     from cdc_daemon.verify import Preview
 
@@ -39,19 +44,32 @@ def list_(given: Given) -> None:
 @output_option
 @click.argument("name")
 @click.option("--limit", type=click.IntRange(1, 1000), default=5, show_default=True)
+@clear_option
 @pass_given
-def preview(given: Given, name: str, limit: int) -> None:
-    """Show real rows of the table, what the mapping makes of them, and what the target has."""
+def preview(given: Given, name: str, limit: int, clear: bool) -> None:
+    """Show real rows of the table, what the mapping makes of them, and what the target has.
+
+    Sensitive values are masked.
+    """
     from cdc_daemon.verify import preview as look
 
-    found = look(given.load(), name, limit)
+    configuration = given.load_without_keys()
+    view = View(configuration, clear=clear)
+    found = look(configuration, name, limit)
+    mapping = configuration.mapping(name)
+    if clear:
+        with control_of(configuration) as control:
+            noted = {"by": "mappings preview", "mapping": name, "rows": len(found)}
+            view.note_of(control, mapping.source, noted)
+    shown = found if clear else [_masked(one, configuration, mapping) for one in found]
     if given.output == "json":
-        print_json([one.as_dict() for one in found])
+        pairs = zip(shown, found, strict=True)
+        print_json([one.as_dict() | {"same": real.same} for one, real in pairs])
         return
-    for number, one in enumerate(found, 1):
+    for number, (one, real) in enumerate(zip(shown, found, strict=True), 1):
         if number > 1:
             click.echo()
-        click.echo(f"row {number}: {fate(one)}")
+        click.echo(f"row {number}: {fate(real)}")
         print_table(("SOURCE COLUMN", "VALUE"), [(k, row_value(v)) for k, v in one.source.items()])
         if one.result is not None:
             click.echo()
@@ -63,6 +81,24 @@ def preview(given: Given, name: str, limit: int) -> None:
                     for attribute, value in one.result.items()
                 ],
             )
+
+
+def _masked(one: Preview, configuration: Configuration, mapping: MappingConfig) -> Preview:
+    """The row as everybody may see it."""
+    from cdc_daemon.mapping.compile import sensitive_columns
+
+    columns = sensitive_columns(configuration, mapping.from_)
+    attributes = configuration.entities[mapping.to].sensitive
+    return dataclasses.replace(
+        one,
+        source=_hidden(one.source, columns),
+        result=None if one.result is None else _hidden(one.result, attributes),
+        target=None if one.target is None else _hidden(one.target, attributes),
+    )
+
+
+def _hidden(row: dict[str, str | None], names: frozenset[str]) -> dict[str, str | None]:
+    return {name: MASK if name in names else value for name, value in row.items()}
 
 
 def to_dict(mapping: MappingConfig) -> dict[str, object]:

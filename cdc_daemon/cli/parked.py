@@ -14,8 +14,10 @@ from cdc_daemon.cli.output import ago, print_json, print_table, words
 from cdc_daemon.model.errors import EXIT_DIFFERENCE, EXIT_OK, CdcError
 from cdc_daemon.model.ports import Control, Failure
 from cdc_daemon.model.selection import Selection
+from cdc_daemon.sealing import MASK, is_sealed
 
 if TYPE_CHECKING:
+    from cdc_daemon.cli.revealing import View
     from cdc_daemon.cli.selecting import Chosen
     from cdc_daemon.config.configuration import Configuration
 
@@ -108,7 +110,7 @@ def count(number: int) -> str:
 
 
 def to_dict(failure: Failure) -> dict[str, object]:
-    """JSON-ready but for its times; without the lanes' digests."""
+    """JSON-ready but for its times; without the lanes' digests. What is sealed is masked."""
     plain = {f.name: getattr(failure, f.name) for f in dataclasses.fields(failure)}
     del plain["lanes"], plain["awaits"]
     plain["payload"] = {
@@ -126,10 +128,11 @@ def show_changes(given: Given, found: Sequence[Failure]) -> None:
         print_table(_HEAD, [_row(failure) for failure in found])
 
 
-def show_only(given: Given, control: Control, meant: Meant) -> int:
+def show_only(given: Given, control: Control, meant: Meant, view: View | None = None) -> int:
     """What a dry run says: the changes, and how many they are."""
     limit = None if given.output == "json" else SHOWN
     found = control.failures(meant.selection, limit)
+    found = found if view is None else [view.of(failure) for failure in found]
     if found or given.output == "json":
         show_changes(given, found)
     if meant.total:
@@ -140,11 +143,11 @@ def show_only(given: Given, control: Control, meant: Meant) -> int:
 def visible(owner: str, name: str, value: object) -> object:
     """What of a row's value may be seen: the one place to hide it, for tables and for JSON.
 
-    ``owner``: the mapping whose source column ``name`` is, or the entity whose attribute. An export
-    holds all, for it comes back.
+    ``owner``: the mapping whose source column ``name`` is, or the entity whose attribute. What is
+    sensitive by the configuration, ``revealing`` knows; here is hidden what is sealed.
     """
-    del owner, name
-    return value
+    del owner, name  # whoever knows what is sensitive has masked it before (revealing)
+    return MASK if is_sealed(value) else value
 
 
 def visible_image(owner: str, image: Mapping[str, object]) -> dict[str, object]:

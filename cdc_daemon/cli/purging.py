@@ -47,7 +47,7 @@ def purge(
 
     What is parked is never deleted. By itself: `failures.keep_settled` in the configuration.
     """
-    configuration = given.load()
+    configuration = given.load_without_keys()
     settled = dt.datetime.now(dt.UTC) - older_than
     selection = replace(chosen.selection(configuration, state), settled=settled)
     with control_of(configuration) as control:

@@ -34,7 +34,7 @@ def resume(given: Given, pipeline: str, seconds: float, timeout: float) -> int:
     """Let a pipeline go on that the breaker has stopped."""
     from cdc_daemon.cli.commanding import command
 
-    configuration = given.load()
+    configuration = given.load_without_keys()
     known_name("pipeline", pipeline, configuration.sources)
     with control_of(configuration) as control:
         done = command(configuration, control, pipeline, "resume", {"seconds": seconds}, timeout)

@@ -25,6 +25,7 @@ from cdc_daemon.cli.parked import (
     timeout_option,
     yes_option,
 )
+from cdc_daemon.cli.revealing import View
 from cdc_daemon.cli.selecting import Chosen, selection_options
 from cdc_daemon.model.errors import EXIT_OK
 from cdc_daemon.model.ports import Control
@@ -46,11 +47,11 @@ def retry(given: Given, chosen: Chosen, dry_run: bool, timeout: float, yes: bool
 
     Exits 3 if some fail again or wait behind others.
     """
-    configuration = given.load()
+    configuration = given.load_without_keys()
     with control_of(configuration) as control:
         meant = meant_by(chosen, configuration, control)
         if dry_run:
-            return show_only(given, control, meant)
+            return show_only(given, control, meant, View(configuration))
         asks = chosen.by_condition and bool(meant.total)
         if asks and not given.confirm(f"Apply {count(meant.total)} again?", yes=yes):
             return EXIT_OK
@@ -72,11 +73,11 @@ def skip(
 ) -> int:
     """Give parked changes up for good."""
     check_reason(reason)
-    configuration = given.load()
+    configuration = given.load_without_keys()
     with control_of(configuration) as control:
         meant = meant_by(chosen, configuration, control)
         if dry_run:
-            return show_only(given, control, meant)
+            return show_only(given, control, meant, View(configuration))
         if meant.total and not given.confirm(f"Give {count(meant.total)} up for good?", yes=yes):
             return EXIT_OK
         results = commanded(configuration, control, meant, "skip", {"reason": reason}, timeout)
@@ -103,11 +104,11 @@ def resync(
     from cdc_daemon.cli.commanding import followed
 
     check_reason(reason)
-    configuration = given.load()
+    configuration = given.load_without_keys()
     with control_of(configuration) as control, ExitStack() as stack:
         meant = meant_by(chosen, configuration, control)
         if dry_run:
-            return show_only(given, control, meant)
+            return show_only(given, control, meant, View(configuration))
         if meant.total and not given.confirm(f"Resync {count(meant.total)}?", yes=yes):
             return EXIT_OK
         for pipeline in meant.counts:

@@ -63,6 +63,10 @@ class Configuration:
         """The mappings of one pipeline, in the order of the files."""
         return tuple(mapping for mapping in self.mappings if mapping.source == source)
 
+    def mappings_from(self, table: TableName) -> tuple[MappingConfig, ...]:
+        """The mappings of one table."""
+        return tuple(self._tables.get(table, ()))
+
     def mapping(self, name: str) -> MappingConfig:
         """The mapping of that name. Raises KeyError."""
         for mapping in self.mappings:
@@ -128,6 +132,7 @@ def _describe_entity(entity: Entity) -> dict[str, Any]:
                 "type": str(attribute.type),
                 "required": attribute.required,
                 "references": attribute.references,
+                "sensitivity": attribute.sensitivity,
             }
             for attribute in entity.attributes
         },

@@ -13,6 +13,7 @@ from cdc_daemon.config.entities import EntityConfig
 from cdc_daemon.config.findings import Findings
 from cdc_daemon.config.mappings import LOSSES, MappingConfig
 from cdc_daemon.config.referring import check_reference, check_refs
+from cdc_daemon.config.sensitive import with_inherited
 from cdc_daemon.config.written import Written, known
 from cdc_daemon.model.entities import Attribute, Entity, Kind
 from cdc_daemon.model.errors import suggest
@@ -42,10 +43,12 @@ def check_and_build(written: Written, findings: Findings) -> dict[str, Entity]:
         for mapping in written.mappings
         if "soft" in {mapping.on_delete, mapping.on_leave}
     }
-    return {
-        name: _build(name, entity, references, soft=name in soft)
-        for name, entity in written.entities.items()
-    }
+    return with_inherited(
+        {
+            name: _build(name, entity, references, soft=name in soft)
+            for name, entity in written.entities.items()
+        }
+    )
 
 
 # --- entities ---------------------------------------------------------------------------------
@@ -255,6 +258,7 @@ def _build(
                 required=attribute in entity.key or entity.attributes[attribute].required,
                 references=entity.attributes[attribute].references
                 or references.get((name, attribute)),
+                sensitivity=entity.attributes[attribute].sensitivity,
             )
             for attribute in order
         ),

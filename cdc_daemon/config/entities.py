@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, GetJsonSchemaHandler, model_validator
 from pydantic.json_schema import JsonSchemaValue
@@ -25,6 +25,13 @@ class AttributeConfig(Model):
         description="Entity whose key this attribute holds; that key must be one attribute of the "
         "same type.",
         examples=["customer"],
+    )
+    sensitivity: Literal["personal", "secret"] | None = Field(
+        default=None,
+        description="Whether its values are personal data or a secret: then they, and the columns "
+        "that they are made from, are shown as `•••` and sealed where changes are parked, with "
+        "the keys under `failures`. Attributes that refer to a sensitive key are sensitive too.",
+        examples=["personal"],
     )
 
     @model_validator(mode="before")

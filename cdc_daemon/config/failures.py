@@ -6,6 +6,7 @@ import datetime as dt
 
 from pydantic import Field, field_validator
 
+from cdc_daemon.config.keys import KeysConfig
 from cdc_daemon.config.scalars import Complaint
 from cdc_daemon.config.strict import Model
 from cdc_daemon.model.duration import EXAMPLES, duration_of
@@ -52,7 +53,7 @@ class RetryConfig(Model):
     )
 
 
-class FailuresConfig(Model):
+class FailuresConfig(KeysConfig):
     """The failure queue."""
 
     breaker: BreakerConfig = Field(

@@ -14,10 +14,10 @@ from cdc_daemon.config.document import Path, Spot
 from cdc_daemon.config.scalars import Complaint
 from cdc_daemon.model.errors import Problem, suggest
 
-NOT_YET = frozenset({"sensitivity", "protect", "authority"})
+NOT_YET = frozenset({"protect", "authority"})
 """Keys that later versions know."""
 
-PRIVATE = frozenset({"password", "dsn", "url", "token", "secret"})
+PRIVATE = frozenset({"password", "dsn", "url", "token", "secret", "keys"})
 """Keys whose values no message quotes."""
 
 

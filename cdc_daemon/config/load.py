@@ -31,12 +31,13 @@ from cdc_daemon.config.schema import (
     VerificationConfig,
 )
 from cdc_daemon.config.secrets import SECTIONS, Secrets
+from cdc_daemon.config.sensitive import check_keys
 from cdc_daemon.config.written import Written
 from cdc_daemon.model.errors import ConfigurationError, suggest
 
 M = TypeVar("M", bound=BaseModel)
 
-SECRETIVE = ("sources", "target", "notifications")
+SECRETIVE = ("sources", "target", "notifications", "failures")
 """Sections whose variables may be secret."""
 
 
@@ -71,6 +72,7 @@ def load(
         for path, what in (found for mapping in written.mappings for found in examine(mapping)):
             findings.problem(what, path)
     entities = {} if merged.broken else check_and_build(written, findings)
+    check_keys(written, entities, findings, needed="failures" in needed)
     if findings.problems or written.target is None:
         raise ConfigurationError(_in_order(findings, merged))
     return Configuration(
@@ -240,13 +242,15 @@ def _warn_of_passwords(written: Written, merged: Merged, findings: Findings) -> 
     if written.notifications is not None:
         told = written.notifications.secrets()
         found += [(("notifications", "channels", name, key), value) for name, key, value in told]
+    found += [(("failures", "keys", name), key) for name, key in written.failures.keys.items()]
     for path, password in found:
         spot = merged.spots.get(path)
         if spot is None or spot.text is None or password is None:
             continue
         if _holds(spot.text, password.get_secret_value()) and merged.readable.get(spot.file):
             findings.warning(
-                "a password stands in a file that everybody may read",
+                f"a {'key' if path[0] == 'failures' else 'password'} stands in a file that "
+                "everybody may read",
                 path,
                 "chmod o-r the file, or use ${cred:name} or ${file:/path}",
             )

@@ -146,7 +146,14 @@ customer_code: {ref: fcustomerid, from: erp.public.t_bd_customer}""",
         QuietHours,
         'quiet_hours: {from: "22:00", to: "07:00", zone: Asia/Shanghai}',
     ),
-    ("failures", FailuresConfig, "failures: {keep_settled: 90d, breaker: {parked: 5000}}"),
+    (
+        "failures",
+        FailuresConfig,
+        """failures:
+  keep_settled: 90d
+  breaker: {parked: 5000}
+  keys: {current: k2, k1: "${file:/etc/cdc-daemon/keys/k1}", k2: "${cred:failures_k2}"}""",
+    ),
     ("failures.breaker", BreakerConfig, "breaker: {window_seconds: 600, share: 0.1}"),
     (
         "failures.retry.<error>",
@@ -176,7 +183,7 @@ A file has at most 5 MiB, 50 levels and 100 aliases.
 
 ## Secrets
 
-Under `sources`, `target`, `daemon` and `notifications`, a text may hold references:
+Under `sources`, `target`, `daemon`, `notifications` and `failures`, a text may hold references:
 
 | written | becomes |
 |---|---|

@@ -88,7 +88,7 @@ def _replace(found: re.Match[str], environ: Mapping[str, str], *, allowed: bool)
         raise Complaint("a reference that begins with ${ does not end", _FORMS)
     if not allowed:
         raise Complaint(
-            "references are read under sources, target, daemon and notifications only",
+            "references are read under sources, target, daemon, notifications and failures only",
             "write the value itself; $${ for the text ${",
         )
     return _value_of(found["body"], environ)

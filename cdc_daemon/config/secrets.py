@@ -1,8 +1,8 @@
 """References to what must not stand in a file, replaced in the merged files.
 
-They are read under ``sources``, ``target``, ``daemon`` and ``notifications`` only, so that neither
-SQL text nor a name is ever made from the environment. What they stand for never appears in a
-message. Not in here: what a reference may say (``references``).
+They are read under ``sources``, ``target``, ``daemon``, ``notifications`` and ``failures`` only, so
+that neither SQL text nor a name is ever made from the environment. What they stand for never
+appears in a message. Not in here: what a reference may say (``references``).
 """
 
 from __future__ import annotations
@@ -13,11 +13,12 @@ from typing import Any
 
 from cdc_daemon.config.document import Path as Keys
 from cdc_daemon.config.findings import Findings, annotation_at
+from cdc_daemon.config.keys import UNREAD
 from cdc_daemon.config.references import Absent, resolve
 from cdc_daemon.config.scalars import CANONICAL_NUMBER, Complaint
 from cdc_daemon.config.schema import ConfigurationFile
 
-SECTIONS = frozenset({"sources", "target", "daemon", "notifications"})
+SECTIONS = frozenset({"sources", "target", "daemon", "notifications", "failures"})
 
 _LEFT_OUT = object()
 """In place of a scalar that could not be read: its key is not checked any further."""
@@ -87,6 +88,8 @@ class Secrets:
         except Absent as absent:
             if path[0] in self._needed and (self._resolve or absent.always):
                 findings.problem(absent.complaint.what, path, absent.complaint.cure)
+        if path[:2] == ("failures", "keys"):
+            return UNREAD
         stand_ins = _IN_CHANNELS if path[0] == "notifications" else _PLACEHOLDERS
         return stand_ins.get(path[-1], _LEFT_OUT)
 

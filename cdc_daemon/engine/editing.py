@@ -9,12 +9,13 @@ command is done wholly, or not at all.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from cdc_daemon.engine.applying import check_required
 from cdc_daemon.engine.lanes import entity_lane
 from cdc_daemon.engine.payload import batch_of, fingerprint
+from cdc_daemon.engine.privacy import NOTHING, Privacy
 from cdc_daemon.mapping.compile import CompiledMapping, columns_of
 from cdc_daemon.mapping.mapper import Mapper
 from cdc_daemon.mapping.source_text import source_text
@@ -53,7 +54,9 @@ class Editing:
         sink: Sink,
         compile_relation: Callable[[Relation], Sequence[CompiledMapping]],
         relations: Callable[[], list[Relation]],
+        privacy: Privacy = NOTHING,
     ) -> None:
+        self._privacy = privacy
         self._sink = sink
         self._compile = compile_relation
         self._relations = relations
@@ -72,7 +75,7 @@ class Editing:
         refused: list[tuple[int, str]] = []
         for wish in wishes:
             try:
-                failure = _meant(wish, known)
+                failure = self._meant(wish, known)
                 made.append((failure, self._edited(failure, wish, relations.get(failure.table))))
             except Refused as error:
                 refused.append((wish.id, str(error)))
@@ -97,12 +100,13 @@ class Editing:
                 compiled = self._compiled(failure, relations.get(failure.table))
                 runs = _mapped(failure, payload, compiled)
                 lanes = tuple(dict.fromkeys([*failure.lanes, *_key_lanes(runs)]))
-                unit.edited(failure.id, payload, lanes, actor=actor, reason=reason)
+                kept = self._privacy.sealed(failure.table, payload)
+                unit.edited(failure.id, kept, lanes, actor=actor, reason=reason)
 
     def _edited(self, failure: Failure, wish: Wish, relation: Relation | None) -> dict[str, object]:
         """The new payload. Raises Refused."""
         compiled = self._compiled(failure, relation)
-        values = _changed(failure, wish.payload) if wish.values is None else wish.values
+        values = self._values(failure, wish)
         new = failure.payload.get("new")
         if not isinstance(new, dict):
             raise Refused(f"a {failure.operation} has no values to edit: retry, resync or skip it")
@@ -111,21 +115,39 @@ class Editing:
         _mapped(failure, payload, compiled)
         return payload
 
+    def _meant(self, wish: Wish, known: Mapping[int, Failure]) -> Failure:
+        """The change that is meant, its values in clear. Raises Refused."""
+        failure = known.get(wish.id)
+        if failure is None:
+            raise Refused("it is not parked (any longer)")
+        try:
+            payload = self._privacy.opened(failure.table, failure.payload)
+        except DataError as error:
+            raise Refused(error.message) from None
+        seen = (payload, self._privacy.masked(failure.table, payload))
+        if wish.was is not None and wish.was not in map(fingerprint, seen):
+            raise Refused("it was edited since: export it again")
+        return replace(failure, payload=payload)
+
+    def _values(self, failure: Failure, wish: Wish) -> Values:
+        """The values that are to be others, in clear. Raises Refused."""
+        table, kept = failure.table, failure.payload
+        try:
+            if wish.values is None:
+                return _changed(failure, self._privacy.returned(table, wish.payload or {}, kept))
+            given = {"new": wish.values}
+            clear = self._privacy.returned(table, given, kept)["new"]
+        except DataError as error:
+            raise Refused(error.message) from None
+        assert isinstance(clear, dict)
+        return clear
+
     def _compiled(self, failure: Failure, relation: Relation | None) -> CompiledMapping:
         found = [] if relation is None else self._compile(relation)
         for compiled in found:
             if compiled.layout.mapping == failure.mapping:
                 return compiled
         raise Refused(f"mapping {failure.mapping} is configured no longer")
-
-
-def _meant(wish: Wish, known: Mapping[int, Failure]) -> Failure:
-    failure = known.get(wish.id)
-    if failure is None:
-        raise Refused("it is not parked (any longer)")
-    if wish.was is not None and wish.was != fingerprint(failure.payload):
-        raise Refused("it was edited since: export it again")
-    return failure
 
 
 def _changed(failure: Failure, payload: Mapping[str, Any] | None) -> Values:

@@ -1,7 +1,8 @@
 """A change as the failure queue keeps it, and back: uncoalesced source images as JSON.
 
 Text is kept as text; bytes that are no UTF-8 as ``{"base64": …}``; NULL as null; what the log left
-out is left out. The images are of the columns the mapping reads.
+out is left out. The images are of the columns the mapping reads. Values of sensitive columns are
+sealed where a payload is kept (``privacy``), and opened before they are read here.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cdc_daemon.engine.lanes import Held
+from cdc_daemon.engine.privacy import NOTHING, Privacy
 from cdc_daemon.engine.schedule import Schedule
 from cdc_daemon.model.changes import (
     UNCHANGED,
@@ -33,16 +35,21 @@ from cdc_daemon.model.ports import Failure
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parking:
-    """How a pipeline parks. ``versions``: by mapping, kept with what is parked."""
+    """How a pipeline parks. ``versions``: by mapping, kept with what is parked.
+
+    ``privacy``: seals the values of sensitive columns.
+    """
 
     pipeline: str
     versions: Mapping[str, str]
     schedule: Schedule
+    privacy: Privacy = NOTHING
 
     def parked(self, held: Held, batch: Batch, position: str) -> Parked:
         """The failure-queue form of a held change. ``position``: its transaction, rendered."""
         begin = batch.begin_of(held.sequence)
         delay = self.schedule.delay(held.error.code, 1)
+        table = held.source.relation.name
         return Parked(
             pipeline=self.pipeline,
             mapping=held.layout.mapping,
@@ -52,8 +59,8 @@ class Parking:
             sequence=held.sequence - begin[0],
             commit_time=begin[2],
             operation=held.source.operation,
-            table=held.source.relation.name,
-            payload=images(held.source, held.sequence),
+            table=table,
+            payload=self.privacy.sealed(table, images(held.source, held.sequence)),
             error_code=held.error.code,
             error_message=held.error.message,
             mapping_version=self.versions.get(held.layout.mapping, ""),

@@ -2,23 +2,23 @@
 
 ``retry``: parked changes are applied again (``replay``). ``skip``: they are given up, with a
 reason. ``edit``: they get other values (``editing``). ``purge``: what is settled leaves the queue
-(``purging``). ``snapshot``: the checkpoint begins a new
-generation, and the first copy is taken again by whoever streams next. ``repair``: rows that a
-verification found different are made right (``mending``), over several turns. ``resync``: so are
-rows of parked changes, which are settled with that (``resyncing``). Without a running daemon the
-command line takes the epoch itself and runs the same code.
+(``purging``). ``rotate``: what is kept is sealed with the key that seals now (``rotating``).
+``reveal``: somebody was shown values in clear, which only is to be noted. ``snapshot``: the
+checkpoint begins a new generation, and the first copy is taken again by whoever streams next.
+``repair``: rows that a verification found different are made right (``mending``), over several
+turns. ``resync``: so are rows of parked changes, which are settled with that (``resyncing``).
+Without a running daemon the command line takes the epoch itself and runs the same code.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import NamedTuple
 
 from cdc_daemon.engine.editing import Editing
 from cdc_daemon.engine.lanes import Lanes
 from cdc_daemon.engine.mending import Mending
-from cdc_daemon.engine.purging import Purging
 from cdc_daemon.engine.replay import Replay
 from cdc_daemon.engine.resyncing import Resyncing
 from cdc_daemon.model.errors import CdcError, Disposition, Fenced, disposition_of
@@ -38,6 +38,10 @@ class Standing(NamedTuple):
     position: Callable[[], str | None]
 
 
+CarryOut = Callable[[Command], dict[str, object]]
+"""Carries out a command whose result comes at once."""
+
+
 class Repairs:
     """Carries out the commands of one pipeline."""
 
@@ -49,13 +53,14 @@ class Repairs:
         standing: Standing,
         replay: Replay,
         editing: Editing,
-        purging: Purging,
+        keeping: Mapping[str, CarryOut],
         mending: Mending,
         resyncing: Resyncing,
         resumed: Callable[[float], None],
         progressed: Callable[[], None],
     ) -> None:
-        """``resumed``: told for how many seconds the breaker is to let everything pass."""
+        """``keeping``: what carries out the verbs about what is kept (purge, rotate). ``resumed``:
+        told for how many seconds the breaker is to let everything pass."""
         self._resumed = resumed
         self._mending = mending
         self._resyncing = resyncing
@@ -66,7 +71,7 @@ class Repairs:
         self._identify = standing.identify
         self._replay = replay
         self._editing = editing
-        self._purging = purging
+        self._keeping = keeping
         self.carried_out = 0  # commands so far
 
     def run_commands(self, checkpoint: Checkpoint, *, only: str | None = None) -> Checkpoint:
@@ -151,10 +156,12 @@ class Repairs:
             case "skip":
                 meant = selection_of(command.arguments)
                 return self.skip(meant, actor=command.actor, reason=reason_of(command))
-            case "purge":
-                return self._purging.carry_out(command)
             case "edit":
                 return self._editing.carry_out(command, reason_of(command))
+            case verb if verb in self._keeping:
+                return self._keeping[verb](command)
+            case "reveal":
+                return {"noted": True}
             case _:
                 raise CdcError(f"unknown command {command.verb!r}")
 

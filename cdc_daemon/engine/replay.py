@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from cdc_daemon.engine.applying import Applier
 from cdc_daemon.engine.lanes import Lanes
 from cdc_daemon.engine.payload import batch_of
+from cdc_daemon.engine.privacy import NOTHING, Privacy
 from cdc_daemon.mapping.compile import CompiledMapping
 from cdc_daemon.mapping.mapper import Mapper
 from cdc_daemon.model.changes import Relation
@@ -49,7 +50,9 @@ class Replay:
         relations: Callable[[], list[Relation]],
         applier: MakeApplier,
         progressed: Callable[[], None],
+        privacy: Privacy = NOTHING,
     ) -> None:
+        self._privacy = privacy
         self._sink = sink
         self._compile = compile_relation
         self._relations = relations
@@ -110,7 +113,8 @@ class Replay:
             return DataError(f"no mapping reads table {first.table} any longer", code="unmapped")
         applier = self._applier(Mapper(lambda found: self._only(found, first.mapping)), Lanes())
         try:
-            batch = batch_of([(one, one.payload) for one in failures], relation)
+            opened = [(one, self._privacy.opened(one.table, one.payload)) for one in failures]
+            batch = batch_of(opened, relation)
             with self._sink.begin() as unit:
                 held = applier.apply(batch, unit, final=True).division.held
                 if held:

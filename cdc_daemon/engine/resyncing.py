@@ -13,7 +13,7 @@ then its own stay parked, and its lanes closed. An identity that is no text cann
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from cdc_daemon.engine.applying import Applier
 from cdc_daemon.engine.lanes import Lanes, source_lane
@@ -27,6 +27,7 @@ from cdc_daemon.engine.mending import (
     mapping_of,
 )
 from cdc_daemon.engine.parked_rows import in_pieces, rows_of, together
+from cdc_daemon.engine.privacy import NOTHING, Privacy
 from cdc_daemon.mapping.compile import CompiledMapping
 from cdc_daemon.mapping.mapper import Mapper
 from cdc_daemon.model.changes import Batch, Relation, Row
@@ -127,7 +128,9 @@ class Resyncing:
         reading: Reading,
         compile_relation: Callable[[Relation], Sequence[CompiledMapping]],
         applier: Callable[[Mapper, Lanes], Applier],
+        privacy: Privacy = NOTHING,
     ) -> None:
+        self._privacy = privacy
         self._sink = sink
         self._reading = reading
         self._compile = compile_relation
@@ -177,7 +180,7 @@ class Resyncing:
         self, work: _Work, mapping: str, parked: Sequence[Failure], relation: Relation
     ) -> Iterator[list[Wanted]]:
         """The rows of one mapping's changes that are meant, and of others that moved such a row."""
-        ours = {one.id: rows_of(one, relation) for one in parked if one.mapping == mapping}
+        ours = {one.id: self._identities(one, relation) for one in parked if one.mapping == mapping}
         nameless = [number for number, rows in ours.items() if number in work.meant and not rows]
         nothing = Wanted(kind=KIND, key=(), source_row=())
         self._audit(work, [work.line(mapping, nothing, "failed", UNREADABLE) for _ in nameless])
@@ -252,7 +255,7 @@ class Resyncing:
             failure
             for failure in self._touching({source_lane(mapping, row) for row in rows})
             if failure.mapping == mapping
-            and (found := rows_of(failure, compiled.relation))
+            and (found := self._identities(failure, compiled.relation))
             and rows.issuperset(found)
         ]
         ids = {failure.id for failure in closing}
@@ -264,6 +267,15 @@ class Resyncing:
 
     def _touching(self, lanes: set[bytes]) -> list[Failure]:
         return self._sink.failures(Selection(lanes=tuple(lanes))) if lanes else []
+
+    def _identities(self, failure: Failure, relation: Relation) -> list[Key]:
+        """The identities of a change's row; what is sealed with a key that lacks is not looked at,
+        for the row is read again."""
+        try:
+            payload = self._privacy.opened(failure.table, failure.payload)
+        except DataError:
+            payload = self._privacy.without_sealed(failure.payload)
+        return rows_of(replace(failure, payload=payload), relation)
 
     def _audit(self, work: _Work, lines: Sequence[Repaired]) -> None:
         if lines:

@@ -14,7 +14,7 @@ from operator import itemgetter
 from types import MappingProxyType
 
 from cdc_daemon.config.configuration import Configuration
-from cdc_daemon.config.schema import FieldConfig, MappingConfig
+from cdc_daemon.config.schema import FieldConfig, MappingConfig, TableName
 from cdc_daemon.mapping.fields import (
     Field,
     FieldError,
@@ -46,6 +46,7 @@ class CompiledMapping:
     ``rows``: full rows → layout rows (None: the same rows); raises DataError at the first bad row.
     ``identity_keys``: identity tuples → entity keys, where no reference table is needed.
     ``leave``: the layout with which rows that leave the filter are deleted; None: they are ignored.
+    ``sensitive``: names of the columns whose values are shown to nobody and sealed where they park.
     """
 
     config: MappingConfig
@@ -59,6 +60,7 @@ class CompiledMapping:
     predicate: Callable[..., bool] | None
     predicate_inputs: tuple[int, ...]
     key_fields: tuple[Field, ...]
+    sensitive: frozenset[str] = frozenset()
 
     def row(self, source_row: Row) -> Row:
         """One source row of any shape as a layout row. Raises DataError, NeedsSource."""
@@ -150,14 +152,31 @@ def columns_of(mapping: MappingConfig) -> frozenset[str]:
     """The source columns that a mapping reads, as far as its configuration says."""
     found: set[str] = set()
     for field in [*mapping.key.values(), *mapping.fields.values()]:
-        if field.expr is not None:
-            found |= expression_columns(field.expr)
-        elif field.ref is not None:
-            found.add(field.ref)
-        elif field.column is not None:
-            found.add(field.column)
+        found |= origin_columns(field)
     if mapping.where:
         found |= expression_columns(mapping.where)
+    return frozenset(found)
+
+
+def origin_columns(field: FieldConfig) -> frozenset[str]:
+    """The source columns that an attribute is made from."""
+    if field.expr is not None:
+        return expression_columns(field.expr)
+    found = field.ref if field.ref is not None else field.column
+    return frozenset() if found is None else frozenset({found})
+
+
+def sensitive_columns(configuration: Configuration, table: TableName) -> frozenset[str]:
+    """The columns of a source table whose values are sensitive for every mapping of it.
+
+    They are those that a sensitive attribute is made from, by whichever mapping of the table: what
+    is parked of a row holds what any of them reads. A column that only ``where`` reads is not.
+    """
+    found: set[str] = set()
+    for mapping in configuration.mappings_from(table):
+        sensitive = configuration.entities[mapping.to].sensitive
+        for name in sensitive & mapping.origins.keys():
+            found |= origin_columns(mapping.origins[name])
     return frozenset(found)
 
 
@@ -251,6 +270,7 @@ class _Compilation:
             predicate=predicate,
             predicate_inputs=inputs,
             key_fields=ordered_key,
+            sensitive=sensitive_columns(self.configuration, self.mapping.from_),
         )
 
     def _fields(self, section: str, configs: Mapping[str, FieldConfig]) -> dict[str, Field]:

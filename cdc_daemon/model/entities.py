@@ -50,12 +50,16 @@ class EntityType:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attribute:
-    """One attribute; ``references`` names the entity whose key it holds."""
+    """One attribute; ``references`` names the entity whose key it holds.
+
+    ``sensitivity``: ``personal`` or ``secret``; None: not sensitive.
+    """
 
     name: str
     type: EntityType
     required: bool = False
     references: str | None = None
+    sensitivity: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,6 +83,11 @@ class Entity:
     def names(self) -> tuple[str, ...]:
         """All attribute names, key first."""
         return tuple(attribute.name for attribute in self.attributes)
+
+    @property
+    def sensitive(self) -> frozenset[str]:
+        """Names of the sensitive attributes."""
+        return frozenset(one.name for one in self.attributes if one.sensitivity is not None)
 
     @property
     def references(self) -> tuple[str, ...]:

@@ -271,6 +271,9 @@ class UnitOfWork(Protocol):
         """Give a parked change another payload and the lanes it blocks with that (16-byte digests);
         the payload before is kept as an :class:`Edit`."""
 
+    def reseal(self, kept: Kept, payload: Mapping[str, object]) -> None:
+        """The same payload of a change, or of an edit of it, with its values sealed anew."""
+
     def trip(self, reason: str) -> None:
         """Note that the breaker has stopped the pipeline, and why."""
 
@@ -355,6 +358,18 @@ class Edit:
     edited_at: dt.datetime
     actor: str
     reason: str
+    payload: dict[str, object]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kept:
+    """A payload of the failure queue: of a change in whatever state, or, with the number ``edit``,
+    the one before an edit of it."""
+
+    pipeline: str
+    failure: int
+    edit: int | None
+    table: str
     payload: dict[str, object]
 
 
@@ -465,6 +480,10 @@ class Sink(Protocol):
     def failures(self, selection: Selection = PARKED, limit: int | None = None) -> list[Failure]:
         """The changes of the pipeline that are meant, in source order; so many at most."""
 
+    def kept_payloads(self, after: int, most: int) -> list[Kept]:
+        """Payloads of the pipeline's changes behind an id, of so many changes at most, in the order
+        of ids; each is followed by those of its edits."""
+
     def purge(self, selection: Selection, most: int) -> int:
         """Delete settled changes of the pipeline that are meant, so many at most, with their edits;
         how many it were. Never one that is parked. Raises Fenced."""
@@ -499,6 +518,9 @@ class Control(Protocol):
 
     def blocked(self) -> dict[str, int]:
         """How many lanes (rows and keys) parked changes block, by pipeline where there are any."""
+
+    def kept_payloads(self, after: int, most: int) -> list[Kept]:
+        """The same as a sink's, of all pipelines."""
 
     def edits(self, failure: int) -> list[Edit]:
         """What was edited in a change, oldest first."""

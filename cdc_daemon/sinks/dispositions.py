@@ -29,6 +29,7 @@ CODES: Final[Mapping[str, str]] = {
     "reference_missing": "the row refers to an entity row that has not arrived: it waits for it",
     "reference_unresolved": "a ref names a source row that no mapping has carried: it waits for it",
     "required": "a required attribute is NULL",
+    "sealed_value": "a replay: a sensitive value cannot be opened, for its key is not there",
     "still_referenced": "the row is to be deleted while others refer to it",
     "too_long": "a text is longer than the attribute",
     "unmapped": "a replay: no mapping reads the table any longer",

@@ -1,6 +1,7 @@
 """``mappings preview``: real rows through the real mapping, beside what the target holds.
 
-The administrator's tool: alone in this package it shows values.
+The administrator's tool: alone in this package it gives values; who prints them masks sensitive
+ones.
 """
 
 from __future__ import annotations

@@ -17,6 +17,7 @@ from cdc_daemon.model.ports import (
     CopiedMapping,
     Edit,
     Failure,
+    Kept,
     Verification,
     VerifiedMapping,
 )
@@ -84,6 +85,9 @@ class FakeControl:
 
     def blocked(self) -> dict[str, int]:
         return {}
+
+    def kept_payloads(self, after: int, most: int) -> list[Kept]:
+        return []
 
     def edits(self, failure: int) -> list[Edit]:
         return []

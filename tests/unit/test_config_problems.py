@@ -178,7 +178,7 @@ CASES: list[tuple[str, str, str, list[str]]] = [
         "requird: true",
         [
             "c.yaml:12:33: unknown key 'requird'; did you mean 'required'? "
-            "(known keys: type, required, references)"
+            "(known keys: type, required, references, sensitivity)"
         ],
     ),
     (
@@ -382,7 +382,7 @@ CASES: list[tuple[str, str, str, list[str]]] = [
         [
             "c.yaml:18:22: 'decimal(18' is not a type "
             '(inside {…} a comma ends the value: write "decimal(18,4)" in quotes)',
-            "c.yaml:18:33: unknown key '2)' (known keys: type, required, references)",
+            "c.yaml:18:33: unknown key '2)' (known keys: type, required, references, sensitivity)",
         ],
     ),
     (
@@ -650,8 +650,8 @@ CASES: list[tuple[str, str, str, list[str]]] = [
         "where: \"fstatus = 'C'\"",
         'where: "fstatus = ${STATUS}"',
         [
-            "c.yaml:27:12: references are read under sources, target, daemon and notifications "
-            "only (write the value itself; $${ for the text ${)"
+            "c.yaml:27:12: references are read under sources, target, daemon, notifications "
+            "and failures only (write the value itself; $${ for the text ${)"
         ],
     ),
 ]

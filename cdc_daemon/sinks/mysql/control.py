@@ -12,12 +12,13 @@ from cdc_daemon.model.ports import (
     CopiedMapping,
     Edit,
     Failure,
+    Kept,
     Verification,
     VerifiedMapping,
 )
 from cdc_daemon.model.position import Checkpoint
 from cdc_daemon.model.selection import Selection, Tally
-from cdc_daemon.sinks.mysql import commands, copied, edits, failures, queue, verifications
+from cdc_daemon.sinks.mysql import commands, copied, edits, failures, kept, queue, verifications
 from cdc_daemon.sinks.mysql.checkpoint import check_version, checkpoints, held_pipelines
 from cdc_daemon.sinks.mysql.session import Session, connect, translated
 
@@ -55,6 +56,11 @@ class MysqlControl:
         """How many lanes parked changes block, by pipeline where there are any."""
         with self._session() as session:
             return queue.blocked(session)
+
+    def kept_payloads(self, after: int, most: int) -> list[Kept]:
+        """Payloads of changes behind an id, of so many changes at most, and of their edits."""
+        with self._session() as session:
+            return kept.read(session.run, None, after, most)
 
     def edits(self, failure: int) -> list[Edit]:
         """What was edited in a change, oldest first."""

@@ -26,7 +26,7 @@ from cdc_daemon.model.effects import (
 )
 from cdc_daemon.model.errors import CdcError, DataError
 from cdc_daemon.model.failpoint import failpoint
-from cdc_daemon.model.ports import CopiedMapping, Repaired
+from cdc_daemon.model.ports import CopiedMapping, Kept, Repaired
 from cdc_daemon.model.position import SourceIdentity
 from cdc_daemon.sinks.caution import Caution
 from cdc_daemon.sinks.mysql import (
@@ -38,6 +38,7 @@ from cdc_daemon.sinks.mysql import (
     failures,
     verifications,
 )
+from cdc_daemon.sinks.mysql import kept as kept_payloads
 from cdc_daemon.sinks.mysql.checkpoint import Lease
 from cdc_daemon.sinks.mysql.dangling import References, Suspects
 from cdc_daemon.sinks.mysql.faults import Search
@@ -224,6 +225,10 @@ class MysqlUnit:
     ) -> None:
         """Give a parked change another payload; the one before is kept."""
         edits.edit(self._transaction.run, failure, payload, lanes, actor=actor, reason=reason)
+
+    def reseal(self, kept: Kept, payload: Mapping[str, object]) -> None:
+        """The same payload of a change, or of an edit of it, with its values sealed anew."""
+        kept_payloads.reseal(self._transaction.run, kept, payload)
 
     def trip(self, reason: str) -> None:
         """Note that the breaker has stopped the pipeline, and why."""

@@ -15,12 +15,13 @@ from cdc_daemon.model.ports import (
     CopiedMapping,
     Edit,
     Failure,
+    Kept,
     Verification,
     VerifiedMapping,
 )
 from cdc_daemon.model.position import Checkpoint
 from cdc_daemon.model.selection import Selection, Tally
-from cdc_daemon.sinks.postgres import commands, copied, edits, failures, queue, verifications
+from cdc_daemon.sinks.postgres import commands, copied, edits, failures, kept, queue, verifications
 from cdc_daemon.sinks.postgres.checkpoint import STALE_SECONDS, check_version, checkpoint_of
 from cdc_daemon.sinks.postgres.errors import translate
 from cdc_daemon.sinks.postgres.session import Connection, connect
@@ -69,6 +70,11 @@ class PostgresControl:
         """How many lanes parked changes block, by pipeline where there are any."""
         with self._connection() as connection:
             return queue.blocked(connection)
+
+    def kept_payloads(self, after: int, most: int) -> list[Kept]:
+        """Payloads of changes behind an id, of so many changes at most, and of their edits."""
+        with self._connection() as connection:
+            return kept.read(connection, None, after, most)
 
     def edits(self, failure: int) -> list[Edit]:
         """What was edited in a change, oldest first."""

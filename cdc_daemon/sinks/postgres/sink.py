@@ -20,7 +20,7 @@ from cdc_daemon.model.effects import Layout
 from cdc_daemon.model.entities import Entity
 from cdc_daemon.model.errors import ConfigurationError, Problem, Unreachable
 from cdc_daemon.model.findings import Finding, refusals
-from cdc_daemon.model.ports import PARKED, Command, CopiedMapping, Failure, Verification
+from cdc_daemon.model.ports import PARKED, Command, CopiedMapping, Failure, Kept, Verification
 from cdc_daemon.model.position import Checkpoint, SourceIdentity
 from cdc_daemon.model.selection import Selection
 from cdc_daemon.sinks.postgres import (
@@ -30,6 +30,7 @@ from cdc_daemon.sinks.postgres import (
     commands,
     copied,
     failures,
+    kept,
     queue,
     verifications,
 )
@@ -238,6 +239,11 @@ class PostgresSink:
         ours = replace(selection, pipeline=self._lease.pipeline)
         with self._connection() as connection:
             return failures.select(connection, ours, limit)
+
+    def kept_payloads(self, after: int, most: int) -> list[Kept]:
+        """Payloads of the pipeline's changes behind an id, of so many changes at most."""
+        with self._connection() as connection:
+            return kept.read(connection, self._lease.pipeline, after, most)
 
     def purge(self, selection: Selection, most: int) -> int:
         """Delete settled changes of the pipeline that are meant. Raises Fenced."""

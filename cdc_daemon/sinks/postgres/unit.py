@@ -29,10 +29,11 @@ from cdc_daemon.model.effects import (
 )
 from cdc_daemon.model.errors import DataError, Retryable
 from cdc_daemon.model.failpoint import failpoint
-from cdc_daemon.model.ports import CopiedMapping, Repaired
+from cdc_daemon.model.ports import CopiedMapping, Kept, Repaired
 from cdc_daemon.model.position import SourceIdentity
 from cdc_daemon.sinks.caution import Caution
 from cdc_daemon.sinks.postgres import awaiting, breaker, children, commands, copied, edits, failures
+from cdc_daemon.sinks.postgres import kept as kept_payloads
 from cdc_daemon.sinks.postgres.arrays import arrays
 from cdc_daemon.sinks.postgres.checkpoint import CLOCK_BEHIND, FENCED, Lease
 from cdc_daemon.sinks.postgres.dangling import References
@@ -302,6 +303,12 @@ class PostgresUnit:
             edits.edit(
                 self._session.connection, failure, payload, lanes, actor=actor, reason=reason
             )
+
+    def reseal(self, kept: Kept, payload: Mapping[str, object]) -> None:
+        """The same payload of a change, or of an edit of it, with its values sealed anew."""
+        with self._translated():
+            self._transaction.begin()
+            kept_payloads.reseal(self._session.connection, kept, payload)
 
     def audit(self, repaired: Sequence[Repaired]) -> None:
         """Note what was repaired, in this unit."""

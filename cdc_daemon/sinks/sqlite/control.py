@@ -16,12 +16,13 @@ from cdc_daemon.model.ports import (
     CopiedMapping,
     Edit,
     Failure,
+    Kept,
     Verification,
     VerifiedMapping,
 )
 from cdc_daemon.model.position import Checkpoint
 from cdc_daemon.model.selection import Selection, Tally
-from cdc_daemon.sinks.sqlite import commands, copied, edits, failures, queue, verifications
+from cdc_daemon.sinks.sqlite import commands, copied, edits, failures, kept, queue, verifications
 from cdc_daemon.sinks.sqlite.checkpoint import check_version, checkpoints, moment_text
 from cdc_daemon.sinks.sqlite.database import Connection, connect, translated
 from cdc_daemon.sinks.sqlite.holder import sign_of
@@ -60,6 +61,11 @@ class SqliteControl:
         """How many lanes parked changes block, by pipeline where there are any."""
         with self._connection() as connection:
             return queue.blocked(connection)
+
+    def kept_payloads(self, after: int, most: int) -> list[Kept]:
+        """Payloads of changes behind an id, of so many changes at most, and of their edits."""
+        with self._connection() as connection:
+            return kept.read(connection, None, after, most)
 
     def edits(self, failure: int) -> list[Edit]:
         """What was edited in a change, oldest first."""

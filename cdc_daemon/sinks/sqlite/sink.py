@@ -17,7 +17,7 @@ from cdc_daemon.model.effects import Layout
 from cdc_daemon.model.entities import Entity
 from cdc_daemon.model.errors import ConfigurationError, PreflightRefusal, Unreachable
 from cdc_daemon.model.findings import Finding
-from cdc_daemon.model.ports import PARKED, Command, CopiedMapping, Failure, Verification
+from cdc_daemon.model.ports import PARKED, Command, CopiedMapping, Failure, Kept, Verification
 from cdc_daemon.model.position import Checkpoint, SourceIdentity
 from cdc_daemon.model.selection import Selection
 from cdc_daemon.sinks.sqlite import (
@@ -27,6 +27,7 @@ from cdc_daemon.sinks.sqlite import (
     commands,
     copied,
     failures,
+    kept,
     queue,
     verifications,
 )
@@ -217,6 +218,11 @@ class SqliteSink:
         ours = replace(selection, pipeline=self._lease.pipeline)
         with translated():
             return failures.select(self._live(), ours, limit)
+
+    def kept_payloads(self, after: int, most: int) -> list[Kept]:
+        """Payloads of the pipeline's changes behind an id, of so many changes at most."""
+        with translated():
+            return kept.read(self._live(), self._lease.pipeline, after, most)
 
     def purge(self, selection: Selection, most: int) -> int:
         """Delete settled changes of the pipeline that are meant. Raises Fenced."""

@@ -27,7 +27,7 @@ from cdc_daemon.model.effects import (
 )
 from cdc_daemon.model.errors import DataError
 from cdc_daemon.model.failpoint import failpoint
-from cdc_daemon.model.ports import CopiedMapping, Repaired
+from cdc_daemon.model.ports import CopiedMapping, Kept, Repaired
 from cdc_daemon.model.position import SourceIdentity
 from cdc_daemon.sinks.forms import Stored
 from cdc_daemon.sinks.rejected import data_error
@@ -41,6 +41,7 @@ from cdc_daemon.sinks.sqlite import (
     failures,
     verifications,
 )
+from cdc_daemon.sinks.sqlite import kept as kept_payloads
 from cdc_daemon.sinks.sqlite.checkpoint import Lease
 from cdc_daemon.sinks.sqlite.dangling import References, Suspects
 from cdc_daemon.sinks.sqlite.database import Connection, translated
@@ -291,6 +292,11 @@ class SqliteUnit:
                 reason=reason,
                 moment=self._moment,
             )
+
+    def reseal(self, kept: Kept, payload: Mapping[str, object]) -> None:
+        """The same payload of a change, or of an edit of it, with its values sealed anew."""
+        with translated():
+            kept_payloads.reseal(self._opened(), kept, payload)
 
     def trip(self, reason: str) -> None:
         """Note that the breaker has stopped the pipeline, and why."""
