@@ -167,7 +167,7 @@ def test_verify_and_preview_tell_equal_from_different(site: Site) -> None:
     assert MAPPING in site("mappings", "list")
 
 
-@pytest.mark.parametrize("running", [True, False])
+@pytest.mark.parametrize("running", [True, pytest.param(False, marks=pytest.mark.acceptance)])
 def test_a_parked_change_is_shown_and_retried(site: Site, running: bool) -> None:
     """With a daemon its worker does it, without one the command line."""
     site.run()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
@@ -87,7 +88,7 @@ def test_a_change_is_edited_compared_and_applied(erp: Erp) -> None:
         kept = erp.target.query("SELECT DISTINCT arguments FROM cdc.command WHERE verb = 'edit'")
         assert kept == [({},)]
         assert "not parked" in told(erp, *edit, "--set", "fname=nut", code=1)
-        until(lambda: [one["id"] for one in asked(erp, "list")] == [second], what="it follows")
+        assert [one["id"] for one in asked(erp, "list")] == [second, behind]
 
 
 def test_rows_are_read_again_and_their_changes_settled(erp: Erp) -> None:
@@ -189,7 +190,7 @@ def purged(erp: Erp) -> None:
     assert asked(erp, "list", "--state", "any") == []
 
 
-@pytest.fixture(params=["sqlite", "mariadb"])
+@pytest.fixture(params=[pytest.param("sqlite", marks=pytest.mark.acceptance), "mariadb"])
 def other(
     request: pytest.FixtureRequest, database_factory: DatabaseFactory, tmp_path: Path
 ) -> Iterator[Erp]:
@@ -211,25 +212,27 @@ def test_the_same_on_every_control_database(other: Erp, tmp_path: Path) -> None:
     """Edit, import, resync and purge, each once."""
     erp, file = other, tmp_path / "parked.jsonl"
     with erp.worker():
-        first, second, _ = poisoned(erp)
+        first, second, behind = poisoned(erp)
         edit = ("edit", str(first), "--set", "fname=bolt", "--reason", "r", "--retry")
         assert asked(erp, *edit)["applied"] == [first]
-        until(lambda: asked(erp, "list", "--key", "A") == [], what="what stood behind it follows")
+        assert [one["id"] for one in asked(erp, "list", "--key", "A")] == [behind]
         names = [image["fname"] for image in asked(erp, "diff", str(first))["images"].values()]
         assert names == [None, "bolt", None]
         assert erp.ask("failures", "export", str(second), "--out", str(file)).exit_code == 0
         file.write_text(file.read_text("utf-8").replace('"fname": null', '"fname": "螺母"'))
         assert asked(erp, "import", str(file), "--reason", "r", "--retry")["applied"] == [second]
-        erp.commit("INSERT INTO t_material VALUES (7, 'B7', NULL, 'PCS', 1, 'r')")
-        erp.commit("UPDATE t_material SET fname = 'nut' WHERE fid = 7")
+        erp.commit("UPDATE t_material SET fname = 'bolt' WHERE fid = 5")
+        erp.commit("UPDATE t_material SET fname = '螺母' WHERE fid = 6")
         erp.caught_up()
-        found = asked(erp, "resync", "--error", "waiting", "--reason", "r", "--yes")
+        found = asked(erp, "resync", "--key", "A", "--reason", "r", "--yes")
         assert (len(found["resynced"]), found["left"]) == (2, [])
         tallies = asked(erp, "stats", "--state", "any")
-        states = [(one["state"], one["number"]) for one in tallies["changes"]]
-        assert sorted(states) == [("replayed", 3), ("resynced", 2)]
+        states = Counter[str]()
+        for one in tallies["changes"]:  # by error class, too: what waited may have been tried
+            states[one["state"]] += one["number"]
+        assert states == {"replayed": 2, "resynced": 2}
         assert tallies["blocked_lanes"] == {}
-        assert asked(erp, "purge", "--older-than", "0s", "--yes")["purged"] == 5
+        assert asked(erp, "purge", "--older-than", "0s", "--yes")["purged"] == 4
         assert asked(erp, "list", "--state", "any") == []
     query = "SELECT code, name FROM material WHERE code < 'C' ORDER BY code"
-    assert erp.target.query(query) == [("A", "bolt"), ("B", "螺母"), ("B7", "nut")]
+    assert erp.target.query(query) == [("A", "bolt"), ("B", "螺母")]

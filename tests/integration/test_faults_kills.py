@@ -172,7 +172,10 @@ def late_failure(erp: Erp) -> None:
     )
 
 
-@pytest.mark.parametrize("failpoint", [None, "between_pieces:3", "between_pieces:8"])
+@pytest.mark.parametrize(
+    "failpoint",
+    [None, "between_pieces:3", pytest.param("between_pieces:8", marks=pytest.mark.acceptance)],
+)
 def test_a_huge_transaction_with_bad_references_is_whole_but_for_them(
     erp: Erp, failpoint: str | None
 ) -> None:

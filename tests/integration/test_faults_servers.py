@@ -69,7 +69,7 @@ def test_terminated_inside_a_transaction_that_ends_in_time(erp: Erp) -> None:
     erp.agrees()
 
 
-@fault(7, "TERM while the control database blocks", state="exit 0", ci=True)
+@fault(7, "TERM while the control database blocks", state="exit 0")
 def test_terminated_while_the_control_database_blocks(erp: Erp) -> None:
     """A statement that waits for a lock cannot be drained; the daemon ends nonetheless."""
     erp.configure(drain_seconds=1)

@@ -256,7 +256,13 @@ def test_many_children_are_followed_in_pieces(
     """And each is a sign of life: the watchdog waits for no number of children."""
     monkeypatch.setattr(cascading, "PIECE", 100)
     signs: list[Meter] = []
-    monkeypatch.setattr(Meter, "progressed", signs.append)
+    progressed = Meter.progressed
+
+    def noted(self: Meter) -> None:
+        signs.append(self)
+        progressed(self)
+
+    monkeypatch.setattr(Meter, "progressed", noted)
     with system.schema.connect() as session, session.cursor() as cursor:
         rows = [(n, n % 3) for n in range(10, 360)]
         cursor.executemany("INSERT INTO line VALUES (300, %s, 'C', %s)", rows)

@@ -66,12 +66,18 @@ def resume(erp: Erp) -> None:
         until(lambda: control.command(number).state == "done", what="it was resumed")
 
 
+KINDS = pytest.mark.parametrize(
+    "target_kind", [POSTGRES, pytest.param(SQLITE, marks=pytest.mark.acceptance)]
+)
+
+
 @pytest.fixture
 def limits(monkeypatch: pytest.MonkeyPatch) -> None:
     found = BreakerLimits(parked=5, share=0.0)
     monkeypatch.setattr(build, "breaker_limits", lambda _: found)
 
 
+@KINDS
 @pytest.mark.usefixtures("limits")
 def test_too_much_at_once_stops_the_pipeline_until_somebody_says_resume(erp: Erp) -> None:
     """Nothing of the unit that was too much is parked; a restart changes nothing; commands are
@@ -98,6 +104,7 @@ def test_too_much_at_once_stops_the_pipeline_until_somebody_says_resume(erp: Erp
         parked(erp, *["reference_unresolved"] * 9)
 
 
+@KINDS
 @pytest.mark.usefixtures("limits")
 def test_a_first_copy_is_stopped_too(erp: Erp) -> None:
     erp.source.execute(

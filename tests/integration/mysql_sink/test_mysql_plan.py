@@ -214,8 +214,10 @@ def test_widest_and_most_exact_is_made(base: Base) -> None:
 
 
 _BACK = """
-    ALTER TABLE cdc_failure DROP KEY cdc_failure_settled, DROP COLUMN retry_at, DROP COLUMN awaits;
-    DROP TABLE cdc_failure_edit; UPDATE cdc_meta SET version = 3;
+    ALTER TABLE cdc_failure DROP KEY cdc_failure_settled, DROP KEY cdc_failure_due,
+        DROP COLUMN retry_at, DROP COLUMN awaits;
+    DROP TABLE cdc_failure_edit; DROP TABLE cdc_failure_await; DROP TABLE cdc_breaker;
+    UPDATE cdc_meta SET version = 3;
     INSERT INTO cdc_checkpoint (pipeline, epoch) VALUES ('erp', 7);
     INSERT INTO cdc_failure (pipeline, mapping, entity, source_table, operation, position, sequence,
                              parked_at, error_code, error_message, payload, mapping_version, lanes)
