@@ -130,6 +130,8 @@ class Applier:
     def _release(self, unit: UnitOfWork, runs: Sequence[EntityRun], division: Division) -> None:
         """Parked changes that waited for rows of this batch are due; what it parks waits, too."""
         self._awaited.add(one for held in division.held for one in held.error.awaits)
+        if not self._awaited:
+            return
         if arrived := self._awaited.arrived(_without(runs, division.held)):
             unit.arrived(arrived)
 

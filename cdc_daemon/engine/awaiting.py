@@ -40,10 +40,12 @@ class Awaited:
         """The unit was rolled back."""
         self._pending.clear()
 
+    def __bool__(self) -> bool:
+        """Whether anything is waited for: if not, no row need be looked at."""
+        return bool(self._digests or self._pending)
+
     def arrived(self, runs: Sequence[EntityRun]) -> list[bytes]:
-        """What of it these changes bring; with nothing awaited, no row is looked at."""
-        if not self._digests and not self._pending:
-            return []
+        """What of it these changes bring."""
         found = {one for run in runs for one in _brought(run)}
         return [one for one in found if one in self._digests or one in self._pending]
 

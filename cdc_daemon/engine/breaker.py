@@ -11,7 +11,7 @@ from __future__ import annotations
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from cdc_daemon.engine.lanes import WAITING
 from cdc_daemon.model.errors import Retryable
@@ -37,11 +37,17 @@ class Tripped(Retryable):
     """Too much is parked at once: the pipeline has stopped before it fills the failure queue."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Unit:
+_SLICES = 60
+"""Parts of a window, so that what is remembered does not grow with the number of units."""
+
+
+@dataclass(slots=True)
+class _Slice:
+    """What was committed in one of them. ``at``: when it began."""
+
     at: float
-    changes: int
-    parked: Counter[str]
+    changes: int = 0
+    parked: Counter[str] = field(default_factory=Counter)
 
 
 class Breaker:
@@ -50,23 +56,23 @@ class Breaker:
     def __init__(self, limits: BreakerLimits, clock: Callable[[], float] = time.monotonic) -> None:
         self._limits = limits
         self._clock = clock
-        self._units: deque[_Unit] = deque()
+        self._slices: deque[_Slice] = deque()
         self._changes = 0
         self._parked: Counter[str] = Counter()
         self._disarmed_until = 0.0
 
     def disarm(self, seconds: float) -> None:
         """Somebody has looked: begin anew, and let everything pass for so long."""
-        self._units.clear()
+        self._slices.clear()
         self._changes, self._parked = 0, Counter()
         self._disarmed_until = self._clock() + seconds
 
     def judge(self, changes: int, parked: Mapping[str, int]) -> None:
         """Raise Tripped where a unit of so many changes, which parks these, by error class, would
         pass a limit. A unit that parks nothing passes always."""
-        self._let_go()
         if not any(parked.values()) or self._clock() < self._disarmed_until:
             return
+        self._let_go()
         total, by_class = self._changes + changes, self._parked + Counter(parked)
         if why := self._excess(total, by_class):
             raise Tripped(
@@ -77,16 +83,22 @@ class Breaker:
 
     def committed(self, changes: int, parked: Mapping[str, int]) -> None:
         """Such a unit was committed."""
-        found = _Unit(self._clock(), changes, Counter(parked))
-        self._units.append(found)
+        now = self._clock()
+        if not self._slices or now - self._slices[-1].at >= self._limits.window / _SLICES:
+            self._let_go()
+            self._slices.append(_Slice(now))
+        last = self._slices[-1]
+        last.changes += changes
         self._changes += changes
-        self._parked += found.parked
+        if parked:
+            last.parked.update(parked)
+            self._parked.update(parked)
 
     def _let_go(self) -> None:
         """What is older than the window counts no more."""
         begin = self._clock() - self._limits.window
-        while self._units and self._units[0].at < begin:
-            gone = self._units.popleft()
+        while self._slices and self._slices[0].at < begin:
+            gone = self._slices.popleft()
             self._changes -= gone.changes
             self._parked -= gone.parked
 

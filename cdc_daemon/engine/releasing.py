@@ -75,8 +75,9 @@ class Releasing:
         while time.monotonic() < deadline and (due := self._sink.due(_AT_ONCE)):
             tried = tried or {relation.name: relation for relation in self._relations()}
             done += self._try(due, tried)
-        if tried is not None:
+        if done:
             self.reload()
+        self._awaited.settle()
         return done
 
     def _try(self, due: Sequence[int], relations: Mapping[str, Relation]) -> int:
@@ -103,6 +104,7 @@ class Releasing:
             return DataError(error.message, code="unreplayable")
 
     def _note(self, failure: Failure, error: DataError) -> None:
+        self._awaited.add(error.awaits)
         delay = self._schedule.delay(error.code, failure.attempts + 1)
         now = dt.datetime.now(dt.UTC)
         with self._sink.begin() as unit:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from cdc_daemon.engine.breaker import Breaker, BreakerLimits, Tripped
+from cdc_daemon.engine.breaker import _SLICES, Breaker, BreakerLimits, Tripped
 from cdc_daemon.model.errors import Disposition
 
 LIMITS = BreakerLimits(window=60.0, parked=100, share=0.5, least=50, same_error=70)
@@ -68,6 +68,19 @@ def test_what_is_older_than_the_window_counts_no_more(breaker: Breaker, clock: C
     pass_(breaker, 1000, loss=70)
     with pytest.raises(Tripped):
         breaker.judge(1000, {"loss": 1})
+
+
+def test_what_is_remembered_does_not_grow_with_the_number_of_units(
+    breaker: Breaker, clock: Clock
+) -> None:
+    """A thousand transactions a second, for minutes; 29 or 30 losses are of the last one."""
+    for n in range(120_000):
+        clock.now += 0.001
+        pass_(breaker, 1, **({"loss": 1} if n % 2000 == 0 else {}))
+    assert len(breaker._slices) <= _SLICES + 1
+    breaker.judge(1_000, {"loss": 39, "required": 31})
+    with pytest.raises(Tripped, match=r"10[12] changes parked"):
+        breaker.judge(1_000, {"loss": 40, "required": 32})
 
 
 def test_resumed_it_lets_pass_for_a_time(breaker: Breaker, clock: Clock) -> None:
