@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from cdc_daemon.engine.privacy import Privacy
     from cdc_daemon.mapping.compile import CompiledMapping
     from cdc_daemon.model.changes import Relation, Row, Run
-    from cdc_daemon.model.ports import Edit, Failure, Source
+    from cdc_daemon.model.ports import Source
+    from cdc_daemon.model.queue import Edit, Failure
     from cdc_daemon.verify.preview import Preview
 
 _ABSENT = object()  # a value that an image does not hold

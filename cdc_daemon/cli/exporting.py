@@ -23,7 +23,8 @@ from cdc_daemon.cli.parked import control_of, count, dry_option, meant_by
 from cdc_daemon.cli.revealing import View, clear_option
 from cdc_daemon.cli.selecting import Chosen, selection_options
 from cdc_daemon.model.errors import CdcError
-from cdc_daemon.model.ports import Control, Failure
+from cdc_daemon.model.ports import Control
+from cdc_daemon.model.queue import Failure
 from cdc_daemon.model.selection import Selection
 
 FORMAT = 1

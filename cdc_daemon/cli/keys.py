@@ -19,7 +19,8 @@ from cdc_daemon.sealing import is_sealed, key_of
 if TYPE_CHECKING:
     from cdc_daemon.config.configuration import Configuration
     from cdc_daemon.engine.rotating import Rotated
-    from cdc_daemon.model.ports import Control, Kept
+    from cdc_daemon.model.ports import Control
+    from cdc_daemon.model.queue import Kept
 
 _CLEAR = "-"  # in place of a key's id: a sensitive value that is not sealed
 _HEAD = ("PIPELINE", "TO SEAL", "AS THEY ARE", "REFUSED")

@@ -12,7 +12,8 @@ import click
 from cdc_daemon.cli.given import Given
 from cdc_daemon.cli.output import ago, print_json, print_table, words
 from cdc_daemon.model.errors import EXIT_DIFFERENCE, EXIT_OK, CdcError
-from cdc_daemon.model.ports import Control, Failure
+from cdc_daemon.model.ports import Control
+from cdc_daemon.model.queue import Failure
 from cdc_daemon.model.selection import Selection
 from cdc_daemon.sealing import MASK, is_sealed
 

@@ -19,7 +19,8 @@ from cdc_daemon.sealing import MASK
 if TYPE_CHECKING:
     from cdc_daemon.config.configuration import Configuration
     from cdc_daemon.engine.privacy import Privacy
-    from cdc_daemon.model.ports import Control, Failure
+    from cdc_daemon.model.ports import Control
+    from cdc_daemon.model.queue import Failure
 
 F = TypeVar("F", bound=Callable[..., Any])
 

@@ -133,7 +133,7 @@ class Applier:
         if not self._awaited:
             return
         if arrived := self._awaited.arrived(_without(runs, division.held)):
-            unit.arrived(arrived)
+            unit.queue.arrived(arrived)
 
     def condemn(self, failure: LateFailure) -> None:
         """Park these lanes when their changes come again."""
@@ -176,7 +176,7 @@ class Applier:
             try:
                 with self._point_of_return(unit, division):
                     for mapping in division.superseded:
-                        unit.supersede(mapping)
+                        unit.queue.supersede(mapping)
                     applied, steps = self._carry_out(unit, division, time_of, final=final)
                     self._check_references(unit, steps, final=final)
                 return applied

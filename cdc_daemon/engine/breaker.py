@@ -118,4 +118,4 @@ class Breaker:
 def stopped(sink: Sink, error: Tripped) -> None:
     """Note that it has stopped the pipeline; after the unit that was too much is rolled back."""
     with sink.begin() as unit:
-        unit.trip(error.message)
+        unit.queue.trip(error.message)

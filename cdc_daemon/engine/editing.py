@@ -22,7 +22,8 @@ from cdc_daemon.mapping.source_text import source_text
 from cdc_daemon.model.changes import Relation
 from cdc_daemon.model.effects import EntityRun
 from cdc_daemon.model.errors import CdcError, DataError
-from cdc_daemon.model.ports import Command, Failure, Sink
+from cdc_daemon.model.ports import Command, Sink
+from cdc_daemon.model.queue import Failure
 from cdc_daemon.model.selection import Selection
 
 Values = dict[str, str | None]
@@ -101,7 +102,7 @@ class Editing:
                 runs = _mapped(failure, payload, compiled)
                 lanes = tuple(dict.fromkeys([*failure.lanes, *_key_lanes(runs)]))
                 kept = self._privacy.sealed(failure.table, payload)
-                unit.edited(failure.id, kept, lanes, actor=actor, reason=reason)
+                unit.queue.edited(failure.id, kept, lanes, actor=actor, reason=reason)
 
     def _edited(self, failure: Failure, wish: Wish, relation: Relation | None) -> dict[str, object]:
         """The new payload. Raises Refused."""

@@ -13,7 +13,7 @@ from cdc_daemon.engine.payload import run_of
 from cdc_daemon.model.changes import Relation
 from cdc_daemon.model.effects import Key
 from cdc_daemon.model.errors import Stop
-from cdc_daemon.model.ports import Failure
+from cdc_daemon.model.queue import Failure
 
 
 def rows_of(failure: Failure, relation: Relation) -> list[Key]:

@@ -30,7 +30,7 @@ from cdc_daemon.model.changes import (
 )
 from cdc_daemon.model.effects import Parked
 from cdc_daemon.model.errors import DataError, Stop
-from cdc_daemon.model.ports import Failure
+from cdc_daemon.model.queue import Failure
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

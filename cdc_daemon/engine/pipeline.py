@@ -133,7 +133,7 @@ class Pipeline:
         applied = self.applier.apply(batch, unit, final=final)
         held = applied.division.held
         if held:
-            unit.park(
+            unit.queue.park(
                 [
                     self.parking.parked(one, batch, stream.render(batch.begin_of(one.sequence)[1]))
                     for one in held

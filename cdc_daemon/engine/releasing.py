@@ -18,7 +18,8 @@ from cdc_daemon.engine.lanes import Lanes
 from cdc_daemon.engine.schedule import Schedule
 from cdc_daemon.model.changes import Relation
 from cdc_daemon.model.errors import DataError, Stop
-from cdc_daemon.model.ports import Failure, Sink
+from cdc_daemon.model.ports import Sink
+from cdc_daemon.model.queue import Failure
 from cdc_daemon.model.selection import Selection
 
 ACTOR: Final = "cdc-daemon"
@@ -63,7 +64,7 @@ class Releasing:
     def begin(self) -> int:
         """A session begins: what was tried with other mappings only is due; how many."""
         with self._sink.begin() as unit:
-            found = [unit.due_by_mapping(*each) for each in self._versions.items()]
+            found = [unit.queue.due_by_mapping(*each) for each in self._versions.items()]
         self.reload()
         return sum(found)
 
@@ -84,7 +85,7 @@ class Releasing:
         behind = self._sink.behind(due)
         if behind:
             with self._sink.begin() as unit:
-                unit.put_off(sorted(behind))
+                unit.queue.put_off(sorted(behind))
         first = [number for number in due if number not in behind]
         done = 0
         for failure in self._sink.failures(Selection(ids=tuple(first))) if first else ():
@@ -108,7 +109,7 @@ class Releasing:
         delay = self._schedule.delay(error.code, failure.attempts + 1)
         now = dt.datetime.now(dt.UTC)
         with self._sink.begin() as unit:
-            unit.attempted(
+            unit.queue.attempted(
                 failure.id,
                 code=error.code,
                 message=error.message,

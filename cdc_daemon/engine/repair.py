@@ -22,8 +22,9 @@ from cdc_daemon.engine.mending import Mending
 from cdc_daemon.engine.replay import Replay
 from cdc_daemon.engine.resyncing import Resyncing
 from cdc_daemon.model.errors import CdcError, Disposition, Fenced, disposition_of
-from cdc_daemon.model.ports import PARKED, Command, Sink
+from cdc_daemon.model.ports import Command, Sink
 from cdc_daemon.model.position import Checkpoint, Phase, SourceIdentity
+from cdc_daemon.model.queue import PARKED
 from cdc_daemon.model.selection import Selection, selection_of
 
 _LONGEST = 7 * 86_400.0
@@ -127,7 +128,7 @@ class Repairs:
         if not isinstance(seconds, int | float) or not 0 < seconds <= _LONGEST:
             raise CdcError(f"seconds must be a number up to {_LONGEST:g}")
         with self._sink.begin() as unit:
-            stopped = unit.resume(seconds)
+            stopped = unit.queue.resume(seconds)
         self._resumed(seconds)
         return {"resumed": stopped}
 
@@ -174,7 +175,7 @@ class Repairs:
         while some:
             with self._sink.begin() as unit:
                 for failure in some:
-                    unit.skipped(failure.id, actor=actor, reason=reason)
+                    unit.queue.settle(failure.id, "skipped", actor=actor, reason=reason)
             skipped += [failure.id for failure in some]
             self._progressed()
             some = self._sink.failures(replace(selection, after=skipped[-1]), AT_ONCE)

@@ -17,7 +17,8 @@ from cdc_daemon.mapping.compile import CompiledMapping
 from cdc_daemon.mapping.mapper import Mapper
 from cdc_daemon.model.changes import Relation
 from cdc_daemon.model.errors import DataError
-from cdc_daemon.model.ports import PARKED, Failure, Sink
+from cdc_daemon.model.ports import Sink
+from cdc_daemon.model.queue import PARKED, Failure
 from cdc_daemon.model.selection import Selection
 
 DUPLICATE = "duplicate_entity_key"
@@ -102,7 +103,9 @@ class Replay:
 
     def _note_attempt(self, failure: Failure, error: DataError) -> None:
         with self._sink.begin() as unit:
-            unit.attempted(failure.id, code=error.code, message=error.message, awaits=error.awaits)
+            unit.queue.attempted(
+                failure.id, code=error.code, message=error.message, awaits=error.awaits
+            )
 
     def attempt(
         self, failures: Sequence[Failure], relation: Relation | None, actor: str
@@ -120,7 +123,7 @@ class Replay:
                 if held:
                     raise held[0].error
                 for failure in failures:
-                    unit.replayed(failure.id, actor=actor)
+                    unit.queue.settle(failure.id, "replayed", actor=actor)
         except DataError as error:
             return error
         return None

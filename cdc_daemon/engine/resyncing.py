@@ -33,7 +33,8 @@ from cdc_daemon.mapping.mapper import Mapper
 from cdc_daemon.model.changes import Batch, Relation, Row
 from cdc_daemon.model.effects import Key
 from cdc_daemon.model.errors import CdcError, DataError
-from cdc_daemon.model.ports import Command, Failure, Repaired, Sink
+from cdc_daemon.model.ports import Command, Repaired, Sink
+from cdc_daemon.model.queue import Failure
 from cdc_daemon.model.selection import Selection, selection_of
 
 KIND = "parked"
@@ -236,7 +237,9 @@ class Resyncing:
                 if division.held:
                     raise _Held
                 for failure in closing:
-                    unit.resynced(failure.id, actor=work.command.actor, reason=work.reason)
+                    unit.queue.settle(
+                        failure.id, "resynced", actor=work.command.actor, reason=work.reason
+                    )
                 lines = [work.line(mapping, one, *steady.fate(one)) for one in steady.rows]
                 unit.audit(lines)
         except _Held:

@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 
 from cdc_daemon.engine.privacy import NOTHING, Privacy
 from cdc_daemon.model.errors import CdcError, DataError
-from cdc_daemon.model.ports import Command, Kept, Sink
+from cdc_daemon.model.ports import Command, Sink
+from cdc_daemon.model.queue import Kept
 
 AT_ONCE = 200  # changes
 _TOLD = 20
@@ -67,7 +68,7 @@ class Rotating:
         for page in pages(self._sink.kept_payloads):
             with self._sink.begin() as unit:
                 for one, payload in changed(page, self._privacy, total):
-                    unit.reseal(one, payload)
+                    unit.queue.reseal(one, payload)
             self._progressed()
         return total
 

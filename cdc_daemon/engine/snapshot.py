@@ -138,7 +138,9 @@ def _copy_once(
             applied = applier.apply(copying.cascading.copied(piece, unit), unit, final=final)
             held = applied.division.held
             if held:
-                unit.park([copying.parking.parked(one, last, snapshot.position) for one in held])
+                unit.queue.park(
+                    [copying.parking.parked(one, last, snapshot.position) for one in held]
+                )
                 for one in held:
                     meter.failed(one.error.code)
                 failed.update(one.error.code for one in held)

@@ -26,20 +26,20 @@ def test_whoever_waits_for_a_row_is_due_when_it_arrives(sink: Sink) -> None:
     assert sink.awaited() == {B, C}
     assert sink.due(10) == []
     with sink.begin() as unit:
-        unit.arrived([B, A])
+        unit.queue.arrived([B, A])
     assert due_soon(sink) == [first]
     with sink.begin() as unit:
-        unit.arrived([C])
+        unit.queue.arrived([C])
     assert due_soon(sink) == [first, second]
     assert sink.due(1) == [first]
     with sink.begin() as unit:
-        unit.replayed(first, actor="cdc-daemon")
-        unit.attempted(second, code="required", message="again", awaits=(A,))
+        unit.queue.settle(first, "replayed", actor="cdc-daemon")
+        unit.queue.attempted(second, code="required", message="again", awaits=(A,))
     assert (sink.awaited(), sink.due(10)) == ({A}, [])
     assert sink.failures(Selection(ids=(second,)))[0].awaits == (A,)
     with sink.begin() as unit:
-        unit.skipped(other, actor="ann", reason="obsolete")
-        unit.supersede("erp.material")
+        unit.queue.settle(other, "skipped", actor="ann", reason="obsolete")
+        unit.queue.supersede("erp.material")
     assert sink.awaited() == set()
 
 
@@ -49,18 +49,18 @@ def test_what_stood_behind_a_settled_change_is_due(sink: Sink) -> None:
     assert sink.behind([first, second, third, fourth]) == {second, third, fourth}
     assert sink.behind([]) == set()
     with sink.begin() as unit:
-        unit.replayed(first, actor="ann")
+        unit.queue.settle(first, "replayed", actor="ann")
     assert due_soon(sink) == [second, third]
     assert sink.behind([second, third]) == {third}
     with sink.begin() as unit:
-        unit.put_off([third])
-        unit.put_off([])
+        unit.queue.put_off([third])
+        unit.queue.put_off([])
     assert sink.due(10) == [second]
     with sink.begin() as unit:
-        unit.skipped(second, actor="ann", reason="obsolete")
+        unit.queue.settle(second, "skipped", actor="ann", reason="obsolete")
     assert due_soon(sink) == [third]
     with sink.begin() as unit:
-        unit.resynced(third, actor="ann", reason="read again")
+        unit.queue.settle(third, "resynced", actor="ann", reason="read again")
     assert due_soon(sink) == [fourth]
 
 
@@ -80,13 +80,13 @@ def test_another_version_of_a_mapping_makes_its_changes_due(target: Target, sink
     """Once for each version: what was tried with it is left alone."""
     first, other = park(sink, parked(A), parked(B, mapping="erp.other"))
     with sink.begin() as unit:
-        assert unit.due_by_mapping("erp.material", "v1") == 0
-        assert unit.due_by_mapping("erp.material", "v2") == 1
+        assert unit.queue.due_by_mapping("erp.material", "v1") == 0
+        assert unit.queue.due_by_mapping("erp.material", "v2") == 1
     assert due_soon(sink) == [first]
     with sink.begin() as unit:
-        unit.attempted(first, code="required", message="again", version="v2")
-        unit.attempted(other, code="required", message="again")
-        assert unit.due_by_mapping("erp.material", "v2") == 0
+        unit.queue.attempted(first, code="required", message="again", version="v2")
+        unit.queue.attempted(other, code="required", message="again")
+        assert unit.queue.due_by_mapping("erp.material", "v2") == 0
     assert sink.due(10) == []
     versions = {one.id: one.mapping_version for one in target.control().failures()}
     assert versions == {first: "v2", other: "v1"}
@@ -96,14 +96,14 @@ def test_a_pipeline_that_the_breaker_stopped_stays_so(sink: Sink) -> None:
     assert sink.tripped() is None
     for reason in ("too much", "much too much: 50 %"):
         with sink.begin() as unit:
-            unit.trip(reason)
+            unit.queue.trip(reason)
         assert sink.tripped() == reason
     assert sink.disarmed() == 0
     with sink.begin() as unit:
-        assert unit.resume(60.5)
+        assert unit.queue.resume(60.5)
     assert sink.tripped() is None
     assert round(sink.disarmed()) in range(50, 62)
     with sink.begin() as unit:
-        assert not unit.resume(1)
-        unit.trip("again")
+        assert not unit.queue.resume(1)
+        unit.queue.trip("again")
     assert (sink.tripped(), sink.disarmed()) == ("again", 0)

@@ -44,7 +44,7 @@ def parked(*lanes: bytes, sequence: int = 0, **changed: object) -> Parked:
 
 def park(sink: Sink, *changes: Parked) -> list[int]:
     with sink.begin() as unit:
-        unit.park(changes)
+        unit.queue.park(changes)
     return [failure.id for failure in sink.failures()][-len(changes) :]
 
 
@@ -98,7 +98,7 @@ def test_changes_are_chosen_by_every_condition(target: Target, sink: Sink) -> No
     assert chosen(sink, target, through=ids[1]) == [1, 2]
     assert chosen(sink, target, after=ids[0], through=ids[1]) == [2]
     with sink.begin() as unit:
-        unit.skipped(last, actor="ann", reason="old")
+        unit.queue.settle(last, "skipped", actor="ann", reason="old")
     assert chosen(sink, target, lanes=(C,)) == [2]
     assert chosen(sink, target, lanes=(C,), state="skipped") == [3]
     assert chosen(sink, target, lanes=(C,), state=None) == [2, 3]
@@ -118,7 +118,7 @@ def test_the_queue_is_counted_by_kind(target: Target, sink: Sink) -> None:
     assert (material.number, material.oldest, material.last) == (2, oldest[first], second)
     assert control.blocked() == {"erp": 3}
     with sink.begin() as unit:
-        unit.replayed(third, actor="ann")
+        unit.queue.settle(third, "replayed", actor="ann")
     states = [(one.state, one.number) for one in control.tallies(EVERY)]
     assert sorted(states) == [("parked", 2), ("replayed", 1)]
     assert control.blocked() == {"erp": 2}
@@ -131,11 +131,11 @@ def test_only_what_is_settled_for_long_is_purged(target: Target, sink: Sink) -> 
     before = dt.datetime.now(dt.UTC) - dt.timedelta(hours=1)
     later = dt.datetime.now(dt.UTC) + dt.timedelta(hours=1)
     with sink.begin() as unit:
-        unit.edited(numbers[0], {}, (A,), actor="ann", reason="r")
-        unit.edited(numbers[3], {}, (A,), actor="ann", reason="r")
-        unit.replayed(numbers[0], actor="ann")
-        unit.skipped(numbers[1], actor="ann", reason="r")
-        unit.replayed(numbers[2], actor="ann")
+        unit.queue.edited(numbers[0], {}, (A,), actor="ann", reason="r")
+        unit.queue.edited(numbers[3], {}, (A,), actor="ann", reason="r")
+        unit.queue.settle(numbers[0], "replayed", actor="ann")
+        unit.queue.settle(numbers[1], "skipped", actor="ann", reason="r")
+        unit.queue.settle(numbers[2], "replayed", actor="ann")
     long_ago, by_now = (Selection(state=None, settled=moment) for moment in (before, later))
     assert sink.purge(long_ago, 10) == 0
     assert control.tallies(long_ago) == []
@@ -160,14 +160,14 @@ def test_a_lane_opens_when_nothing_waits_in_it(target: Target, sink: Sink) -> No
     """Replayed and skipped changes leave; their rows stay with who and why."""
     first, second = park(sink, parked(A, B), parked(A))
     with sink.begin() as unit:
-        unit.replayed(first, actor="ann")
+        unit.queue.settle(first, "replayed", actor="ann")
     assert set(sink.lanes()) == {A}
     with sink.begin() as unit:
-        unit.attempted(second, code="required", message="name is required")
+        unit.queue.attempted(second, code="required", message="name is required")
     again = sink.failures()[0]
     assert (again.attempts, again.error_code, again.state) == (2, "required", "parked")
     with sink.begin() as unit:
-        unit.skipped(second, actor="bob", reason="obsolete")
+        unit.queue.settle(second, "skipped", actor="bob", reason="obsolete")
     assert sink.lanes() == {}
     assert sink.failures() == []
     states = {failure.id: failure.state for failure in target.control().failures(EVERY)}
@@ -182,12 +182,12 @@ def test_what_a_change_waits_for_and_when_it_is_tried_again(target: Target, sink
     zone = dt.timezone(dt.timedelta(hours=8))
     later = dt.datetime(2031, 2, 3, 4, 5, 6, 700_001, zone)
     with sink.begin() as unit:
-        unit.attempted(first, code="required", message="again", retry_at=later)
-        unit.attempted(second, code="required", message="again", retry_at=later)
+        unit.queue.attempted(first, code="required", message="again", retry_at=later)
+        unit.queue.attempted(second, code="required", message="again", retry_at=later)
     assert [one.retry_at for one in target.control().failures()] == [later, later]
     with sink.begin() as unit:
-        unit.replayed(first, actor="ann")
-        unit.attempted(second, code="required", message="again")
+        unit.queue.settle(first, "replayed", actor="ann")
+        unit.queue.attempted(second, code="required", message="again")
     assert [one.retry_at for one in target.control().failures(EVERY)] == [None, None]
 
 
@@ -197,7 +197,7 @@ def test_an_edit_keeps_what_it_replaced(target: Target, sink: Sink) -> None:
     first, other = park(sink, parked(A, payload={"new": {"a": "NUL \0"}}), parked(C))
     for payload, lanes in (({"new": {"a": "1"}}, (A, B)), ({"new": {"a": None}}, (A, B))):
         with sink.begin() as unit:
-            unit.edited(first, payload, lanes, actor="ann", reason="Größe")
+            unit.queue.edited(first, payload, lanes, actor="ann", reason="Größe")
     found = sink.failures(Selection(ids=(first,)))[0]
     assert (found.payload, found.lanes) == ({"new": {"a": None}}, (A, B))
     assert set(sink.lanes()) == {A, B, C}
@@ -212,8 +212,8 @@ def test_what_is_settled_is_not_edited(target: Target, sink: Sink) -> None:
     """Its payload is what took effect, or was given up; it blocks nothing any more."""
     (number,) = park(sink, parked(A, payload={"a": 1}))
     with sink.begin() as unit:
-        unit.resynced(number, actor="ann", reason="read again")
-        unit.edited(number, {"a": 2}, (A,), actor="ann", reason="late")
+        unit.queue.settle(number, "resynced", actor="ann", reason="read again")
+        unit.queue.edited(number, {"a": 2}, (A,), actor="ann", reason="late")
     (found,) = target.control().failures(EVERY)
     assert (found.state, found.payload) == ("resynced", {"a": 1})
     assert sink.lanes() == {}
@@ -224,7 +224,7 @@ def test_a_truncate_supersedes_a_mapping_and_a_snapshot_all(sink: Sink) -> None:
     """What a new copy, or an empty table, makes void waits no longer."""
     park(sink, parked(A), parked(B), parked(C, mapping="erp.other"))
     with sink.begin() as unit:
-        assert unit.supersede("erp.material") == 2
+        assert unit.queue.supersede("erp.material") == 2
     assert sink.lanes() == {C: "erp.other"}
     sink.begin_generation("slot", IDENTITY)
     assert sink.lanes() == {}
@@ -233,7 +233,7 @@ def test_a_truncate_supersedes_a_mapping_and_a_snapshot_all(sink: Sink) -> None:
 def test_what_is_parked_commits_with_its_unit(sink: Sink) -> None:
     """An exception leaves nothing in the queue."""
     with pytest.raises(RuntimeError), sink.begin() as unit:  # noqa: PT012
-        unit.park([parked(A)])
+        unit.queue.park([parked(A)])
         raise RuntimeError
     assert sink.failures() == []
     assert sink.lanes() == {}
@@ -298,7 +298,7 @@ def test_savepoints_nest(target: Target, sink: Sink) -> None:
             unit.apply([write(b"a")])
             with pytest.raises(RuntimeError), unit.savepoint(), unit.savepoint():  # noqa: PT012
                 unit.apply([write(b"b", 40)])
-                unit.park([parked(A)])
+                unit.queue.park([parked(A)])
                 raise RuntimeError
             with pytest.raises(DataError), unit.savepoint():
                 unit.apply([write(b"x" * 50)])

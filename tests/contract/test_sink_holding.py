@@ -184,13 +184,19 @@ def test_a_former_holder_cannot_note_a_snapshot(target: Target, sink: Sink) -> N
 
 
 WRITES: dict[str, Callable[[UnitOfWork, int], object]] = {
-    "replayed": lambda unit, failure: unit.replayed(failure, actor="ann"),
-    "skipped": lambda unit, failure: unit.skipped(failure, actor="ann", reason="old"),
-    "attempted": lambda unit, failure: unit.attempted(failure, code="required", message="again"),
-    "resynced": lambda unit, failure: unit.resynced(failure, actor="ann", reason="old"),
-    "edited": lambda unit, failure: unit.edited(failure, {}, [A], actor="ann", reason="old"),
-    "superseded": lambda unit, _: unit.supersede("erp.material"),
-    "parked": lambda unit, _: unit.park([parked(B)]),
+    "replayed": lambda unit, failure: unit.queue.settle(failure, "replayed", actor="ann"),
+    "skipped": lambda unit, failure: unit.queue.settle(
+        failure, "skipped", actor="ann", reason="old"
+    ),
+    "attempted": lambda unit, failure: unit.queue.attempted(
+        failure, code="required", message="again"
+    ),
+    "resynced": lambda unit, failure: unit.queue.settle(
+        failure, "resynced", actor="ann", reason="old"
+    ),
+    "edited": lambda unit, failure: unit.queue.edited(failure, {}, [A], actor="ann", reason="old"),
+    "superseded": lambda unit, _: unit.queue.supersede("erp.material"),
+    "parked": lambda unit, _: unit.queue.park([parked(B)]),
     "applied": lambda unit, _: unit.apply([Upsert(layout=MATERIALS, rows=[ROW])]),
 }
 
@@ -229,7 +235,7 @@ def test_a_former_holder_purges_nothing(target: Target, sink: Sink) -> None:
     """What is settled is the new holder's to delete."""
     [failure] = park(sink, parked(A))
     with sink.begin() as unit:
-        unit.replayed(failure, actor="ann")
+        unit.queue.settle(failure, "replayed", actor="ann")
     settled = Selection(state=None, settled=dt.datetime(2100, 1, 1, tzinfo=dt.UTC))
     second = target.take_over("erp")
     with pytest.raises(Fenced):

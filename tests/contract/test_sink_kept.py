@@ -7,7 +7,8 @@ import pytest
 from cdc_daemon.engine.privacy import Privacy
 from cdc_daemon.engine.rotating import Rotating, pages
 from cdc_daemon.model.errors import CdcError
-from cdc_daemon.model.ports import Command, Kept, Sink
+from cdc_daemon.model.ports import Command, Sink
+from cdc_daemon.model.queue import Kept
 from cdc_daemon.model.selection import Selection
 from cdc_daemon.sealing import AES, SM4, Vault, key_of
 from tests.contract.targets import Target
@@ -32,10 +33,10 @@ def test_kept_payloads_come_in_pages_with_their_edits(target: Target, sink: Sink
         sink, *(parked(A, sequence=n, payload=payload(str(n))) for n in (1, 2, 3))
     )
     with sink.begin() as unit:
-        unit.edited(second, payload("x"), (A,), actor="ann", reason="r")
-        unit.edited(second, payload("y"), (A,), actor="ann", reason="r")
-        unit.skipped(first, actor="ann", reason="r")
-        unit.park([parked(A, payload=payload("other"), pipeline="hr")])
+        unit.queue.edited(second, payload("x"), (A,), actor="ann", reason="r")
+        unit.queue.edited(second, payload("y"), (A,), actor="ann", reason="r")
+        unit.queue.settle(first, "skipped", actor="ann", reason="r")
+        unit.queue.park([parked(A, payload=payload("other"), pipeline="hr")])
 
     def told(found: list[Kept]) -> list[tuple[int, bool, object]]:
         return [(one.failure, one.edit is not None, one.payload["new"]) for one in found]
@@ -63,7 +64,7 @@ def test_a_rotation_seals_everything_with_the_current_key(sink: Sink) -> None:
     )
     with sink.begin() as unit:
         edited = old.sealed(TABLE, payload("4713"))
-        unit.edited(second, edited, (A,), actor="ann", reason="r")
+        unit.queue.edited(second, edited, (A,), actor="ann", reason="r")
     new = privacy("k2", "k1", "k2")
     rotating = Rotating(sink=sink, privacy=new, progressed=lambda: None)
     done = rotating.rotate()

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from textwrap import dedent
-from typing import Final
+from typing import Final, Self
 
 from cdc_daemon import build
 from cdc_daemon.config.configuration import Configuration
@@ -295,6 +295,11 @@ class Control:
 
     def forget_children(self, table: str | None = None) -> None:
         raise NotImplementedError
+
+    @property
+    def queue(self) -> Self:
+        """A failure queue that forgets nothing but what a truncate undoes."""
+        return self
 
     def supersede(self, mapping: str) -> int:
         del mapping

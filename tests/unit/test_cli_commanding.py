@@ -10,18 +10,9 @@ import pytest
 from cdc_daemon.cli import commanding
 from cdc_daemon.config.configuration import Configuration
 from cdc_daemon.model.errors import CdcError, Fenced, Retryable, Unreachable
-from cdc_daemon.model.ports import (
-    PARKED,
-    Command,
-    Control,
-    CopiedMapping,
-    Edit,
-    Failure,
-    Kept,
-    Verification,
-    VerifiedMapping,
-)
+from cdc_daemon.model.ports import Command, Control, CopiedMapping, Verification, VerifiedMapping
 from cdc_daemon.model.position import Checkpoint
+from cdc_daemon.model.queue import PARKED, Edit, Failure, Kept
 from cdc_daemon.model.selection import Selection, Tally
 
 

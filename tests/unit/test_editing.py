@@ -18,7 +18,8 @@ from cdc_daemon.mapping.compile import compile_mapping
 from cdc_daemon.mapping.source_text import source_text
 from cdc_daemon.model.changes import ColumnType
 from cdc_daemon.model.errors import CdcError, DataError
-from cdc_daemon.model.ports import PARKED, Command, Failure, Sink
+from cdc_daemon.model.ports import Command, Sink
+from cdc_daemon.model.queue import PARKED, Failure
 from cdc_daemon.model.selection import Selection
 from tests.unit.test_mapper import MAPPING, configuration, relation
 
@@ -69,6 +70,10 @@ class FakeSink:
     @contextmanager
     def begin(self) -> Iterator[FakeSink]:
         yield self
+
+    @property
+    def queue(self) -> FakeSink:
+        return self
 
     def edited(
         self, failure: int, payload: Any, lanes: Sequence[bytes], *, actor: str, reason: str

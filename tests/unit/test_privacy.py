@@ -13,7 +13,8 @@ from cdc_daemon.engine.payload import fingerprint, run_of
 from cdc_daemon.engine.privacy import NOTHING, Privacy
 from cdc_daemon.mapping.compile import compile_mapping
 from cdc_daemon.model.errors import DataError, Stop
-from cdc_daemon.model.ports import Command, Failure, Sink
+from cdc_daemon.model.ports import Command, Sink
+from cdc_daemon.model.queue import Failure
 from cdc_daemon.sealing import MASK, Vault, is_sealed
 from tests.unit.test_editing import FAILURE, PAYLOAD, FakeSink
 from tests.unit.test_mapper import MAPPING, configuration, relation

@@ -39,6 +39,10 @@ class Queue:
     def begin(self) -> Iterator[Queue]:
         yield self
 
+    @property
+    def queue(self) -> Queue:
+        return self
+
     def put_off(self, failures: Sequence[int]) -> None:
         self.waiting = [number for number in self.waiting if number not in failures]
 

@@ -6,17 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from cdc_daemon.model.errors import Stop
-from cdc_daemon.model.ports import (
-    PARKED,
-    Command,
-    CopiedMapping,
-    Edit,
-    Failure,
-    Kept,
-    Verification,
-    VerifiedMapping,
-)
+from cdc_daemon.model.ports import Command, CopiedMapping, Verification, VerifiedMapping
 from cdc_daemon.model.position import Checkpoint
+from cdc_daemon.model.queue import PARKED, Edit, Failure, Kept
 from cdc_daemon.model.selection import Selection, Tally
 from cdc_daemon.sinks.mysql import commands, copied, edits, failures, kept, queue, verifications
 from cdc_daemon.sinks.mysql.checkpoint import check_version, checkpoints, held_pipelines

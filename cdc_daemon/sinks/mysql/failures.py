@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 
 from cdc_daemon.model.effects import Parked
 from cdc_daemon.model.failpoint import failpoint
-from cdc_daemon.model.ports import Failure
+from cdc_daemon.model.queue import Failure
 from cdc_daemon.model.selection import Selection
 from cdc_daemon.sinks.mysql import awaiting
 from cdc_daemon.sinks.mysql.abridged import Abridging

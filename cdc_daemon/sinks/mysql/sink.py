@@ -18,8 +18,9 @@ from cdc_daemon.model.effects import Layout
 from cdc_daemon.model.entities import Entity
 from cdc_daemon.model.errors import ConfigurationError, Unreachable
 from cdc_daemon.model.findings import Finding
-from cdc_daemon.model.ports import PARKED, Command, CopiedMapping, Failure, Kept, Verification
+from cdc_daemon.model.ports import Command, CopiedMapping, Verification
 from cdc_daemon.model.position import Checkpoint, SourceIdentity
+from cdc_daemon.model.queue import PARKED, Failure, Kept
 from cdc_daemon.model.selection import Selection
 from cdc_daemon.sinks.mysql import (
     awaiting,

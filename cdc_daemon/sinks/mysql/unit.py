@@ -6,9 +6,8 @@ meanwhile. An ``apply`` that fails leaves the unit as it was.
 
 from __future__ import annotations
 
-import datetime as dt
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from typing import assert_never
 
 from cdc_daemon.model.cascades import Child
@@ -17,7 +16,6 @@ from cdc_daemon.model.effects import (
     Key,
     Layout,
     Outcome,
-    Parked,
     Patch,
     Rename,
     Step,
@@ -26,21 +24,17 @@ from cdc_daemon.model.effects import (
 )
 from cdc_daemon.model.errors import CdcError, DataError
 from cdc_daemon.model.failpoint import failpoint
-from cdc_daemon.model.ports import CopiedMapping, Kept, Repaired
+from cdc_daemon.model.ports import CopiedMapping, Repaired
 from cdc_daemon.model.position import SourceIdentity
 from cdc_daemon.sinks.caution import Caution
 from cdc_daemon.sinks.mysql import (
-    awaiting,
-    breaker,
     children,
     copied,
-    edits,
-    failures,
     verifications,
 )
-from cdc_daemon.sinks.mysql import kept as kept_payloads
 from cdc_daemon.sinks.mysql.checkpoint import Lease
 from cdc_daemon.sinks.mysql.dangling import References, Suspects
+from cdc_daemon.sinks.mysql.failure_queue import MysqlQueue
 from cdc_daemon.sinks.mysql.faults import Search
 from cdc_daemon.sinks.mysql.moving import Moving
 from cdc_daemon.sinks.mysql.session import Session, translated
@@ -88,6 +82,7 @@ class MysqlUnit:
         self._transaction = Transaction(session)
         self._suspects: list[tuple[tuple[str, str], set[bytes]]] = []
         self._last = ""
+        self.queue = MysqlQueue(lambda: nullcontext(self._transaction.run), lease.pipeline)
 
     @contextmanager
     def savepoint(self) -> Iterator[None]:
@@ -158,91 +153,7 @@ class MysqlUnit:
         """Entity keys, by mapping, that these steps leave in a broken reference."""
         return self._references.dangling(self._transaction, steps)
 
-    # --- failures -----------------------------------------------------------------------------
-
-    def park(self, parked: Sequence[Parked]) -> None:
-        """Put changes into the failure queue, in this order, and block their lanes."""
-        failures.park(self._transaction.run, parked)
-
-    def replayed(self, failure: int, *, actor: str) -> None:
-        """A parked change has taken effect in this unit."""
-        failures.resolve(self._transaction.run, failure, state="replayed", actor=actor)
-
-    def skipped(self, failure: int, *, actor: str, reason: str) -> None:
-        """An administrator gave a parked change up."""
-        failures.resolve(
-            self._transaction.run, failure, state="skipped", actor=actor, reason=reason
-        )
-
-    def resynced(self, failure: int, *, actor: str, reason: str) -> None:
-        """The row of a parked change was written as the source has it now."""
-        failures.resolve(
-            self._transaction.run, failure, state="resynced", actor=actor, reason=reason
-        )
-
-    def attempted(
-        self,
-        failure: int,
-        *,
-        code: str,
-        message: str,
-        retry_at: dt.datetime | None = None,
-        awaits: Sequence[bytes] = (),
-        version: str | None = None,
-    ) -> None:
-        """A replay failed again: one more attempt, the new error kept."""
-        failures.attempted(
-            self._transaction.run,
-            failure,
-            code=code,
-            message=message,
-            retry_at=retry_at,
-            awaits=awaits,
-            version=version,
-        )
-
-    def arrived(self, digests: Sequence[bytes]) -> None:
-        """Rows came that parked changes may wait for: whoever waits for one is due now."""
-        awaiting.arrived(self._transaction.run, self._lease.pipeline, digests)
-
-    def put_off(self, failures: Sequence[int]) -> None:
-        """These are no longer due: they stand behind others, which make them due."""
-        awaiting.put_off(self._transaction.run, failures)
-
-    def due_by_mapping(self, mapping: str, version: str) -> int:
-        """Parked changes that were tried with another version of the mapping only are due now."""
-        run, pipeline = self._transaction.run, self._lease.pipeline
-        return awaiting.due_by_mapping(run, pipeline, mapping, version)
-
-    def edited(
-        self,
-        failure: int,
-        payload: Mapping[str, object],
-        lanes: Sequence[bytes],
-        *,
-        actor: str,
-        reason: str,
-    ) -> None:
-        """Give a parked change another payload; the one before is kept."""
-        edits.edit(self._transaction.run, failure, payload, lanes, actor=actor, reason=reason)
-
-    def reseal(self, kept: Kept, payload: Mapping[str, object]) -> None:
-        """The same payload of a change, or of an edit of it, with its values sealed anew."""
-        kept_payloads.reseal(self._transaction.run, kept, payload)
-
-    def trip(self, reason: str) -> None:
-        """Note that the breaker has stopped the pipeline, and why."""
-        breaker.trip(self._transaction.run, self._lease.pipeline, reason)
-
-    def resume(self, seconds: float) -> bool:
-        """The pipeline goes on, and for so long it is not stopped again; whether it was stopped."""
-        return breaker.resume(self._transaction.run, self._lease.pipeline, seconds)
-
-    def supersede(self, mapping: str) -> int:
-        """A truncate undid every parked change of the mapping; their number. Their lanes open."""
-        return failures.supersede(
-            self._transaction.run, self._lease.pipeline, "a truncate", mapping=mapping
-        )
+    # --- the ledger ---------------------------------------------------------------------------
 
     def audit(self, repaired: Sequence[Repaired]) -> None:
         """Note what was repaired, in this unit."""

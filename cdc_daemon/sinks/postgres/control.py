@@ -9,17 +9,9 @@ import psycopg
 from psycopg.rows import dict_row
 
 from cdc_daemon.model.errors import Stop
-from cdc_daemon.model.ports import (
-    PARKED,
-    Command,
-    CopiedMapping,
-    Edit,
-    Failure,
-    Kept,
-    Verification,
-    VerifiedMapping,
-)
+from cdc_daemon.model.ports import Command, CopiedMapping, Verification, VerifiedMapping
 from cdc_daemon.model.position import Checkpoint
+from cdc_daemon.model.queue import PARKED, Edit, Failure, Kept
 from cdc_daemon.model.selection import Selection, Tally
 from cdc_daemon.sinks.postgres import commands, copied, edits, failures, kept, queue, verifications
 from cdc_daemon.sinks.postgres.checkpoint import STALE_SECONDS, check_version, checkpoint_of

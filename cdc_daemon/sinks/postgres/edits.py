@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from psycopg.rows import dict_row
 
-from cdc_daemon.model.ports import Edit
+from cdc_daemon.model.queue import Edit
 from cdc_daemon.sinks.postgres import failures
 from cdc_daemon.sinks.postgres.session import Connection
 

@@ -15,7 +15,7 @@ from psycopg.rows import dict_row
 
 from cdc_daemon.model.effects import Parked
 from cdc_daemon.model.failpoint import failpoint
-from cdc_daemon.model.ports import Failure
+from cdc_daemon.model.queue import Failure
 from cdc_daemon.model.selection import Selection
 from cdc_daemon.sinks.postgres import awaiting
 from cdc_daemon.sinks.postgres.session import Connection

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from cdc_daemon.model.ports import Kept
+from cdc_daemon.model.queue import Kept
 from cdc_daemon.sinks.postgres import failures
 from cdc_daemon.sinks.postgres.session import Connection
 

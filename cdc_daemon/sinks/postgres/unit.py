@@ -6,7 +6,6 @@ two round trips. An ``apply`` that fails leaves the unit as it was.
 
 from __future__ import annotations
 
-import datetime as dt
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import groupby
@@ -20,7 +19,6 @@ from cdc_daemon.model.effects import (
     Key,
     Layout,
     Outcome,
-    Parked,
     Patch,
     Rename,
     Step,
@@ -29,19 +27,19 @@ from cdc_daemon.model.effects import (
 )
 from cdc_daemon.model.errors import DataError, Retryable
 from cdc_daemon.model.failpoint import failpoint
-from cdc_daemon.model.ports import CopiedMapping, Kept, Repaired
+from cdc_daemon.model.ports import CopiedMapping, Repaired
 from cdc_daemon.model.position import SourceIdentity
 from cdc_daemon.sinks.caution import Caution
-from cdc_daemon.sinks.postgres import awaiting, breaker, children, commands, copied, edits, failures
-from cdc_daemon.sinks.postgres import kept as kept_payloads
+from cdc_daemon.sinks.postgres import children, commands, copied
 from cdc_daemon.sinks.postgres.arrays import arrays
 from cdc_daemon.sinks.postgres.checkpoint import CLOCK_BEHIND, FENCED, Lease
 from cdc_daemon.sinks.postgres.dangling import References
 from cdc_daemon.sinks.postgres.diagnosis import located
 from cdc_daemon.sinks.postgres.errors import translate
+from cdc_daemon.sinks.postgres.failure_queue import PostgresQueue
 from cdc_daemon.sinks.postgres.faults import faults_of
 from cdc_daemon.sinks.postgres.moving import rename
-from cdc_daemon.sinks.postgres.session import Session
+from cdc_daemon.sinks.postgres.session import Connection, Session
 from cdc_daemon.sinks.postgres.sets import Sets
 from cdc_daemon.sinks.postgres.shape import Shape
 from cdc_daemon.sinks.postgres.singles import MOST, Singles
@@ -84,6 +82,7 @@ class PostgresUnit:
         self._transaction = Transaction(session.wire)
         self._concerned = False
         self._last: list[Call] = []
+        self.queue = PostgresQueue(self._ledger, lease.pipeline)
 
     @contextmanager
     def savepoint(self) -> Iterator[None]:
@@ -215,121 +214,32 @@ class PostgresUnit:
     def _loosened(self, step: Delete) -> list[Call]:
         return [] if step.layout.soft else self._references.loosen(step.layout, step.keys)
 
-    # --- failures -----------------------------------------------------------------------------
+    # --- the ledger ---------------------------------------------------------------------------
 
-    def park(self, parked: Sequence[Parked]) -> None:
-        """Put changes into the failure queue, in this order, and block their lanes."""
-        if parked:
-            with self._translated():
-                self._transaction.begin()
-                failures.park(self._session.connection, parked)
-
-    def replayed(self, failure: int, *, actor: str) -> None:
-        """A parked change has taken effect in this unit."""
+    @contextmanager
+    def _ledger(self) -> Iterator[Connection]:
+        """The connection, inside the transaction."""
         with self._translated():
             self._transaction.begin()
-            failures.resolve(self._session.connection, failure, state="replayed", actor=actor)
-
-    def skipped(self, failure: int, *, actor: str, reason: str) -> None:
-        """An administrator gave a parked change up."""
-        with self._translated():
-            self._transaction.begin()
-            failures.resolve(
-                self._session.connection, failure, state="skipped", actor=actor, reason=reason
-            )
-
-    def resynced(self, failure: int, *, actor: str, reason: str) -> None:
-        """The row of a parked change was written as the source has it now."""
-        with self._translated():
-            self._transaction.begin()
-            failures.resolve(
-                self._session.connection, failure, state="resynced", actor=actor, reason=reason
-            )
-
-    def attempted(
-        self,
-        failure: int,
-        *,
-        code: str,
-        message: str,
-        retry_at: dt.datetime | None = None,
-        awaits: Sequence[bytes] = (),
-        version: str | None = None,
-    ) -> None:
-        """A replay failed again: one more attempt, the new error kept."""
-        with self._translated():
-            self._transaction.begin()
-            failures.attempted(
-                self._session.connection,
-                failure,
-                code=code,
-                message=message,
-                retry_at=retry_at,
-                awaits=awaits,
-                version=version,
-            )
-
-    def arrived(self, digests: Sequence[bytes]) -> None:
-        """Rows came that parked changes may wait for: whoever waits for one is due now."""
-        with self._translated():
-            self._transaction.begin()
-            awaiting.arrived(self._session.connection, self._lease.pipeline, digests)
-
-    def put_off(self, failures: Sequence[int]) -> None:
-        """These are no longer due: they stand behind others, which make them due."""
-        with self._translated():
-            self._transaction.begin()
-            awaiting.put_off(self._session.connection, failures)
-
-    def due_by_mapping(self, mapping: str, version: str) -> int:
-        """Parked changes that were tried with another version of the mapping only are due now."""
-        with self._translated():
-            self._transaction.begin()
-            connection, pipeline = self._session.connection, self._lease.pipeline
-            return awaiting.due_by_mapping(connection, pipeline, mapping, version)
-
-    def edited(
-        self,
-        failure: int,
-        payload: Mapping[str, object],
-        lanes: Sequence[bytes],
-        *,
-        actor: str,
-        reason: str,
-    ) -> None:
-        """Give a parked change another payload; the one before is kept."""
-        with self._translated():
-            self._transaction.begin()
-            edits.edit(
-                self._session.connection, failure, payload, lanes, actor=actor, reason=reason
-            )
-
-    def reseal(self, kept: Kept, payload: Mapping[str, object]) -> None:
-        """The same payload of a change, or of an edit of it, with its values sealed anew."""
-        with self._translated():
-            self._transaction.begin()
-            kept_payloads.reseal(self._session.connection, kept, payload)
+            yield self._session.connection
 
     def audit(self, repaired: Sequence[Repaired]) -> None:
         """Note what was repaired, in this unit."""
-        with self._translated():
-            self._transaction.begin()
-            commands.audit(self._session.connection, self._lease.pipeline, repaired)
+        with self._ledger() as ledger:
+            commands.audit(ledger, self._lease.pipeline, repaired)
 
     def note_copied(self, mappings: Mapping[str, CopiedMapping]) -> None:
         """Note, in this unit, by which mappings the rows that there are were made; no others."""
-        with self._translated():
-            self._transaction.begin()
-            copied.note(self._session.connection, self._lease.pipeline, mappings)
+        with self._ledger() as ledger:
+            copied.note(ledger, self._lease.pipeline, mappings)
 
     def children(self, parents: Sequence[bytes], most: int, after: bytes = b"") -> list[str]:
         """Rows that are noted as children of any of these parents; so many at most.
 
         Of one parent: in the order of their digests, those behind ``after``; else in no order.
         """
-        with self._translated():
-            self._transaction.begin()
-            return children.read(self._session.connection, parents, most, after)
+        with self._ledger() as ledger:
+            return children.read(ledger, parents, most, after)
 
     def note_children(
         self, table: str, gone: Sequence[tuple[bytes, bytes]], come: Sequence[Child]
@@ -341,31 +251,10 @@ class PostgresUnit:
 
     def forget_children(self, table: str | None = None) -> None:
         """Forget all children of one source table; None: of the pipeline."""
-        with self._translated():
-            self._transaction.begin()
-            children.forget(self._session.connection, self._lease.pipeline, table)
+        with self._ledger() as ledger:
+            children.forget(ledger, self._lease.pipeline, table)
 
     # --- the checkpoint -----------------------------------------------------------------------
-
-    def trip(self, reason: str) -> None:
-        """Note that the breaker has stopped the pipeline, and why."""
-        with self._translated():
-            self._transaction.begin()
-            breaker.trip(self._session.connection, self._lease.pipeline, reason)
-
-    def resume(self, seconds: float) -> bool:
-        """The pipeline goes on, and for so long it is not stopped again; whether it was stopped."""
-        with self._translated():
-            self._transaction.begin()
-            return breaker.resume(self._session.connection, self._lease.pipeline, seconds)
-
-    def supersede(self, mapping: str) -> int:
-        """A truncate undid every parked change of the mapping; their number. Their lanes open."""
-        with self._translated():
-            self._transaction.begin()
-            return failures.supersede(
-                self._session.connection, self._lease.pipeline, "a truncate", mapping=mapping
-            )
 
     def save_checkpoint(
         self, position: str, *, commit_time: int | None, transactions: int, changes: int

@@ -10,17 +10,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 
 from cdc_daemon.model.errors import Stop
-from cdc_daemon.model.ports import (
-    PARKED,
-    Command,
-    CopiedMapping,
-    Edit,
-    Failure,
-    Kept,
-    Verification,
-    VerifiedMapping,
-)
+from cdc_daemon.model.ports import Command, CopiedMapping, Verification, VerifiedMapping
 from cdc_daemon.model.position import Checkpoint
+from cdc_daemon.model.queue import PARKED, Edit, Failure, Kept
 from cdc_daemon.model.selection import Selection, Tally
 from cdc_daemon.sinks.sqlite import commands, copied, edits, failures, kept, queue, verifications
 from cdc_daemon.sinks.sqlite.checkpoint import check_version, checkpoints, moment_text

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 
-from cdc_daemon.model.ports import Edit
+from cdc_daemon.model.queue import Edit
 from cdc_daemon.sinks.sqlite.checkpoint import moment_in
 from cdc_daemon.sinks.sqlite.database import Connection
 from cdc_daemon.sinks.sqlite.failures import hexes

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from cdc_daemon.model.effects import Parked
 from cdc_daemon.model.failpoint import failpoint
-from cdc_daemon.model.ports import Failure
+from cdc_daemon.model.queue import Failure
 from cdc_daemon.model.selection import Selection
 from cdc_daemon.sinks.forms import as_json
 from cdc_daemon.sinks.selected import plain_conditions

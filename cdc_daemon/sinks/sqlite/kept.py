@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 
-from cdc_daemon.model.ports import Kept
+from cdc_daemon.model.queue import Kept
 from cdc_daemon.sinks.sqlite.database import Connection
 
 _READ = """

@@ -6,7 +6,6 @@ writes until it ends. An ``apply`` that fails leaves the unit as it was.
 
 from __future__ import annotations
 
-import datetime as dt
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -18,7 +17,6 @@ from cdc_daemon.model.effects import (
     Key,
     Layout,
     Outcome,
-    Parked,
     Patch,
     Rename,
     Step,
@@ -27,25 +25,21 @@ from cdc_daemon.model.effects import (
 )
 from cdc_daemon.model.errors import DataError
 from cdc_daemon.model.failpoint import failpoint
-from cdc_daemon.model.ports import CopiedMapping, Kept, Repaired
+from cdc_daemon.model.ports import CopiedMapping, Repaired
 from cdc_daemon.model.position import SourceIdentity
 from cdc_daemon.sinks.forms import Stored
 from cdc_daemon.sinks.rejected import data_error
 from cdc_daemon.sinks.renaming import carry_out
 from cdc_daemon.sinks.sqlite import (
-    awaiting,
-    breaker,
     children,
     copied,
-    edits,
-    failures,
     verifications,
 )
-from cdc_daemon.sinks.sqlite import kept as kept_payloads
 from cdc_daemon.sinks.sqlite.checkpoint import Lease
 from cdc_daemon.sinks.sqlite.dangling import References, Suspects
 from cdc_daemon.sinks.sqlite.database import Connection, translated
 from cdc_daemon.sinks.sqlite.errors import rolled_back, translate
+from cdc_daemon.sinks.sqlite.failure_queue import SqliteQueue
 from cdc_daemon.sinks.sqlite.faults import Search
 from cdc_daemon.sinks.sqlite.moving import Moving
 from cdc_daemon.sinks.sqlite.shape import Shape
@@ -88,6 +82,7 @@ class SqliteUnit:
         self._begun = False
         self._marks = 0
         self._suspects: list[tuple[tuple[str, str], set[Stored]]] = []
+        self.queue = SqliteQueue(self._ledger, lease.pipeline, self._moment)
 
     @contextmanager
     def savepoint(self) -> Iterator[None]:
@@ -184,156 +179,43 @@ class SqliteUnit:
         with translated():
             return self._references.dangling(self._opened(), steps)
 
-    # --- failures -----------------------------------------------------------------------------
+    # --- the ledger ---------------------------------------------------------------------------
 
-    def park(self, parked: Sequence[Parked]) -> None:
-        """Put changes into the failure queue, in this order, and block their lanes."""
-        if parked:
-            with translated():
-                failures.park(self._opened(), parked, self._moment)
-
-    def replayed(self, failure: int, *, actor: str) -> None:
-        """A parked change has taken effect in this unit."""
+    @contextmanager
+    def _ledger(self) -> Iterator[Connection]:
+        """The connection, inside the transaction."""
         with translated():
-            failures.resolve(
-                self._opened(), failure, state="replayed", actor=actor, moment=self._moment
-            )
-
-    def skipped(self, failure: int, *, actor: str, reason: str) -> None:
-        """An administrator gave a parked change up."""
-        with translated():
-            failures.resolve(
-                self._opened(),
-                failure,
-                state="skipped",
-                actor=actor,
-                moment=self._moment,
-                reason=reason,
-            )
-
-    def resynced(self, failure: int, *, actor: str, reason: str) -> None:
-        """The row of a parked change was written as the source has it now."""
-        with translated():
-            failures.resolve(
-                self._opened(),
-                failure,
-                state="resynced",
-                actor=actor,
-                moment=self._moment,
-                reason=reason,
-            )
+            yield self._opened()
 
     def audit(self, repaired: Sequence[Repaired]) -> None:
         """Note what was repaired, in this unit."""
-        with translated():
-            verifications.audit(self._opened(), self._lease.pipeline, repaired, self._moment)
+        with self._ledger() as ledger:
+            verifications.audit(ledger, self._lease.pipeline, repaired, self._moment)
 
     def note_copied(self, mappings: Mapping[str, CopiedMapping]) -> None:
         """Note, in this unit, by which mappings the rows that there are were made; no others."""
-        with translated():
-            copied.note(self._opened(), self._lease.pipeline, mappings)
-
-    def attempted(
-        self,
-        failure: int,
-        *,
-        code: str,
-        message: str,
-        retry_at: dt.datetime | None = None,
-        awaits: Sequence[bytes] = (),
-        version: str | None = None,
-    ) -> None:
-        """A replay failed again: one more attempt, the new error kept."""
-        with translated():
-            failures.attempted(
-                self._opened(),
-                failure,
-                code=code,
-                message=message,
-                retry_at=retry_at,
-                awaits=awaits,
-                version=version,
-            )
-
-    def arrived(self, digests: Sequence[bytes]) -> None:
-        """Rows came that parked changes may wait for: whoever waits for one is due now."""
-        with translated():
-            awaiting.arrived(self._opened(), self._lease.pipeline, digests, self._moment)
-
-    def put_off(self, failures: Sequence[int]) -> None:
-        """These are no longer due: they stand behind others, which make them due."""
-        with translated():
-            awaiting.put_off(self._opened(), failures)
-
-    def due_by_mapping(self, mapping: str, version: str) -> int:
-        """Parked changes that were tried with another version of the mapping only are due now."""
-        with translated():
-            return awaiting.due_by_mapping(
-                self._opened(), self._lease.pipeline, mapping, version, self._moment
-            )
-
-    def edited(
-        self,
-        failure: int,
-        payload: Mapping[str, object],
-        lanes: Sequence[bytes],
-        *,
-        actor: str,
-        reason: str,
-    ) -> None:
-        """Give a parked change another payload; the one before is kept."""
-        with translated():
-            edits.edit(
-                self._opened(),
-                failure,
-                payload,
-                lanes,
-                actor=actor,
-                reason=reason,
-                moment=self._moment,
-            )
-
-    def reseal(self, kept: Kept, payload: Mapping[str, object]) -> None:
-        """The same payload of a change, or of an edit of it, with its values sealed anew."""
-        with translated():
-            kept_payloads.reseal(self._opened(), kept, payload)
-
-    def trip(self, reason: str) -> None:
-        """Note that the breaker has stopped the pipeline, and why."""
-        with translated():
-            breaker.trip(self._opened(), self._lease.pipeline, reason, self._moment)
-
-    def resume(self, seconds: float) -> bool:
-        """The pipeline goes on, and for so long it is not stopped again; whether it was stopped."""
-        with translated():
-            return breaker.resume(self._opened(), self._lease.pipeline, seconds)
-
-    def supersede(self, mapping: str) -> int:
-        """A truncate undid every parked change of the mapping; their number. Their lanes open."""
-        with translated():
-            return failures.supersede(
-                self._opened(), self._lease.pipeline, "a truncate", self._moment, mapping=mapping
-            )
+        with self._ledger() as ledger:
+            copied.note(ledger, self._lease.pipeline, mappings)
 
     def children(self, parents: Sequence[bytes], most: int, after: bytes = b"") -> list[str]:
         """Rows that are noted as children of any of these parents; so many at most.
 
         Of one parent: in the order of their digests, those behind ``after``; else in no order.
         """
-        with translated():
-            return children.read(self._opened(), parents, most, after)
+        with self._ledger() as ledger:
+            return children.read(ledger, parents, most, after)
 
     def note_children(
         self, table: str, gone: Sequence[tuple[bytes, bytes]], come: Sequence[Child]
     ) -> None:
         """Forget some children (parent and digest), then note others, of one source table."""
-        with translated():
-            children.note(self._opened(), self._lease.pipeline, table, gone, come)
+        with self._ledger() as ledger:
+            children.note(ledger, self._lease.pipeline, table, gone, come)
 
     def forget_children(self, table: str | None = None) -> None:
         """Forget all children of one source table; None: of the pipeline."""
-        with translated():
-            children.forget(self._opened(), self._lease.pipeline, table)
+        with self._ledger() as ledger:
+            children.forget(ledger, self._lease.pipeline, table)
 
     # --- the checkpoint -----------------------------------------------------------------------
 

@@ -16,7 +16,7 @@ from cdc_daemon.model.changes import LEFT_OUT, Row
 from cdc_daemon.model.effects import Delete, Key, Rename, Upsert
 from cdc_daemon.model.errors import NotAdmitted, Stop
 from cdc_daemon.model.findings import Verdict
-from cdc_daemon.model.ports import PARKED
+from cdc_daemon.model.queue import PARKED
 from cdc_daemon.sinks.mysql import MysqlSink, apply_plan, children, session, sweep
 from cdc_daemon.sinks.mysql.session import Result
 from tests.contract.mysql_target import MysqlTarget, conninfo_of
@@ -63,7 +63,7 @@ def test_what_no_packet_holds_is_left_out_of_a_parked_change(sink: MysqlSink) ->
     old = {**new, "a": "'" * 5_000}
     payload = {"operation": "update", "new": new, "old": old, "old_full": True}
     with sink.begin() as unit:
-        unit.park([parked(A, payload=payload)])
+        unit.queue.park([parked(A, payload=payload)])
     [found] = sink.failures()
     assert found.payload == {
         "operation": "update",
@@ -75,7 +75,7 @@ def test_what_no_packet_holds_is_left_out_of_a_parked_change(sink: MysqlSink) ->
     assert sink.lanes() == {A: "erp.material"}
     deleted = {"operation": "delete", "old": {"id": "x" * 30_000}, "old_full": False}
     with pytest.raises(Stop, match="t_material cannot be parked") as caught, sink.begin() as unit:
-        unit.park([parked(A, payload=deleted)])
+        unit.queue.park([parked(A, payload=deleted)])
     assert "max_allowed_packet" in (caught.value.hint or "")
     assert len(sink.failures()) == 1
 
