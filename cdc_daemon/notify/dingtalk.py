@@ -15,23 +15,28 @@ from urllib.parse import quote, urlencode
 
 from cdc_daemon.config.channels import DingtalkChannel
 from cdc_daemon.notify.alert import Message
-from cdc_daemon.notify.http import Answer, Request
+from cdc_daemon.notify.codes import Codes
+from cdc_daemon.notify.http import Request
 from cdc_daemon.notify.jsonform import JSON, encoded, encoded_size
-from cdc_daemon.notify.results import Deferred, Delivered, Refused, Result, fields, number, quoted
 from cdc_daemon.notify.texts import MARKDOWN, Manner, signed_body, subject
 
 LIMIT = 18_000  # bytes of text as JSON; the rest of the body is small
-BLOCKED = 600.0  # seconds
-TOO_FAST = frozenset({130101, 410100, 90030, 90018})
-BUSY = frozenset({-1})
-CURES = {
-    310000: "robot's security settings: secret, keywords or address range do not fit",
-    300001: "the token is unknown: copy it from the robot's address",
-    300005: "the token is unknown: copy it from the robot's address",
-    400101: "the token is unknown: copy it from the robot's address",
-    400102: "the robot is switched off in its group",
-    400013: "the group is dissolved",
-}
+CODES = Codes(
+    service="DingTalk",
+    code=("errcode",),
+    text=("errmsg",),
+    pause=600.0,
+    too_fast=frozenset({130101, 410100, 90030, 90018}),
+    busy=frozenset({-1}),
+    cures={
+        310000: "robot's security settings: secret, keywords or address range do not fit",
+        300001: "the token is unknown: copy it from the robot's address",
+        300005: "the token is unknown: copy it from the robot's address",
+        400101: "the token is unknown: copy it from the robot's address",
+        400102: "the robot is switched off in its group",
+        400013: "the group is dissolved",
+    },
+)
 
 
 def request(channel: DingtalkChannel, message: Message, manner: Manner, now: float) -> Request:
@@ -56,19 +61,3 @@ def sign(secret: str, timestamp: str) -> str:
     """Base64, not yet escaped for an address."""
     signed = f"{timestamp}\n{secret}".encode()
     return base64.b64encode(hmac.digest(secret.encode(), signed, hashlib.sha256)).decode()
-
-
-def read(answer: Answer) -> Result | None:
-    """What the service says; None: nothing of its own."""
-    found = fields(answer.body)
-    code = number(found.get("errcode"))
-    if code is None:
-        return None
-    if code == 0:
-        return Delivered()
-    said = f"errcode {code}: {quoted(found.get('errmsg', ''))}"
-    if code in TOO_FAST:
-        return Deferred(reason=said, after=BLOCKED)
-    if code in BUSY:
-        return Deferred(reason=said)
-    return Refused(reason=said, cure=CURES.get(code, "see DingTalk's list of error codes"))

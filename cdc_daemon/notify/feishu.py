@@ -17,22 +17,27 @@ from urllib.parse import quote
 
 from cdc_daemon.config.channels import FeishuChannel
 from cdc_daemon.notify.alert import Message, Severity
-from cdc_daemon.notify.http import Answer, Request
+from cdc_daemon.notify.codes import Codes
+from cdc_daemon.notify.http import Request
 from cdc_daemon.notify.jsonform import JSON, encoded, encoded_size
-from cdc_daemon.notify.results import Deferred, Delivered, Refused, Result, fields, number, quoted
 from cdc_daemon.notify.texts import CARD, Manner, body, subject
 
 LIMIT = 18_000  # bytes of text as JSON; the rest of the body is small
-PAUSE = 60.0  # seconds
-TOO_FAST = frozenset({11232})
-AMBIGUOUS = 9499  # a bad request, or too many
 COLOURS = {Severity.CRITICAL: "red", Severity.WARNING: "orange", Severity.INFO: "blue"}
-CURES = {
-    19001: "the token is unknown: copy it from the bot's address",
-    19021: "the signature does not fit: check secret and this machine's clock",
-    19022: "the bot's list of addresses leaves this machine out",
-    19024: "the bot asks for a keyword: take that setting out, and use its secret",
-}
+CODES = Codes(
+    service="Feishu",
+    code=("code", "StatusCode"),
+    text=("msg", "StatusMessage"),
+    pause=60.0,
+    too_fast=frozenset({11232}),
+    ambiguous=frozenset({9499}),  # a bad request, or too many
+    cures={
+        19001: "the token is unknown: copy it from the bot's address",
+        19021: "the signature does not fit: check secret and this machine's clock",
+        19022: "the bot's list of addresses leaves this machine out",
+        19024: "the bot asks for a keyword: take that setting out, and use its secret",
+    },
+)
 
 
 def request(channel: FeishuChannel, message: Message, manner: Manner, now: float) -> Request:
@@ -64,18 +69,3 @@ def sign(secret: str, timestamp: str) -> str:
     """Base64."""
     key = f"{timestamp}\n{secret}".encode()
     return base64.b64encode(hmac.digest(key, b"", hashlib.sha256)).decode()
-
-
-def read(answer: Answer) -> Result | None:
-    """What the service says; None: nothing of its own."""
-    found = fields(answer.body)
-    code = number(found.get("code", found.get("StatusCode")))
-    if code is None:
-        return None
-    if code == 0:
-        return Delivered()
-    text = quoted(found.get("msg", found.get("StatusMessage", "")))
-    said = f"code {code}: {text}"
-    if code in TOO_FAST or (code == AMBIGUOUS and "too many" in text.lower()):
-        return Deferred(reason=said, after=PAUSE)
-    return Refused(reason=said, cure=CURES.get(code, "see Feishu's list of error codes"))

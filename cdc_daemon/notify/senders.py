@@ -98,9 +98,9 @@ def _read(channel: WebChannel, answer: Answer) -> Result:
 
 
 _READ: Mapping[str, Callable[[Answer], Result | None]] = {
-    "dingtalk": dingtalk.read,
-    "wecom": wecom.read,
-    "feishu": feishu.read,
+    "dingtalk": dingtalk.CODES.read,
+    "wecom": wecom.CODES.read,
+    "feishu": feishu.CODES.read,
     "slack": slack.read,
     "webhook": webhook.read,
 }

@@ -141,9 +141,9 @@ def test_a_mail_is_one_that_programs_know_and_comes_with_the_same_id_again() -> 
 # --- answers ------------------------------------------------------------------------------------
 
 READ: dict[str, Any] = {
-    "dingtalk": dingtalk.read,
-    "wecom": wecom.read,
-    "feishu": feishu.read,
+    "dingtalk": dingtalk.CODES.read,
+    "wecom": wecom.CODES.read,
+    "feishu": feishu.CODES.read,
     "slack": slack.read,
     "webhook": webhook.read,
 }
