@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from contextlib import closing
-
 import pytest
 
 from cdc_daemon import build
-from cdc_daemon.config.load import load
 from cdc_daemon.engine.breaker import BreakerLimits
 from cdc_daemon.engine.status import State
 from tests.support.catalogue import POSTGRES, SQLITE
@@ -61,9 +58,11 @@ def test_a_change_waits_for_a_row_that_is_parked_itself(erp: Erp) -> None:
 
 
 def resume(erp: Erp) -> None:
-    with closing(build.make_control(load([erp.configuration], environ={}))) as control:
-        number = control.submit("erp", "resume", {"seconds": 60}, "ann")
-        until(lambda: control.command(number).state == "done", what="it was resumed")
+    done = erp.ask("failures", "resume", "erp", "--for", "60", "-o", "json")
+    assert (done.exit_code, '"resumed": true' in done.stdout) == (0, True)  # beside the log
+    done = erp.ask("failures", "resume", "erp")
+    assert (done.exit_code, "had not stopped erp" in done.stderr) == (0, True)
+    assert erp.ask("failures", "resume", "epr").exit_code == 2
 
 
 KINDS = pytest.mark.parametrize(
