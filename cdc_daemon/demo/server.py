@@ -346,8 +346,9 @@ class PrivatePostgres:
         return _tail(self._log_text()) if self.log_path.exists() else "it wrote no log."
 
     def _on_database(self, statement: str, name: str) -> None:
-        """Run a statement that names a database."""
+        """Run a statement that names a database, whatever standby the server may wait for."""
         with psycopg.connect(self.dsn(), autocommit=True) as connection:
+            connection.execute("SET synchronous_commit = local")
             connection.execute(sql.SQL(statement).format(sql.Identifier(name)))
 
     def _drop_slots(self, database: str) -> None:

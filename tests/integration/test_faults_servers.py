@@ -6,6 +6,9 @@ It gets over each by itself: these tests start no second daemon but where they s
 from __future__ import annotations
 
 import time
+from contextlib import closing
+
+import psycopg
 
 from tests.conftest import ErpFactory, PostgresFactory
 from tests.support.catalogue import POSTGRES, fault
@@ -199,13 +202,13 @@ def test_the_control_database_is_killed_after_a_commit_took_effect(
     """FAULT 11: COMMIT is durable, but no answer came: the checkpoint says so, nothing doubles."""
     server = postgres_factory()
     erp = make_erp(target=server)
-    erp.configure(idle_checkpoint_seconds=10)  # the commit that waits is to be that of the rows
     with erp.streaming() as daemon:
         configuration = server.data_dir / "postgresql.auto.conf"
         before = configuration.read_text()
-        server.execute("ALTER SYSTEM SET synchronous_standby_names = 'nobody'")
-        server.execute("SELECT pg_reload_conf()")
-        erp.insert_materials(1, 3)
+        with erp.locked("material"):
+            erp.insert_materials(1, 3)
+            erp.waiting_for_lock(daemon)  # the next that it commits are these rows
+            no_commit_answers(erp)
         erp.committing("SyncRep", daemon)
         server.kill()
         daemon.shows("blocked")
@@ -218,6 +221,27 @@ def test_the_control_database_is_killed_after_a_commit_took_effect(
         erp.agrees()
         assert len(daemon.events("worker started")) == 1
     erp.settled()
+
+
+def no_commit_answers(erp: Erp) -> None:
+    """COMMIT waits for a standby that nobody has, once a session was seen waiting so."""
+    erp.target.execute("ALTER SYSTEM SET synchronous_standby_names = 'nobody'")
+    erp.target.execute("SELECT pg_reload_conf()")
+    with closing(psycopg.connect(erp.target.dsn, autocommit=True)) as probe:
+
+        def one_waits() -> object:
+            probe.pgconn.consume_input()
+            if not probe.pgconn.is_busy():
+                while probe.pgconn.get_result():
+                    pass
+                probe.pgconn.send_query(b"SELECT pg_logical_emit_message(true, 'probe', '')")
+                probe.pgconn.flush()
+            return erp.target.query(
+                "SELECT pid FROM pg_stat_activity WHERE wait_event = 'SyncRep' AND pid = %s",
+                probe.info.backend_pid,
+            )
+
+        until(one_waits, seconds=30, what="a COMMIT waits for a standby")
 
 
 @fault(
