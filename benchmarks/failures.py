@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from benchmarks.workload import COLUMNS
-from cdc_daemon.engine.lanes import Lanes
+from cdc_daemon.engine.blocked import Lanes
 from cdc_daemon.model.changes import Column, ColumnType, Operation, Relation, Replica, Row, Run
 from cdc_daemon.model.effects import EntityRun, Layout
 from cdc_daemon.model.entities import Attribute, Entity, EntityType, Kind

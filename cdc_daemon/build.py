@@ -13,10 +13,10 @@ from cdc_daemon.config.configuration import Configuration
 from cdc_daemon.config.schema import MappingConfig, MysqlSourceConfig, PostgresSourceConfig
 from cdc_daemon.engine.applying import Applier
 from cdc_daemon.engine.awaiting import Awaited
+from cdc_daemon.engine.blocked import Lanes
 from cdc_daemon.engine.breaker import Breaker, BreakerLimits
 from cdc_daemon.engine.cascading import Cascading
 from cdc_daemon.engine.editing import Editing
-from cdc_daemon.engine.lanes import Lanes
 from cdc_daemon.engine.mending import Mending, Reading
 from cdc_daemon.engine.meter import Meter
 from cdc_daemon.engine.payload import Parking

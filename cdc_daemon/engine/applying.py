@@ -17,27 +17,20 @@ from dataclasses import dataclass, field
 from typing import assert_never
 
 from cdc_daemon.engine.awaiting import Awaited, awaited_rows
+from cdc_daemon.engine.blocked import Lanes
+from cdc_daemon.engine.cutting import apart, pick
+from cdc_daemon.engine.faults import AtFault, Expected, at_fault, missing_value
 from cdc_daemon.engine.fold import TwoRowsOneKey, fold
-from cdc_daemon.engine.lanes import (
-    Division,
-    Held,
-    Lanes,
-    apart,
-    entity_lane,
-    lanes_of,
-    pick,
-    waiting,
-)
+from cdc_daemon.engine.lanes import Division, Held, entity_lane, lanes_of, waiting
 from cdc_daemon.engine.resolve import Resolver
 from cdc_daemon.engine.rewriting import rewritten
-from cdc_daemon.mapping.fields import required
+from cdc_daemon.engine.touched import Lane
 from cdc_daemon.mapping.mapper import Mapped, Mapper, Unresolved
 from cdc_daemon.model.changes import Batch, Operation, Row
 from cdc_daemon.model.effects import (
     Delete,
     EntityRun,
     Key,
-    Layout,
     Outcome,
     Patch,
     Rejected,
@@ -106,6 +99,7 @@ class Applier:
         self._patience = patience
         self._condemned: dict[bytes, DataError] = {}
         self._suspects: list[Step] = []
+        self._expected = Expected()
 
     def apply(self, batch: Batch, unit: UnitOfWork, *, final: bool) -> Applied:
         """Map and apply one batch; what is held is in the result, for the caller to park.
@@ -177,8 +171,11 @@ class Applier:
                 with self._point_of_return(unit, division):
                     for mapping in division.superseded:
                         unit.queue.supersede(mapping)
-                    applied, steps = self._carry_out(unit, division, time_of, final=final)
+                    applied, steps = self._carry_out(
+                        unit, division, time_of, final=final, expect=True
+                    )
                     self._check_references(unit, steps, final=final)
+                applied.division.held.sort(key=lambda one: one.sequence)
                 return applied
             except _BrokenReferences as broken:
                 if not broken.reasons.keys() - condemned.keys():
@@ -193,39 +190,57 @@ class Applier:
         return unit.savepoint() if linked else nullcontext()
 
     def _carry_out(
-        self, unit: UnitOfWork, division: Division, time_of: TimeOf, *, final: bool
+        self,
+        unit: UnitOfWork,
+        division: Division,
+        time_of: TimeOf,
+        *,
+        final: bool,
+        expect: bool = False,
     ) -> tuple[Applied, list[Step]]:
+        """As sets, or around the rows at fault. ``expect``: look for these before the first try."""
         if not division.ready:
             return Applied(Outcome(), division), []
         steps: list[Step] = []
         try:
             steps = fold(division.ready, self._rank, time_of)
+            if expect and self._expected:
+                found = self._expected.faults(unit, steps)
+                if found.keys:
+                    return self._around(unit, division, found, time_of, final=final)
             with _undone_together(unit, steps), self._as_long_as_it_takes(steps):
                 outcome = unit.apply(steps)
                 if outcome.missing:
                     steps += self._missing(unit, outcome, division, time_of, final=final)
         except (DataError, TwoRowsOneKey) as error:
-            rest, alone = apart(division.ready, _lanes_at_fault(unit, steps, error))
-            if not rest or not alone:
-                return self._one_by_one(unit, division, time_of, final=final)
-            return self._around(unit, division, rest, alone, time_of, final=final)
+            found = at_fault(unit, steps, error)
+            self._expected.note(found)
+            return self._around(unit, division, found, time_of, final=final)
         return Applied(outcome, division), steps
 
     def _around(
         self,
         unit: UnitOfWork,
         division: Division,
-        rest: list[EntityRun],
-        alone: list[EntityRun],
+        found: AtFault,
         time_of: TimeOf,
         *,
         final: bool,
     ) -> tuple[Applied, list[Step]]:
-        """The rest as sets once more, then the lanes at fault one change at a time."""
-        held, superseded = division.held, division.superseded
+        """The rest as sets once more, then the lanes at fault one change at a time.
+
+        A change whose error is told, and which is its lanes' only one here, need not be tried.
+        """
+        rest, alone = apart(division, found.keys)
+        told, alone = found.told(alone)
+        if not told and not (rest and alone):
+            return self._one_by_one(unit, division, time_of, final=final)
+        held, superseded = [*division.held, *told], division.superseded
         applied, steps = self._carry_out(
             unit, Division(rest, held, superseded), time_of, final=final
         )
+        if not alone:
+            return applied, steps
         division = Division(alone, applied.division.held, superseded)
         before = _without(rest, division.held)
         singly, more = self._one_by_one(unit, division, time_of, final=final, before=before)
@@ -273,14 +288,14 @@ class Applier:
         carried.sort(key=lambda run: run.sequences[0])
         if again := rewritten(carried, renamed):
             unit.apply(again)
-        division.held.sort(key=lambda one: one.sequence)
         return Applied(outcome, division), done
 
     def _one(
         self, unit: UnitOfWork, run: EntityRun, total: Outcome, time_of: TimeOf, *, final: bool
     ) -> list[Step]:
         for row in run.rows:
-            check_required(run.layout, row)
+            if (error := missing_value(run.layout, row)) is not None:
+                raise error
         steps = fold([run], self._rank, time_of)
         with unit.savepoint(), self._as_long_as_it_takes(steps):
             outcome = unit.apply(steps)
@@ -351,20 +366,6 @@ class Applier:
                 raise LateFailure(reasons)
 
 
-def _lanes_at_fault(
-    unit: UnitOfWork, steps: Sequence[Step], error: DataError | TwoRowsOneKey
-) -> set[bytes]:
-    """The lanes of the rows that steps failed on, as far as they can be told as sets."""
-    if isinstance(error, TwoRowsOneKey):
-        return {entity_lane(error.entity, key) for key in error.keys}
-    entities = {step.layout.mapping: step.layout.entity.name for step in steps}
-    return {
-        entity_lane(entities[mapping], key)
-        for mapping, errors in unit.faults(steps).items()
-        for key in errors
-    }
-
-
 def _without(runs: Sequence[EntityRun], held: Sequence[Held]) -> list[EntityRun]:
     """The changes of runs that are not held."""
     at = {(one.layout.mapping, one.sequence) for one in held}
@@ -394,13 +395,6 @@ def _undone_together(unit: UnitOfWork, steps: Sequence[Step]) -> AbstractContext
     return unit.savepoint() if risky else nullcontext()
 
 
-def check_required(layout: Layout, row: Sequence[object]) -> None:
-    """Raise DataError when a required attribute would become NULL."""
-    for attribute, value in zip(layout.attributes, row, strict=True):
-        if value is None and attribute.required:
-            raise required(attribute.name)
-
-
 def _times(batch: Batch) -> TimeOf:
     def time_of(sequence: int) -> int:
         return batch.begin_of(sequence)[2]
@@ -417,7 +411,7 @@ def _changes(runs: Sequence[EntityRun]) -> Iterator[EntityRun]:
         yield pick(runs[n], [i])
 
 
-def _held(run: EntityRun, error: DataError, lanes: tuple[bytes, ...]) -> Held:
+def _held(run: EntityRun, error: DataError, lanes: tuple[Lane, ...]) -> Held:
     return Held(
         layout=run.layout, source=run.source, sequence=run.sequences[0], error=error, lanes=lanes
     )

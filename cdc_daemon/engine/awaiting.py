@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from cdc_daemon.engine.lanes import digest, entity_lane
+from cdc_daemon.engine.lanes import entity_lane
+from cdc_daemon.engine.touched import digest, digests
 from cdc_daemon.model.changes import Operation, Row
 from cdc_daemon.model.effects import EntityRun, Key, Layout
 
@@ -47,7 +48,7 @@ class Awaited:
     def arrived(self, runs: Sequence[EntityRun]) -> list[bytes]:
         """What of it these changes bring."""
         found = {one for run in runs for one in _brought(run)}
-        return [one for one in found if one in self._digests or one in self._pending]
+        return list(found & self._digests | found & self._pending)
 
 
 def awaited_rows(layout: Layout, row: Row) -> tuple[bytes, ...]:
@@ -67,8 +68,7 @@ def awaited_source_row(mapping: str, source_key: Key) -> bytes:
 def _brought(run: EntityRun) -> Iterator[bytes]:
     if run.operation not in (Operation.INSERT, Operation.UPDATE):
         return
-    layout, entity = run.layout, run.layout.entity.name
-    for row in run.rows:
-        yield entity_lane(entity, layout.key_of(row))
-    for source_key in run.source_keys or ():
-        yield awaited_source_row(layout.mapping, source_key)
+    layout = run.layout
+    keys = (layout.key_of(row) for row in run.rows)
+    yield from digests(("key", layout.entity.name), keys)
+    yield from digests(("ref", layout.mapping), run.source_keys or ())

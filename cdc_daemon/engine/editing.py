@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from cdc_daemon.engine.applying import check_required
+from cdc_daemon.engine.faults import missing_value
 from cdc_daemon.engine.lanes import entity_lane
 from cdc_daemon.engine.payload import batch_of, fingerprint
 from cdc_daemon.engine.privacy import NOTHING, Privacy
@@ -206,13 +206,14 @@ def _mapped(
             raise one.error
         for run in mapped.runs:
             for row in run.rows:
-                check_required(run.layout, row)
+                if (error := missing_value(run.layout, row)) is not None:
+                    raise error
     except DataError as error:
         raise Refused(f"{error.message} ({error.code})") from None
     return mapped.runs
 
 
-def _key_lanes(runs: Sequence[EntityRun]) -> list[bytes]:
+def _key_lanes(runs: Sequence[EntityRun]) -> Sequence[bytes]:
     """The lanes of the entity keys that rows have, as far as their own values say them."""
     found = []
     for run in runs:

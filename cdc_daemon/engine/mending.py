@@ -32,7 +32,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from cdc_daemon.engine.applying import Applier
-from cdc_daemon.engine.lanes import WAITING, Lanes
+from cdc_daemon.engine.blocked import Lanes
+from cdc_daemon.engine.lanes import WAITING
 from cdc_daemon.mapping.compile import CompiledMapping
 from cdc_daemon.mapping.mapper import Mapper
 from cdc_daemon.model.changes import Batch, Invalid, Operation, Relation, Row, Run

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from cdc_daemon.engine.awaiting import Awaited
-from cdc_daemon.engine.lanes import Lanes
+from cdc_daemon.engine.blocked import Lanes
 from cdc_daemon.engine.schedule import Schedule
 from cdc_daemon.model.changes import Relation
 from cdc_daemon.model.errors import DataError, Stop

@@ -16,8 +16,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import NamedTuple
 
+from cdc_daemon.engine.blocked import Lanes
 from cdc_daemon.engine.editing import Editing
-from cdc_daemon.engine.lanes import Lanes
 from cdc_daemon.engine.mending import Mending
 from cdc_daemon.engine.replay import Replay
 from cdc_daemon.engine.resyncing import Resyncing

@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from cdc_daemon.engine.applying import Applier
-from cdc_daemon.engine.lanes import Lanes
+from cdc_daemon.engine.blocked import Lanes
 from cdc_daemon.engine.payload import batch_of
 from cdc_daemon.engine.privacy import NOTHING, Privacy
 from cdc_daemon.mapping.compile import CompiledMapping

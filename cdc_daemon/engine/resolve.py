@@ -16,7 +16,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from cdc_daemon.engine.awaiting import awaited_source_row
-from cdc_daemon.engine.lanes import identities_of, lanes_of, pick
+from cdc_daemon.engine.cutting import pick
+from cdc_daemon.engine.lanes import identities_of, lanes_of
 from cdc_daemon.mapping.mapper import Mapped, Unresolved, old_images, touched
 from cdc_daemon.model.changes import UNCHANGED, Operation, Relation, Row, Run
 from cdc_daemon.model.effects import EntityRun, Key, Layout, Rejected

@@ -16,7 +16,8 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from cdc_daemon.engine.applying import Applier
-from cdc_daemon.engine.lanes import Lanes, source_lane
+from cdc_daemon.engine.blocked import Lanes
+from cdc_daemon.engine.lanes import source_lane
 from cdc_daemon.engine.mending import (
     MOST,
     ROUNDS,

@@ -124,8 +124,8 @@ class DataError(CdcError):
     """A change cannot be applied as it is.
 
     ``code`` is a short stable name for grouping (``required``, ``too_long``, ``sqlstate_23514``).
-    ``attribute`` names the attribute at fault where one is. ``awaits``: 16-byte digests of rows
-    that may yet arrive, and would cure it.
+    ``attribute`` names the attribute at fault where one is, ``constraint`` the constraint.
+    ``awaits``: 16-byte digests of rows that may yet arrive, and would cure it.
     """
 
     disposition = Disposition.PARK
@@ -136,10 +136,12 @@ class DataError(CdcError):
         *,
         code: str,
         attribute: str | None = None,
+        constraint: str | None = None,
         awaits: tuple[bytes, ...] = (),
     ) -> None:
         self.code = code
         self.attribute = attribute
+        self.constraint = constraint
         self.awaits = awaits
         super().__init__(message)
 

@@ -205,13 +205,16 @@ class UnitOfWork(Protocol):
     def apply(self, steps: Sequence[Step]) -> Outcome:
         """Apply steps in order. All or nothing: on DataError the unit is as before the call."""
 
-    def faults(self, steps: Sequence[Step]) -> dict[str, dict[Key, DataError]]:
+    def faults(
+        self, steps: Sequence[Step], like: DataError | None = None
+    ) -> dict[str, dict[Key, DataError]]:
         """Entity keys, by mapping, of rows that can be told as sets to be at fault, and why.
 
-        For use after ``apply`` raised DataError for these steps (the unit is as before that call).
-        The error of a row has the code, message and attribute that applying it alone would give.
-        Rows that cannot be told are left out: an empty answer does not say that all are well.
-        Reads only.
+        For use before ``apply``, or after it raised DataError for these steps (the unit is as
+        before that call). The error of a row has the code, message and attribute that applying it
+        alone would give. Rows that cannot be told are left out: an empty answer does not say that
+        all are well. ``like``: an error that some of the rows may give; if rows are told that do,
+        others may be left out. Reads only.
         """
 
     def dangling(self, steps: Sequence[Step]) -> dict[str, set[Key]]:

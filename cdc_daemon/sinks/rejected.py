@@ -41,7 +41,10 @@ def data_error(
     named = f", constraint {constraint}" if constraint else ""
     message = f"{words}{at_table}{place}{named}"
     return DataError(
-        message[0].upper() + message[1:], code=f"sqlstate_{code}", attribute=attribute or None
+        message[0].upper() + message[1:],
+        code=f"sqlstate_{code}",
+        attribute=attribute or None,
+        constraint=constraint or None,
     )
 
 

@@ -48,6 +48,19 @@ def park(sink: Sink, *changes: Parked) -> list[int]:
     return [failure.id for failure in sink.failures()][-len(changes) :]
 
 
+def test_thousands_of_changes_are_parked_in_their_order(target: Target, sink: Sink) -> None:
+    """More than one statement takes, with a payload of megabytes among them."""
+    big = {"operation": "insert", "new": {"note": "x" * 3_000_000}}
+    changes = [parked(bytes([n % 256]) * 16, sequence=n) for n in range(2100)]
+    changes[1040:1042] = [parked(A, B, sequence=n, payload=big) for n in (1040, 1041)]
+    park(sink, *changes)
+    found = sink.failures()
+    assert [one.sequence for one in found] == list(range(2100))
+    assert [one.lanes for one in found] == [one.lanes for one in changes]
+    assert len(sink.lanes()) == 256
+    assert found[1041].payload == big
+
+
 def test_parked_changes_keep_their_order_and_everything_else(target: Target, sink: Sink) -> None:
     """Order within and over units, payload, lanes, times; all of it can be found again."""
     park(sink, parked(A, B, sequence=1), parked(A, sequence=2))

@@ -17,9 +17,10 @@ from cdc_daemon.model.changes import Operation, Row
 from cdc_daemon.model.effects import Key, Parked
 from cdc_daemon.model.entities import reference_order
 from cdc_daemon.model.errors import DataError
-from cdc_daemon.sinks.postgres import apply_plan, failures
+from cdc_daemon.sinks.postgres import apply_plan, parking
 from cdc_daemon.sinks.postgres.names import LEDGER, listed, qualified, reference_columns
 from cdc_daemon.sinks.postgres.session import Connection
+from cdc_daemon.sinks.postgres.wire import Wire, failure
 from cdc_daemon.verify import Report, verify
 from cdc_daemon.verify.verification import compile_source
 from tests.support.databases import Database
@@ -78,7 +79,8 @@ class Filled:
             error_message=error.message,
             mapping_version="",
         )
-        failures.park(connection, [parked])
+        answers = Wire(connection).pipeline(parking.calls([parked]))
+        assert failure(answers) is None
 
     def reach(self, position: str = EVERYTHING) -> None:
         """Say that the pipeline has applied everything up to a position."""

@@ -21,7 +21,8 @@ from cdc_daemon.config.configuration import Configuration
 from cdc_daemon.config.load import load
 from cdc_daemon.engine.applying import Applier
 from cdc_daemon.engine.awaiting import Awaited
-from cdc_daemon.engine.lanes import Held, Lanes
+from cdc_daemon.engine.blocked import Lanes
+from cdc_daemon.engine.lanes import Held
 from cdc_daemon.engine.resolve import Resolver
 from cdc_daemon.mapping.mapper import Mapper
 from cdc_daemon.model.cascades import Child
@@ -236,7 +237,9 @@ class Control:
                 if attribute.references == entity:
                     yield model, place
 
-    def faults(self, steps: Sequence[Step]) -> dict[str, dict[Key, DataError]]:
+    def faults(
+        self, steps: Sequence[Step], like: DataError | None = None
+    ) -> dict[str, dict[Key, DataError]]:
         found: dict[str, dict[Key, DataError]] = {}
         for step in steps if self._tells else ():
             for row in filter(_poisoned, _rows(step)):

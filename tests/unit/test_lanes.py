@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from cdc_daemon.engine.lanes import WAITING, Division, Lanes, entity_lane, lanes_of
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cdc_daemon.engine.blocked import Lanes
+from cdc_daemon.engine.cutting import apart
+from cdc_daemon.engine.dividing import Divider
+from cdc_daemon.engine.faults import AtFault
+from cdc_daemon.engine.lanes import WAITING, Division, entity_lane, lanes_of
 from cdc_daemon.model.changes import Column, ColumnType, Operation, Relation, Row, Run
 from cdc_daemon.model.effects import EntityRun, Key, Rejected
 from cdc_daemon.model.errors import DataError
@@ -146,3 +153,89 @@ def test_lanes_tell_rows_and_keys_of_different_tables_apart() -> None:
     assert len(set(lanes_of(run, 0))) == 2
     assert entity_lane("material", (b"A", b"BC")) != entity_lane("material", (b"AB", b"C"))
     assert entity_lane("material", (b"A",)) != entity_lane("customer", (b"A",))
+
+
+# --- only what has to do with a closed lane is looked at ------------------------------------------
+
+CODES = st.sampled_from([b"A", b"B", b"C", b"D", b"E", b"F"])
+CHANGES = st.lists(
+    st.one_of(st.tuples(st.just("insert"), CODES, CODES), st.tuples(st.just("move"), CODES, CODES)),
+    min_size=1,
+    max_size=14,
+)
+
+
+def runs_of(changes: list[tuple[str, bytes, bytes]], start: int) -> list[EntityRun]:
+    """A run for each change; a rejected one is left out by the caller."""
+    return [
+        inserts([old], start + n) if kind == "insert" else rename(old, new, start + n)
+        for n, (kind, old, new) in enumerate(changes)
+    ]
+
+
+def everything(lanes: Lanes, runs: list[EntityRun], rejected: list[Rejected]) -> Division:
+    """A walk over every change."""
+    divider = Divider(lanes.blocked, {}, set(), {})
+    return divider.divide(runs, [range(len(run)) for run in runs], rejected)
+
+
+@given(CHANGES, st.sets(CODES, max_size=2), st.sets(st.integers(0, 13), max_size=3), st.booleans())
+def test_a_division_is_that_of_a_walk_over_everything(
+    changes: list[tuple[str, bytes, bytes]], before: set[bytes], bad: set[int], restarted: bool
+) -> None:
+    """Whatever is blocked, rejected or moved, and whether this process knows the lanes' marks."""
+    lanes = Lanes()
+    blocked(lanes, *(inserts([code], n) for n, code in enumerate(sorted(before))))
+    if restarted:
+        lanes = Lanes(dict(lanes.blocked))
+    runs = runs_of(changes, 10)
+    rejected = [
+        Rejected(layout=LAYOUT, source=run.source, sequence=run.sequences[0], error=BAD)
+        for n, run in enumerate(runs)
+        if n in bad
+    ]
+    runs = [run for n, run in enumerate(runs) if n not in bad]
+    found, expected = lanes.divide(runs, rejected), everything(lanes, runs, rejected)
+    assert held(found) == held(expected)
+    assert codes(found) == codes(expected)
+    assert [one.lanes for one in found.held] == [one.lanes for one in expected.held]
+
+
+def test_a_long_chain_of_moves_is_looked_at_as_a_whole() -> None:
+    """What belongs together has no end in sight; nothing is held but what touches the lane."""
+    lanes = Lanes()
+    blocked(lanes, inserts([b"0"], 0))
+    chain = [rename(b"%d" % n, b"%d" % (n + 1), 100 - n) for n in range(20)][::-1]
+    division = lanes.divide([*chain, inserts([b"Z"], 200)])
+    assert held(division) == [(100, WAITING)]
+    assert len(division.ready) == 20
+
+
+def test_lanes_of_a_process_before_are_found_and_forgotten_again() -> None:
+    """They have no marks here; with them gone, marks do."""
+    lanes = Lanes()
+    blocked(lanes, inserts([b"A"], 0))
+    again = Lanes()
+    again.reload(dict(lanes.blocked))
+    assert held(again.divide([inserts([b"A", b"B"], 1)])) == [(1, WAITING)]
+    blocked(again, inserts([b"C"], 3))
+    again.reload({lane: name for lane, name in again.blocked.items() if lane not in lanes.blocked})
+    assert held(again.divide([inserts([b"A", b"C"], 4)])) == [(5, WAITING)]
+
+
+# --- rows at fault, told as sets ------------------------------------------------------------------
+
+
+def test_a_change_is_held_untried_where_nothing_else_has_to_do_with_its_row() -> None:
+    """A key that is written twice, or was moved to, is tried by itself."""
+    wrong: list[Key] = [(b"A",), (b"B",), (b"D",)]
+    errors = {LAYOUT.mapping: dict.fromkeys(wrong, BAD)}
+    runs = [inserts([b"A", b"B", b"B", b"C"], 0), rename(b"C", b"D", 4)]
+    found = AtFault({"material": set(errors[LAYOUT.mapping])}, errors)
+    rest, alone = apart(Division(runs), found.keys)
+    assert codes(Division(rest)) == []
+    told, others = found.told(alone)
+    assert [(one.sequence, one.error, one.lanes) for one in told] == [
+        (0, BAD, lanes_of(runs[0], 0))
+    ]
+    assert [list(run.sequences) for run in others] == [[1, 2, 3], [4]]

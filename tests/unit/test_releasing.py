@@ -8,7 +8,7 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 from cdc_daemon.engine.awaiting import Awaited
-from cdc_daemon.engine.lanes import Lanes
+from cdc_daemon.engine.blocked import Lanes
 from cdc_daemon.engine.releasing import Releasing
 from cdc_daemon.engine.schedule import Backoff, Schedule
 from cdc_daemon.model.errors import DataError, Stop

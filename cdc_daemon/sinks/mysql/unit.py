@@ -136,8 +136,11 @@ class MysqlUnit:
             case _:
                 assert_never(step)
 
-    def faults(self, steps: Sequence[Step]) -> dict[str, dict[Key, DataError]]:
+    def faults(
+        self, steps: Sequence[Step], like: DataError | None = None
+    ) -> dict[str, dict[Key, DataError]]:
         """Entity keys, by mapping, of rows that can be told to be at fault, and why."""
+        del like  # only writing a row tells
         found: dict[str, dict[Key, DataError]] = {}
         search = Search(self._transaction, self._lease.started)
         with suppress(_TakeBack), self.savepoint():

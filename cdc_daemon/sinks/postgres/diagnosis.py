@@ -6,6 +6,8 @@ savepoint that is always taken back. Rows come here one by one, on their way to 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import psycopg
 
 from cdc_daemon.model.changes import Row
@@ -35,6 +37,17 @@ def located(transaction: Transaction, shape: Shape, row: Row, error: DataError) 
             error = found
     transaction.rollback_to_mark()
     return error
+
+
+def all_texts(column: Sequence[object]) -> bool:
+    """Whether every value of a column is UTF-8 without NUL."""
+    values = [value for value in column if isinstance(value, bytes)]
+    joined = b"\n".join(values)
+    try:
+        joined.decode()
+    except UnicodeDecodeError:
+        return False
+    return b"\0" not in joined
 
 
 def no_text_in(layout: Layout, row: Row) -> str | None:

@@ -6,30 +6,38 @@ What it does in SQL, the modules that it names do.
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 
 from cdc_daemon.model.effects import Parked
+from cdc_daemon.model.failpoint import failpoint
 from cdc_daemon.model.queue import Kept, Settled
-from cdc_daemon.sinks.postgres import awaiting, breaker, edits, failures
+from cdc_daemon.sinks.postgres import awaiting, breaker, edits, failures, parking
 from cdc_daemon.sinks.postgres import kept as payloads
 from cdc_daemon.sinks.postgres.session import Connection
+from cdc_daemon.sinks.postgres.wire import Call
 
 
 class PostgresQueue:
-    """``ledger``: the handle inside the transaction, which is begun if it was not."""
+    """``ledger``: the handle inside the transaction, which is begun if it was not; ``calls``: runs
+    statements there."""
 
     def __init__(
-        self, ledger: Callable[[], AbstractContextManager[Connection]], pipeline: str
+        self,
+        ledger: Callable[[], AbstractContextManager[Connection]],
+        calls: Callable[[Iterable[Call]], None],
+        pipeline: str,
     ) -> None:
         self._ledger = ledger
+        self._calls = calls
         self._pipeline = pipeline
 
     def park(self, parked: Sequence[Parked]) -> None:
         """Put changes into the queue, in this order, and block their lanes."""
-        if parked:
-            with self._ledger() as ledger:
-                failures.park(ledger, parked)
+        for call in parking.calls(parked):
+            failpoint("dlq_insert")
+            self._calls([call])
+            failpoint("dlq_insert")
 
     def settle(
         self, failure: int, state: Settled, *, actor: str, reason: str | None = None

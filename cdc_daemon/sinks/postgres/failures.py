@@ -8,36 +8,18 @@ from __future__ import annotations
 import base64
 import datetime as dt
 import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from psycopg.rows import dict_row
 
-from cdc_daemon.model.effects import Parked
-from cdc_daemon.model.failpoint import failpoint
 from cdc_daemon.model.queue import Failure
 from cdc_daemon.model.selection import Selection
 from cdc_daemon.sinks.postgres import awaiting
 from cdc_daemon.sinks.postgres.session import Connection
 from cdc_daemon.sinks.selected import plain_conditions
 
-_PARK = """
-    WITH parked AS (
-        INSERT INTO cdc.failure (pipeline, mapping, entity, source_table, operation, position,
-            sequence, commit_time, error_code, error_message, payload, mapping_version, lanes,
-            awaits, retry_at)
-        VALUES (%(pipeline)s, %(mapping)s, %(entity)s, %(table)s, %(operation)s, %(position)s,
-            %(sequence)s, timestamptz 'epoch' + %(time)s::bigint * interval '1 microsecond',
-            %(code)s, %(message)s, %(payload)s::jsonb, %(version)s, %(lanes)s::bytea[],
-            %(awaits)s::bytea[],
-            timestamptz 'epoch' + %(retry_at)s::bigint * interval '1 microsecond')
-        RETURNING id),
-    waits AS (
-        INSERT INTO cdc.failure_await (pipeline, digest, failure)
-        SELECT DISTINCT %(pipeline)s, one, parked.id
-          FROM parked, unnest(%(awaits)s::bytea[]) AS one)
-    INSERT INTO cdc.failure_lane (pipeline, digest, failure)
-    SELECT DISTINCT %(pipeline)s, lane, parked.id FROM parked, unnest(%(lanes)s::bytea[]) AS lane"""
 _RESOLVE = """
     WITH resolved AS (
         UPDATE cdc.failure SET state = %(state)s, resolved_at = clock_timestamp(),
@@ -89,15 +71,7 @@ _LIST = """
 _BLOCKS = """id IN (
     SELECT failure FROM cdc.failure_lane WHERE digest = ANY(%(lanes)s::bytea[]))"""
 _BYTES = "base64"
-
-
-def park(connection: Connection, changes: Sequence[Parked]) -> None:
-    """Add changes to the queue in this order, and block their lanes."""
-    with connection.cursor() as cursor:
-        for number, change in enumerate(changes):
-            if number:
-                failpoint("dlq_insert")
-            cursor.execute(_PARK, _params(change))
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def resolve(
@@ -192,35 +166,18 @@ def _failure(row: Mapping[str, Any]) -> Failure:
     return Failure(**found, table=table, payload=payload, lanes=lanes, awaits=awaits)
 
 
-def _params(change: Parked) -> dict[str, object]:
-    return {
-        "pipeline": change.pipeline,
-        "mapping": change.mapping,
-        "entity": change.entity,
-        "table": change.table,
-        "operation": change.operation.value,
-        "position": change.position,
-        "sequence": change.sequence,
-        "time": change.commit_time,
-        "code": change.error_code,
-        "message": change.error_message.replace("\0", "␀"),
-        "payload": stored(change.payload),
-        "version": change.mapping_version,
-        "lanes": list(change.lanes),
-        "awaits": list(change.awaits),
-        "retry_at": change.retry_at,
-    }
-
-
 def stored(payload: Mapping[str, object]) -> str:
     """A payload as the queue keeps it."""
-    return json.dumps(_storable(payload), ensure_ascii=False)
+    text = json.dumps(payload, ensure_ascii=False)
+    if "\\u0000" in text or _SURROGATE.search(text):
+        return json.dumps(_storable(payload), ensure_ascii=False)
+    return text
 
 
 def _storable(value: Any) -> Any:
     r"""The value with texts that jsonb cannot hold (NUL, lone surrogates) as base64 of UTF-8."""
     match value:
-        case str() if "\0" in value or any("\ud800" <= c <= "\udfff" for c in value):
+        case str() if "\0" in value or _SURROGATE.search(value):
             return {_BYTES: base64.b64encode(value.encode(errors="surrogatepass")).decode()}
         case Mapping():
             return {key: _storable(item) for key, item in value.items()}

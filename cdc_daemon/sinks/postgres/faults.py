@@ -4,6 +4,9 @@ Asked only after a data error. A step's rows are looked at in the server's own o
 cannot take, values that their column as it is now does not take, required values that are NULL,
 CHECK constraints. A row with more than one bad value is left out, and so is whatever cannot be
 told from the row alone: only applying it says what the error would be. Nothing is written.
+
+Where an error is known that such rows give, the rows that may give it are found first, by one
+column or one constraint, and only they are looked at.
 """
 
 from __future__ import annotations
@@ -19,7 +22,7 @@ from cdc_daemon.model.effects import Key, Patch, Step, Upsert
 from cdc_daemon.model.errors import DataError, Unreachable
 from cdc_daemon.sinks.postgres.altered import AlteredTable, Check, Column, altered_table
 from cdc_daemon.sinks.postgres.arrays import array, no_text
-from cdc_daemon.sinks.postgres.diagnosis import no_text_in
+from cdc_daemon.sinks.postgres.diagnosis import all_texts, no_text_in
 from cdc_daemon.sinks.postgres.errors import translate
 from cdc_daemon.sinks.postgres.names import literal, quote
 from cdc_daemon.sinks.postgres.sets import states
@@ -36,15 +39,23 @@ _LIMITED = re.compile(r"character(?: varying)?\((\d+)\)")
 _ORDINAL = quote("#")
 
 
-def faults_of(transaction: Transaction, shape: Shape, step: Step, server_version: int) -> Faults:
-    """Entity keys of a step's rows at fault."""
+def faults_of(
+    transaction: Transaction,
+    shape: Shape,
+    step: Step,
+    server_version: int,
+    like: DataError | None = None,
+) -> Faults:
+    """Entity keys of a step's rows at fault. ``like``: those that may give this error come first,
+    and where there are any, only they are looked at."""
     if not isinstance(step, Upsert | Patch):
         return {}
     table = altered_table(transaction, shape.table)
     if table.rewrites or not table.columns.keys() >= set(shape.columns):
         return {}
     search = _Search(transaction, shape, step, table, server_version)
-    found = {shape.layout.key_of(step.rows[n]): error for n, error in search.run().items()}
+    places = (search.run_like(like) if like else None) or search.run()
+    found = {shape.layout.key_of(step.rows[n]): error for n, error in places.items()}
     if isinstance(step, Upsert):
         return found
     asked = [key for key, error in found.items() if error.code != no_text().code]
@@ -81,7 +92,33 @@ class _Search:
             self._check(check)
         return self._found
 
+    def run_like(self, error: DataError) -> dict[int, DataError]:
+        """The same for the rows that may give this error."""
+        rows = self._rows
+        self._rows = {n: rows[n] for n in self._suspects(error)}
+        found = self.run() if self._rows else {}
+        self._rows = rows
+        return found
+
+    def _suspects(self, error: DataError) -> Sequence[int]:
+        """Their places, as far as one column or one constraint tells."""
+        code, name = error.code.removeprefix("sqlstate_"), error.attribute or ""
+        try:
+            if code == "23514":
+                named = [one for one in self._table.checks if one.name == error.constraint]
+                return (self._failing(named[0]) if named else None) or []
+            if code == "23502" and name in self._places:
+                place = self._places[name]
+                return [n for n, row in self._rows.items() if row[place] is None]
+            if code.startswith("22") and name in set(self._columns()):
+                return self._refused(name) or []
+        except DataError:  # some text that no statement can carry
+            return []
+        return []
+
     def _texts(self) -> None:
+        if all(map(all_texts, zip(*self._rows.values(), strict=True))):
+            return
         for n, row in list(self._rows.items()):
             attribute = no_text_in(self._shape.layout, row)
             if attribute is not None:
@@ -135,15 +172,21 @@ class _Search:
 
     def _check(self, check: Check) -> None:
         """Rows for which a CHECK is false; where that cannot be computed nothing is told."""
+        table = self._shape.layout.entity.name
+        for n in self._failing(check) or ():
+            self._at_fault(n, data_error("23514", table=table, constraint=check.name))
+
+    def _failing(self, check: Check) -> list[int] | None:
         numbers = list(self._rows)
         used = [name for name in self._places if name in check.columns]
         if not numbers or not used or len(used) < len(check.columns):
-            return
+            return None
         results = self._asked([self._false(check, used)])
-        table = self._shape.layout.entity.name
-        for result in results or ():
-            for n, _ in _found_in(result, numbers):
-                self._at_fault(n, data_error("23514", table=table, constraint=check.name))
+        return None if results is None else [n for n, _ in _found_in(results[0], numbers)]
+
+    def _refused(self, name: str) -> list[int] | None:
+        results = self._asked([self._inputs(name)])
+        return None if results is None else [n for n, _ in _found_in(results[0], list(self._rows))]
 
     def _false(self, check: Check, used: Sequence[str]) -> Call:
         kinds = ", ".join(f"${n}::{self._column(name).type}[]" for n, name in enumerate(used, 1))

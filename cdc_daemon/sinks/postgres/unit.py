@@ -6,7 +6,7 @@ two round trips. An ``apply`` that fails leaves the unit as it was.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import groupby
 from typing import assert_never
@@ -82,7 +82,7 @@ class PostgresUnit:
         self._transaction = Transaction(session.wire)
         self._concerned = False
         self._last: list[Call] = []
-        self.queue = PostgresQueue(self._ledger, lease.pipeline)
+        self.queue = PostgresQueue(self._ledger, self._calls, lease.pipeline)
 
     @contextmanager
     def savepoint(self) -> Iterator[None]:
@@ -135,14 +135,16 @@ class PostgresUnit:
         self._concerned |= any(map(self._references.concern, steps))
         return outcome
 
-    def faults(self, steps: Sequence[Step]) -> dict[str, dict[Key, DataError]]:
+    def faults(
+        self, steps: Sequence[Step], like: DataError | None = None
+    ) -> dict[str, dict[Key, DataError]]:
         """Entity keys, by mapping, of rows that can be told as sets to be at fault, and why."""
         found: dict[str, dict[Key, DataError]] = {}
         version = self._session.connection.info.server_version
         with self._translated():
             for step in steps:
                 shape = self._shapes.of(step.layout)
-                errors = faults_of(self._transaction, shape, step, version)
+                errors = faults_of(self._transaction, shape, step, version, like)
                 if errors:
                     known = found.setdefault(step.layout.mapping, {})
                     known |= {key: errors[key] for key in errors.keys() - known.keys()}
@@ -223,6 +225,11 @@ class PostgresUnit:
             self._transaction.begin()
             yield self._session.connection
 
+    def _calls(self, calls: Iterable[Call]) -> None:
+        """Statements of their own, inside the transaction."""
+        with self._translated():
+            self._transaction.calls(calls)
+
     def audit(self, repaired: Sequence[Repaired]) -> None:
         """Note what was repaired, in this unit."""
         with self._ledger() as ledger:
@@ -245,9 +252,7 @@ class PostgresUnit:
         self, table: str, gone: Sequence[tuple[bytes, bytes]], come: Sequence[Child]
     ) -> None:
         """Forget some children (parent and digest), then note others, of one source table."""
-        with self._translated():
-            calls = children.note(self._lease.pipeline, table, gone, come)
-            self._transaction.calls(calls)
+        self._calls(children.note(self._lease.pipeline, table, gone, come))
 
     def forget_children(self, table: str | None = None) -> None:
         """Forget all children of one source table; None: of the pipeline."""

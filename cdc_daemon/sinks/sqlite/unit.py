@@ -160,8 +160,11 @@ class SqliteUnit:
             case _:
                 assert_never(step)
 
-    def faults(self, steps: Sequence[Step]) -> dict[str, dict[Key, DataError]]:
+    def faults(
+        self, steps: Sequence[Step], like: DataError | None = None
+    ) -> dict[str, dict[Key, DataError]]:
         """Entity keys, by mapping, of rows that can be told to be at fault, and why."""
+        del like  # only writing a row tells
         found: dict[str, dict[Key, DataError]] = {}
         connection = self._opened()
         search = Search(connection, self._moment, self._lease.started)

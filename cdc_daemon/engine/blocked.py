@@ -1,0 +1,142 @@
+"""The lanes that are blocked, in memory, and what of a batch has to do with them.
+
+Looked at one by one are only the changes that have to do with a blocked lane, with a rejected
+change or with a truncate.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+
+from cdc_daemon.engine.dividing import Divider
+from cdc_daemon.engine.lanes import Division
+from cdc_daemon.engine.touched import (
+    Place,
+    Touched,
+    digests,
+    identities_in,
+    identity_of,
+    together,
+    touched,
+)
+from cdc_daemon.model.changes import Operation
+from cdc_daemon.model.effects import EntityRun, Key, Rejected
+from cdc_daemon.model.errors import DataError
+
+
+class Lanes:
+    """The blocked lanes of one pipeline, as the failure queue holds them after the last commit.
+
+    With none blocked and nothing rejected, dividing returns the runs untouched. Else keys are
+    compared with lanes by their ``mark`` first, which is quick; only lanes that a process before
+    this one has parked have none, and while there are such, every key is digested. ``blocked``: by
+    lane, the mapping that blocks it.
+    """
+
+    def __init__(self, blocked: dict[bytes, str] | None = None) -> None:
+        self.blocked = blocked or {}
+        self._pending: dict[bytes, str] = {}
+        self._freed: set[str] = set()
+        self._marks: set[int] = set()  # of every lane that is or was blocked, but for ...
+        self._unmarked = set(self.blocked)  # ... those parked by a process before this one
+
+    def __len__(self) -> int:
+        return len(self.blocked)
+
+    def __contains__(self, lane: bytes) -> bool:
+        return lane in self.blocked
+
+    def divide(
+        self,
+        runs: Sequence[EntityRun],
+        rejected: Sequence[Rejected] = (),
+        condemned: Mapping[bytes, DataError] | None = None,
+    ) -> Division:
+        """Split off what is at fault or stands behind it.
+
+        ``rejected``: changes that could not be mapped. ``condemned``: lanes whose next change is
+        known to fail (found only after it was applied), with the error to park it with.
+        """
+        if not self.blocked and not self._pending and not rejected and not condemned:
+            return Division(list(runs))
+        runs = sorted(runs, key=lambda run: run.sequences[0])
+        columns = [touched(run) for run in runs]
+        concerned = self._concerned(runs, columns, rejected, condemned or {})
+        if not rejected and not any(concerned):
+            return Division(runs, touched=columns)
+        divider = Divider(self.blocked, self._pending, self._freed, condemned or {})
+        return divider.divide(runs, concerned, rejected)
+
+    def _concerned(
+        self,
+        runs: Sequence[EntityRun],
+        columns: Sequence[Sequence[Touched]],
+        rejected: Sequence[Rejected],
+        condemned: Mapping[bytes, DataError],
+    ) -> list[Collection[int]]:
+        """For each run, the changes that are to be looked at one by one."""
+        found: list[set[int]] | None = None
+        if all(run.operation is not Operation.TRUNCATE for run in runs):
+            seeds = self._closed_keys(columns, condemned)
+            for one in rejected:
+                _add_rejected(seeds, one)
+            found = together(columns, seeds) if seeds else [set() for _ in runs]
+        if found is None:
+            return [range(len(run)) for run in runs]
+        return [sorted(changes) for changes in found]
+
+    def _closed_keys(
+        self, runs: Sequence[Sequence[Touched]], condemned: Mapping[bytes, DataError]
+    ) -> dict[Place, set[Key]]:
+        """What the runs touch whose lane is blocked, or known to fail."""
+        found: dict[Place, set[Key]] = {}
+        marked = not self._unmarked and not condemned
+        for column in (column for columns in runs for column in columns):
+            keys = column.keys
+            if marked:
+                if self._marks.isdisjoint(map(hash, keys)):
+                    continue
+                keys = [key for key in keys if hash(key) in self._marks]
+            whole = [key for key in keys if key is not None]
+            lanes = digests(column.place, whole)
+            for closed in (self.blocked, self._pending, condemned):
+                if closed and not closed.keys().isdisjoint(lanes):
+                    hit = [key for key, lane in zip(whole, lanes, strict=True) if lane in closed]
+                    found.setdefault(column.place, set()).update(hit)
+        return found
+
+    def block(self, division: Division) -> None:
+        """Remember what was parked in the open unit; memory follows the commit at settle."""
+        for mapping in division.superseded:
+            self._freed.add(mapping)
+            self._pending = {k: v for k, v in self._pending.items() if v != mapping}
+        for one in division.held:
+            for lane in one.lanes:
+                self._pending[bytes(lane)] = one.layout.mapping
+                self._marks.add(lane.mark)
+
+    def settle(self) -> None:
+        """The unit that parked them has committed."""
+        if self._freed:
+            self.blocked = {k: v for k, v in self.blocked.items() if v not in self._freed}
+            self._unmarked &= self.blocked.keys()
+        self.blocked.update(self._pending)
+        self.forget()
+
+    def forget(self) -> None:
+        """The unit that parked them was rolled back."""
+        self._pending, self._freed = {}, set()
+
+    def reload(self, blocked: dict[bytes, str]) -> None:
+        """Take the failure queue's word after a replay or a restart."""
+        self._unmarked = {
+            lane for lane in blocked if lane in self._unmarked or lane not in self.blocked
+        }
+        self.blocked = blocked
+        self.forget()
+
+
+def _add_rejected(seeds: dict[Place, set[Key]], one: Rejected) -> None:
+    rows = map(identity_of, identities_in(one.source, one.sequence))
+    seeds.setdefault(("row", one.layout.mapping), set()).update(rows)
+    seeds.setdefault(("key", one.layout.entity.name), set()).update(one.keys)

@@ -1,0 +1,67 @@
+"""Runs cut by their changes: some, all but some, and those that rows at fault drag along."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from itertools import compress
+from typing import Any
+
+from cdc_daemon.engine.lanes import Division
+from cdc_daemon.engine.touched import Place, together, touched
+from cdc_daemon.model.changes import Operation
+from cdc_daemon.model.effects import EntityRun, Key
+
+
+def pick(run: EntityRun, indices: Sequence[int]) -> EntityRun:
+    """The changes of a run at these indices, as a run of their own."""
+    return _cut(run, lambda values: [values[i] for i in indices])
+
+
+def without(run: EntityRun, indices: Iterable[int]) -> EntityRun:
+    """The changes of a run but for those at these indices, as a run of their own."""
+    meant = bytearray(b"\1") * len(run)
+    for i in indices:
+        meant[i] = 0
+    return _cut(run, lambda values: list(compress(values, meant)))
+
+
+def _cut(run: EntityRun, of: Callable[[Sequence[Any]], list[Any]]) -> EntityRun:
+    return replace(
+        run,
+        sequences=of(run.sequences),
+        rows=of(run.rows) if run.rows else [],
+        old_keys=None if run.old_keys is None else of(run.old_keys),
+        source_keys=None if run.source_keys is None else of(run.source_keys),
+        old_source_keys=None if run.old_source_keys is None else of(run.old_source_keys),
+    )
+
+
+def apart(
+    division: Division, at_fault: Mapping[str, Iterable[Key]]
+) -> tuple[list[EntityRun], list[EntityRun]]:
+    """What is ready, cut into the changes that have nothing to do with these keys, and the rest.
+
+    ``at_fault``: keys by entity. A change has to do with a key that it touches, and with whatever
+    else such a change touches. With a truncate among them nothing is independent: all of them have.
+    """
+    runs = division.ready
+    seeds: dict[Place, Iterable[Key]] = {("key", name): keys for name, keys in at_fault.items()}
+    if not seeds:
+        return list(runs), []
+    if any(run.operation is Operation.TRUNCATE for run in runs):
+        return [], list(runs)
+    found = together(division.touched or [touched(run) for run in runs], seeds)
+    if found is None:
+        return [], list(runs)
+    kept: list[EntityRun] = []
+    others: list[EntityRun] = []
+    for run, changes in zip(runs, found, strict=True):
+        if not changes:
+            kept.append(run)
+        elif len(changes) == len(run):
+            others.append(run)
+        else:
+            kept.append(without(run, changes))
+            others.append(pick(run, sorted(changes)))
+    return kept, others

@@ -1,0 +1,170 @@
+"""What the changes of a run touch, column by column: the lanes before they are digested.
+
+A change touches source rows (by identity, before and after it) and entity keys (old and new).
+Among the changes of a batch these are compared as they are; a digest of each is needed only to look
+them up among lanes that are blocked. Not in here: which lanes those are, and what happens then.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from cdc_daemon.model.changes import Invalid, Operation, Row, Run
+from cdc_daemon.model.effects import EntityRun, Key
+
+Place = tuple[str, str]
+"""Where keys can be compared: ``("row", mapping)`` or ``("key", entity)``."""
+
+_LENGTHS = [length.to_bytes(4, "big") for length in range(256)]
+_LINKS = 8  # rounds in which what belongs together is followed
+
+
+@dataclass(frozen=True, slots=True)
+class Touched:
+    """One key for each change of a run, or None where a change touches none."""
+
+    place: Place
+    keys: Sequence[Key | None]
+
+
+def touched(run: EntityRun) -> list[Touched]:
+    """All that the changes of a mapped run touch; nothing for a truncate."""
+    if run.operation is Operation.TRUNCATE:
+        return []
+    rows: Place = ("row", run.layout.mapping)
+    keys: Place = ("key", run.layout.entity.name)
+    found = [Touched(rows, column) for column in _identities(run)]
+    if run.rows:
+        columns = ([row[i] for row in run.rows] for i in run.layout.key)
+        found.append(Touched(keys, list(zip(*columns, strict=True))))
+    if run.old_keys is not None:
+        found.append(Touched(keys, run.old_keys))
+    return found
+
+
+def _identities(run: EntityRun) -> list[list[Key]]:
+    """The identities of the source rows, after and before each change."""
+    source, identity = run.source, run.source.relation.identity
+    found: list[list[Key]] = []
+    if source.operation in (Operation.INSERT, Operation.UPDATE):
+        found.append(_identity_column(_meant(run, source.new_rows), identity))
+    if source.old_rows is not None:
+        places = identity if source.old_full else range(len(identity))
+        found.append(_identity_column(_meant(run, source.old_rows), places))
+    return found
+
+
+def _meant(run: EntityRun, rows: Sequence[Row]) -> Sequence[Row]:
+    """Of the rows of its source those that a run is about."""
+    if len(run.sequences) == len(rows):
+        return rows
+    first = run.source.sequence
+    return [rows[sequence - first] for sequence in run.sequences]
+
+
+def _identity_column(rows: Sequence[Row], places: Sequence[int]) -> list[Key]:
+    if not places:
+        return [()] * len(rows)
+    columns = [[row[i] for row in rows] for i in places]
+    return list(zip(*map(_texts, columns), strict=True))
+
+
+def _texts(column: Sequence[object]) -> list[bytes]:
+    """Identity values as ``identity_of`` has them, looked at only where some are no texts."""
+    if set(map(type, column)) <= {bytes}:
+        return column  # type: ignore[return-value]
+    return list(identity_of(column))
+
+
+def identity_of(values: Iterable[object]) -> Key:
+    """A source row's identity: values that are no text (a null identity) count as empty, INVALID
+    as its bytes, which are no text's."""
+    raw = (value.raw if isinstance(value, Invalid) else value for value in values)
+    return tuple([value if isinstance(value, bytes) else b"" for value in raw])
+
+
+def identities_in(source: Run, sequence: int) -> list[Row]:
+    """The identities of one change's row as the log gives them, after it and before it."""
+    i = sequence - source.sequence
+    identity = source.relation.identity
+    found: list[Row] = []
+    if source.operation in (Operation.INSERT, Operation.UPDATE):
+        found.append(tuple([source.new_rows[i][j] for j in identity]))
+    if source.old_rows is not None:
+        old = source.old_rows[i]
+        found.append(tuple([old[j] for j in identity]) if source.old_full else old)
+    return found
+
+
+# --- digests ------------------------------------------------------------------------------------
+
+
+class Lane(bytes):
+    """A digest made here, beside the ``mark`` of its key: a number that no other process shares."""
+
+    mark: int
+
+
+def digest(kind: str, name: str, key: Sequence[bytes]) -> Lane:
+    """16 bytes for one lane; ``kind`` is ``row`` (mapping, identity) or ``key`` (entity, key)."""
+    key = tuple(key)
+    lane = Lane(digests((kind, name), [key])[0])
+    lane.mark = hash(key)
+    return lane
+
+
+def digests(place: Place, keys: Iterable[Key]) -> list[bytes]:
+    """The same for many keys of one place."""
+    begin = hashlib.blake2b("\0".join(place).encode(), digest_size=16)
+    found: list[bytes] = []
+    for key in keys:
+        state = begin.copy()
+        for value in key:
+            length = len(value)
+            state.update((_LENGTHS[length] if length < 256 else length.to_bytes(4, "big")) + value)
+        found.append(state.digest())
+    return found
+
+
+# --- what belongs together ----------------------------------------------------------------------
+
+
+def together(
+    runs: Sequence[Sequence[Touched]], seeds: Mapping[Place, Iterable[Key]]
+) -> list[set[int]] | None:
+    """For each run the changes that touch one of these keys, or a key that such a change touches.
+
+    None where that has no end in sight: then all changes may belong together.
+    """
+    joined: dict[Place, set[Key | None]] = {place: set(keys) for place, keys in seeds.items()}
+    found: list[set[int]] = [set() for _ in runs]
+    for _ in range(_LINKS):
+        grown = False
+        for columns, known in zip(runs, found, strict=True):
+            new = _touching(columns, joined) - known
+            if new:
+                grown = True
+                known.update(new)
+                _join(columns, new, joined)
+        if not grown:
+            return found
+    return None
+
+
+def _touching(columns: Sequence[Touched], joined: Mapping[Place, set[Key | None]]) -> set[int]:
+    found: set[int] = set()
+    for column in columns:
+        wanted = joined.get(column.place)
+        if wanted and not wanted.isdisjoint(column.keys):
+            found.update([i for i, key in enumerate(column.keys) if key in wanted])
+    return found
+
+
+def _join(
+    columns: Sequence[Touched], changes: Iterable[int], joined: dict[Place, set[Key | None]]
+) -> None:
+    for column in columns:
+        keys = joined.setdefault(column.place, set())
+        keys.update(key for i in changes if (key := column.keys[i]) is not None)
