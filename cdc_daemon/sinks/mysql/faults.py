@@ -1,13 +1,13 @@
 """Rows of a failed batch that are at fault for themselves, with the error each would give alone.
 
-Asked only after a data error. Rows are offered to the server again: a few dozen at once, and one by
-one where those were refused; the caller takes all of it back. Left out is what depends on other
-rows (keys that are taken, references), and what a check could not compute.
+Rows are offered to the server: a few dozen at once, and the halves of what was refused; the caller
+takes all of it back. Left out is what depends on other rows (keys that are taken, references), and
+what a check could not compute.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from cdc_daemon.model.effects import Key, Outcome, Patch, Step, Upsert
@@ -37,13 +37,23 @@ class Search:
         if isinstance(step, Upsert | Patch):
             for start in range(0, len(step.rows), TOGETHER):
                 places = range(start, min(start + TOGETHER, len(step.rows)))
-                if len(places) > 1 and self._error_of(shape, step, places) is None:
-                    continue
-                for n in places:
-                    error = self._error_of(shape, step, [n])
-                    if error is not None and error.code not in _UNTOLD:
+                for n, error in self._refused(shape, step, places):
+                    if error.code not in _UNTOLD:
                         found[step.layout.key_of(step.rows[n])] = error
         return found
+
+    def _refused(
+        self, shape: Shape, step: Upsert | Patch, places: Sequence[int]
+    ) -> Iterator[tuple[int, DataError]]:
+        error = self._error_of(shape, step, places)
+        if error is None:
+            return
+        if len(places) == 1:
+            yield places[0], error
+            return
+        half = len(places) // 2
+        yield from self._refused(shape, step, places[:half])
+        yield from self._refused(shape, step, places[half:])
 
     def _error_of(
         self, shape: Shape, step: Upsert | Patch, places: Sequence[int]
