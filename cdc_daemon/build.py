@@ -12,6 +12,7 @@ from typing import TypedDict
 from cdc_daemon.config.configuration import Configuration
 from cdc_daemon.config.schema import MappingConfig, MysqlSourceConfig, PostgresSourceConfig
 from cdc_daemon.engine.applying import Applier
+from cdc_daemon.engine.attempting import Attempting, MakeApplier
 from cdc_daemon.engine.awaiting import Awaited
 from cdc_daemon.engine.blocked import Lanes
 from cdc_daemon.engine.breaker import Breaker, BreakerLimits
@@ -25,7 +26,7 @@ from cdc_daemon.engine.purging import Purging
 from cdc_daemon.engine.reading import Limits
 from cdc_daemon.engine.releasing import Releasing
 from cdc_daemon.engine.repair import Repairs, Standing
-from cdc_daemon.engine.replay import MakeApplier, Replay
+from cdc_daemon.engine.replay import Replay
 from cdc_daemon.engine.resolve import Resolver
 from cdc_daemon.engine.resyncing import Resyncing
 from cdc_daemon.engine.rotating import Rotating
@@ -256,14 +257,6 @@ def _assemble(configuration: Configuration, name: str, source: Source, meter: Me
     }
     privacy = privacy_of(configuration, name)
     rotating = Rotating(sink=sink, privacy=privacy, progressed=meter.progressed)
-    replay = Replay(
-        sink=sink,
-        compile_relation=compile_once,
-        relations=source.relations,
-        progressed=meter.progressed,
-        applier=make_applier,
-        privacy=privacy,
-    )
     kept = configuration.failures.kept
     purging = Purging(sink=sink, kept=kept, progressed=meter.progressed)
     lanes, awaited, schedule = Lanes(), Awaited(), schedule_of(configuration)
@@ -271,6 +264,22 @@ def _assemble(configuration: Configuration, name: str, source: Source, meter: Me
     mapper = Mapper(compile_once)
     mappings = {one.layout.mapping: copied_mapping(one) for one in compiled}
     versions = {mapping: one.version for mapping, one in mappings.items()}
+    attempting = Attempting(
+        sink=sink,
+        compile_relation=compile_once,
+        applier=make_applier,
+        awaited=awaited,
+        schedule=schedule,
+        versions=versions,
+        privacy=privacy,
+    )
+    replay = Replay(
+        sink=sink,
+        attempting=attempting,
+        relations=source.relations,
+        lanes=lanes,
+        progressed=meter.progressed,
+    )
     return Parts(
         name=name,
         configuration=configuration,
@@ -304,8 +313,7 @@ def _assemble(configuration: Configuration, name: str, source: Source, meter: Me
             lanes=lanes,
             awaited=awaited,
             relations=source.relations,
-            attempt=replay.attempt,
-            schedule=schedule,
+            trying=attempting,
             versions=versions,
             progressed=meter.progressed,
         ),

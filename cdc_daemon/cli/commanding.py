@@ -105,7 +105,7 @@ def _carry_out(configuration: Configuration, pipeline: str) -> Fenced | None:
         checkpoint = parts.sink.acquire()
         words(f"no worker runs pipeline {pipeline}: doing it here")
         with _attested(parts.sink):
-            parts.repairs.run_commands(checkpoint)
+            parts.repairs.run_commands(checkpoint, hurried=False)
     except Fenced as error:
         return error
     finally:

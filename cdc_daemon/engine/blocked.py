@@ -6,7 +6,7 @@ change or with a truncate.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from cdc_daemon.engine.dividing import Divider
 from cdc_daemon.engine.lanes import Division
@@ -126,6 +126,12 @@ class Lanes:
     def forget(self) -> None:
         """The unit that parked them was rolled back."""
         self._pending, self._freed = {}, set()
+
+    def open(self, lanes: Iterable[bytes]) -> None:
+        """Nothing is parked in these any longer."""
+        for lane in lanes:
+            self.blocked.pop(lane, None)
+            self._unmarked.discard(lane)
 
     def reload(self, blocked: dict[bytes, str]) -> None:
         """Take the failure queue's word after a replay or a restart."""

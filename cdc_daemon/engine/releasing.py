@@ -8,16 +8,14 @@ is put off: it is due when that one is settled. Not in here: what administrators
 
 from __future__ import annotations
 
-import datetime as dt
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Final
+from typing import Final, Protocol
 
 from cdc_daemon.engine.awaiting import Awaited
 from cdc_daemon.engine.blocked import Lanes
-from cdc_daemon.engine.schedule import Schedule
 from cdc_daemon.model.changes import Relation
-from cdc_daemon.model.errors import DataError, Stop
+from cdc_daemon.model.errors import DataError
 from cdc_daemon.model.ports import Sink
 from cdc_daemon.model.queue import Failure
 from cdc_daemon.model.selection import Selection
@@ -27,8 +25,15 @@ _AT_ONCE: Final = 200
 _SECONDS: Final = 0.5
 """How long a turn goes on while more is due; the stream waits for it."""
 
-Attempt = Callable[[Sequence[Failure], Relation | None, str], DataError | None]
-"""Applies parked changes of one mapping in one unit of work, all or none; why not, if so."""
+
+class Trying(Protocol):
+    """Tries parked changes again (``attempting``)."""
+
+    def try_one(self, failure: Failure, relation: Relation | None, actor: str) -> DataError | None:
+        """Apply one; why that was not possible, if so, which was noted."""
+
+    def open(self, lanes: Lanes) -> None:
+        """Let the stream pass where nothing is parked any longer."""
 
 
 class Releasing:
@@ -41,8 +46,7 @@ class Releasing:
         lanes: Lanes,
         awaited: Awaited,
         relations: Callable[[], list[Relation]],
-        attempt: Attempt,
-        schedule: Schedule,
+        trying: Trying,
         versions: Mapping[str, str],
         progressed: Callable[[], None],
     ) -> None:
@@ -51,8 +55,7 @@ class Releasing:
         self._lanes = lanes
         self._awaited = awaited
         self._relations = relations
-        self._attempt = attempt
-        self._schedule = schedule
+        self._trying = trying
         self._versions = versions
         self._progressed = progressed
 
@@ -77,8 +80,7 @@ class Releasing:
             tried = tried or {relation.name: relation for relation in self._relations()}
             done += self._try(due, tried)
         if done:
-            self.reload()
-        self._awaited.settle()
+            self._trying.open(self._lanes)
         return done
 
     def _try(self, due: Sequence[int], relations: Mapping[str, Relation]) -> int:
@@ -89,31 +91,7 @@ class Releasing:
         first = [number for number in due if number not in behind]
         done = 0
         for failure in self._sink.failures(Selection(ids=tuple(first))) if first else ():
-            error = self._applied(failure, relations.get(failure.table))
-            if error is None:
+            if self._trying.try_one(failure, relations.get(failure.table), ACTOR) is None:
                 done += 1
-            else:
-                self._note(failure, error)
             self._progressed()
         return done
-
-    def _applied(self, failure: Failure, relation: Relation | None) -> DataError | None:
-        """Try it; why it did not take effect, if so. For what nobody asked for nothing stops."""
-        try:
-            return self._attempt([failure], relation, ACTOR)
-        except Stop as error:
-            return DataError(error.message, code="unreplayable")
-
-    def _note(self, failure: Failure, error: DataError) -> None:
-        self._awaited.add(error.awaits)
-        delay = self._schedule.delay(error.code, failure.attempts + 1)
-        now = dt.datetime.now(dt.UTC)
-        with self._sink.begin() as unit:
-            unit.queue.attempted(
-                failure.id,
-                code=error.code,
-                message=error.message,
-                retry_at=None if delay is None else now + dt.timedelta(seconds=delay),
-                awaits=error.awaits,
-                version=self._versions.get(failure.mapping),
-            )

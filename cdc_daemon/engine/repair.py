@@ -73,22 +73,27 @@ class Repairs:
         self._replay = replay
         self._editing = editing
         self._keeping = keeping
+        self._hurried = True
         self.carried_out = 0  # commands so far
 
-    def run_commands(self, checkpoint: Checkpoint, *, only: str | None = None) -> Checkpoint:
+    def run_commands(
+        self, checkpoint: Checkpoint, *, only: str | None = None, hurried: bool = True
+    ) -> Checkpoint:
         """Carry out every pending command (of the verb ``only``); the checkpoint after them.
 
-        ``checkpoint``: the one that the pipeline is held under. Raises what must be retried.
+        ``checkpoint``: the one that the pipeline is held under. ``hurried``: the stream waits, so
+        what takes long goes on when this is called again. Raises what must be retried.
         """
+        self._hurried = hurried
         pending = self._sink.commands()
-        for reader in (self._mending, self._resyncing):
+        for reader in (self._mending, self._resyncing, self._replay):
             reader.keep({one.id for one in pending})
         commands = [one for one in pending if only in (None, one.verb)]
         finished = 0
         for command in commands:
             try:
                 checkpoint, result = self._run(command, checkpoint)
-                if result is None:  # it goes on when the log has come further
+                if result is None:  # it goes on another time
                     self._reload_after(command)
                     continue
             except Exception as error:
@@ -118,6 +123,8 @@ class Repairs:
             return checkpoint, self._resume(command)
         if command.verb == "resync":
             return checkpoint, self._resyncing.turn(command, reason_of(command), self._position())
+        if command.verb == "retry":
+            return checkpoint, self._replay.turn(command, hurried=self._hurried)
         if command.verb == "repair":
             return checkpoint, self._mending.turn(command, self._position())
         return checkpoint, self._settle(command)
@@ -151,9 +158,6 @@ class Repairs:
 
     def _settle(self, command: Command) -> dict[str, object]:
         match command.verb:
-            case "retry":
-                meant = selection_of(command.arguments)
-                return self._replay.retry(meant, actor=command.actor).as_result()
             case "skip":
                 meant = selection_of(command.arguments)
                 return self.skip(meant, actor=command.actor, reason=reason_of(command))

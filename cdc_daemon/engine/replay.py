@@ -1,43 +1,71 @@
-"""Parked changes applied again, oldest first, each in a unit of its own.
+"""Parked changes applied again because somebody asks for it, oldest first, each in its own unit.
 
 A change goes only when nothing before it in any of its lanes is still parked. Where a row waits for
 its entity key and the change that frees the key waits behind it, the lane is applied as a set.
+A retry of many takes several turns, between which the stream goes on; each change is read anew when
+its turn comes, for by then it may have been settled otherwise.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from math import inf
 
-from cdc_daemon.engine.applying import Applier
+from cdc_daemon.engine.attempting import Attempting
 from cdc_daemon.engine.blocked import Lanes
-from cdc_daemon.engine.payload import batch_of
-from cdc_daemon.engine.privacy import NOTHING, Privacy
-from cdc_daemon.mapping.compile import CompiledMapping
-from cdc_daemon.mapping.mapper import Mapper
 from cdc_daemon.model.changes import Relation
-from cdc_daemon.model.errors import DataError
-from cdc_daemon.model.ports import Sink
-from cdc_daemon.model.queue import PARKED, Failure
-from cdc_daemon.model.selection import Selection
+from cdc_daemon.model.ports import Command, Sink
+from cdc_daemon.model.queue import Failure
+from cdc_daemon.model.selection import Selection, selection_of
 
 DUPLICATE = "duplicate_entity_key"
-
-MakeApplier = Callable[[Mapper, Lanes], Applier]
-"""An applier like the pipeline's own, over another mapper and other lanes."""
+_PAGE = 200  # changes read at once
+_SECONDS = 0.5  # that a turn takes; the stream waits for it
+_MOST_TOGETHER = 5000  # changes that are applied as one set
 
 
 @dataclass(slots=True)
-class Replayed:
-    """What a retry came to: ids by fate."""
+class Retried:
+    """A retry on its way: ids by fate, and how far it has come."""
 
+    selection: Selection
+    actor: str
     applied: list[int] = field(default_factory=list)
-    failed: list[int] = field(default_factory=list)
-    waiting: list[int] = field(default_factory=list)
+    failed: dict[int, str] = field(default_factory=dict)  # error code of each
+    waiting: set[int] = field(default_factory=set)
+    again: list[int] | None = None  # what is walked through; None: the selection
+    after: int = 0
 
     def as_result(self) -> dict[str, object]:
         """For the command's row."""
-        return {"applied": self.applied, "failed": self.failed, "waiting": self.waiting}
+        return {
+            "applied": sorted(self.applied),
+            "failed": sorted(self.failed),
+            "waiting": sorted(self.waiting),
+        }
+
+    def page(self) -> Selection:
+        """The changes that come next."""
+        if self.again is None:
+            return replace(self.selection, after=max(self.after, self.selection.after or 0))
+        return Selection(ids=tuple(self.again[:_PAGE]))
+
+    def passed(self, number: int, *, waits: bool = False) -> None:
+        """It was tried, or stands behind another."""
+        self.after = number
+        if waits:
+            self.waiting.add(number)
+
+    def walk_again(self) -> None:
+        """Go once more through what waited, for something else took effect."""
+        self.again, self.waiting, self.after = sorted(self.waiting), set(), 0
+
+    def may_join(self, failure: Failure) -> bool:
+        """Whether it is asked for and only waits, or failed only because another row has its key.
+        What was not reached yet was not asked for: all of them were walked through before."""
+        return failure.id in self.waiting or self.failed.get(failure.id) == DUPLICATE
 
 
 class Replay:
@@ -47,158 +75,144 @@ class Replay:
         self,
         *,
         sink: Sink,
-        compile_relation: Callable[[Relation], Sequence[CompiledMapping]],
+        attempting: Attempting,
         relations: Callable[[], list[Relation]],
-        applier: MakeApplier,
+        lanes: Lanes,
         progressed: Callable[[], None],
-        privacy: Privacy = NOTHING,
     ) -> None:
-        self._privacy = privacy
         self._sink = sink
-        self._compile = compile_relation
+        self._attempting = attempting
         self._relations = relations
-        self._applier = applier
+        self._lanes = lanes
         self._progressed = progressed
+        self._works: dict[int, Retried] = {}
 
-    def retry(self, selection: Selection, *, actor: str) -> Replayed:
-        """Apply the parked changes that are meant again."""
-        relations = {relation.name: relation for relation in self._relations()}
-        round_ = _Round(self._sink.failures(), self._wanted(selection))
-        while True:
-            for failure in round_.due():
-                error = self.attempt([failure], relations.get(failure.table), actor)
-                if error is None:
-                    round_.applied(failure)
-                else:
-                    self._note_attempt(failure, error)
-                    round_.failed(failure, error)
-                self._progressed()
-            if not self._retry_together(round_, relations, actor):
-                return round_.replayed()
+    def keep(self, commands: Collection[int]) -> None:
+        """Forget how far others than these had come: they were withdrawn."""
+        self._works = {number: work for number, work in self._works.items() if number in commands}
 
-    def _wanted(self, selection: Selection) -> set[int] | None:
-        if selection == PARKED:
+    def turn(self, command: Command, *, hurried: bool) -> dict[str, object] | None:
+        """Go on with a retry; the result, or None: there is more to come.
+
+        ``hurried``: for half a second only.
+        """
+        work = self._works.get(command.id)
+        if work is None:
+            meant = selection_of(command.arguments)
+            work = self._works[command.id] = Retried(meant, command.actor)
+        done = self._go_on(work, time.monotonic() + (_SECONDS if hurried else inf))
+        self._attempting.open(self._lanes)
+        if not done:
             return None
-        return {failure.id for failure in self._sink.failures(selection)}
+        del self._works[command.id]
+        return work.as_result()
 
-    def _retry_together(
-        self, round_: _Round, relations: Mapping[str, Relation], actor: str
-    ) -> bool:
+    def retry(self, selection: Selection, *, actor: str) -> Retried:
+        """Apply the parked changes that are meant again, however long that takes."""
+        work = Retried(selection, actor)
+        self._go_on(work, inf)
+        return work
+
+    def _go_on(self, work: Retried, deadline: float) -> bool:
+        """Whether it is done."""
+        relations = {relation.name: relation for relation in self._relations()}
+        while True:
+            if not self._walk(work, relations, deadline):
+                return False
+            if not self._retry_together(work, relations):
+                return True
+            work.walk_again()
+
+    def _walk(self, work: Retried, relations: Mapping[str, Relation], deadline: float) -> bool:
+        while some := self._page(work):
+            behind = self._sink.behind([failure.id for failure in some])
+            for failure in some:
+                waits = failure.id in behind and bool(self._sink.behind([failure.id]))
+                if not waits:
+                    self._try(failure, work, relations)
+                work.passed(failure.id, waits=waits)
+                self._progressed()
+                if time.monotonic() >= deadline:
+                    return False
+        return True
+
+    def _page(self, work: Retried) -> list[Failure]:
+        """What comes next, as it is parked now."""
+        while True:
+            if work.again is not None:
+                work.again = [number for number in work.again if number > work.after]
+            meant = work.page()
+            some = self._sink.failures(meant, _PAGE)
+            if some or not meant.ids or work.again is None:
+                return some
+            work.after = meant.ids[-1]  # all of them were settled otherwise
+
+    def _try(self, failure: Failure, work: Retried, relations: Mapping[str, Relation]) -> None:
+        relation = relations.get(failure.table)
+        error = self._attempting.try_one(failure, relation, work.actor)
+        if error is None:
+            work.applied.append(failure.id)
+        else:
+            work.failed[failure.id] = error.code
+
+    # --- changes that hold each other up --------------------------------------------------------
+
+    def _retry_together(self, work: Retried, relations: Mapping[str, Relation]) -> bool:
         """Changes that hold each other up at one entity key, as a set; whether one took effect.
 
         A row that comes to a key is parked while another row has it, and the change that would
         free the key waits behind it.
         """
         took_effect = False
-        for head in round_.duplicates():
-            lane = round_.lane_of(head)
-            relation = relations.get(head.table)
+        for number in [one for one, code in work.failed.items() if code == DUPLICATE]:
+            lane = self._lane_of(number, work)
             orders = (lane, _last_rows_first(lane)) if len(lane) > 1 else ()
-            if any(self.attempt(order, relation, actor) is None for order in orders):
-                took_effect = True
-                for failure in lane:
-                    round_.applied(failure)
+            for order in orders:
+                if self._apply_together(order, work, relations):
+                    took_effect = True
+                    break
             self._progressed()
         return took_effect
 
-    def _note_attempt(self, failure: Failure, error: DataError) -> None:
-        with self._sink.begin() as unit:
-            unit.queue.attempted(
-                failure.id, code=error.code, message=error.message, awaits=error.awaits
-            )
+    def _apply_together(
+        self, order: Sequence[Failure], work: Retried, relations: Mapping[str, Relation]
+    ) -> bool:
+        relation = relations.get(order[0].table)
+        if self._attempting.apply(order, relation, work.actor) is not None:
+            return False
+        numbers = {failure.id for failure in order}
+        work.applied += sorted(numbers)
+        work.waiting -= numbers
+        for number in numbers:
+            work.failed.pop(number, None)
+        return True
 
-    def attempt(
-        self, failures: Sequence[Failure], relation: Relation | None, actor: str
-    ) -> DataError | None:
-        """Parked changes of one mapping in one unit of work, all or none; why not, if so."""
-        first = failures[0]
-        if relation is None:
-            return DataError(f"no mapping reads table {first.table} any longer", code="unmapped")
-        applier = self._applier(Mapper(lambda found: self._only(found, first.mapping)), Lanes())
-        try:
-            opened = [(one, self._privacy.opened(one.table, one.payload)) for one in failures]
-            batch = batch_of(opened, relation)
-            with self._sink.begin() as unit:
-                held = applier.apply(batch, unit, final=True).division.held
-                if held:
-                    raise held[0].error
-                for failure in failures:
-                    unit.queue.settle(failure.id, "replayed", actor=actor)
-        except DataError as error:
-            return error
-        return None
-
-    def _only(self, relation: Relation, mapping: str) -> list[CompiledMapping]:
-        return [one for one in self._compile(relation) if one.layout.mapping == mapping]
-
-
-class _Round:
-    """The parked changes of a pipeline during one retry, in source order, and their fates."""
-
-    def __init__(self, failures: Sequence[Failure], wanted: set[int] | None) -> None:
-        self._left = {failure.id: failure for failure in failures}
-        self._wanted = wanted
-        self._errors: dict[int, DataError] = {}
-        self._applied: list[int] = []
-
-    def due(self) -> Iterator[Failure]:
-        """Changes that are asked for, were not tried yet, and have nothing parked before them."""
-        closed: set[bytes] = set()
-        for failure in list(self._left.values()):
-            if self._stays(failure) or failure.id in self._errors or _meets(failure, closed):
-                closed.update(failure.lanes)
-                continue
-            yield failure
-            if failure.id in self._errors:
-                closed.update(failure.lanes)
-
-    def applied(self, failure: Failure) -> None:
-        """It took effect."""
-        del self._left[failure.id]
-        self._errors.pop(failure.id, None)
-        self._applied.append(failure.id)
-
-    def failed(self, failure: Failure, error: DataError) -> None:
-        """It was tried and failed."""
-        self._errors[failure.id] = error
-
-    def duplicates(self) -> list[Failure]:
-        """Changes that failed because another row has their entity key."""
-        return [one for one in self._left.values() if self._is_duplicate(one)]
-
-    def lane_of(self, head: Failure) -> list[Failure]:
+    def _lane_of(self, head: int, work: Retried) -> list[Failure]:
         """The change and what waits behind it, without what something else holds up too."""
         lane: list[Failure] = []
         inside: set[bytes] = set()
         closed: set[bytes] = set()
-        for failure in self._left.values():
-            joins = failure is head or (_meets(failure, inside) and not self._stays(failure))
-            if joins and self._may_join(failure) and not _meets(failure, closed):
+        for failure in self._around(head):
+            joins = failure.id == head or _meets(failure, inside)
+            if joins and work.may_join(failure) and not _meets(failure, closed):
                 lane.append(failure)
                 inside.update(failure.lanes)
             else:
                 closed.update(failure.lanes)
         return lane
 
-    def replayed(self) -> Replayed:
-        """What it came to."""
-        asked = [one.id for one in self._left.values() if not self._stays(one)]
-        return Replayed(
-            applied=sorted(self._applied),
-            failed=[number for number in asked if number in self._errors],
-            waiting=[number for number in asked if number not in self._errors],
-        )
-
-    def _stays(self, failure: Failure) -> bool:
-        return self._wanted is not None and failure.id not in self._wanted
-
-    def _may_join(self, failure: Failure) -> bool:
-        """Whether it only waits, or failed only because another row has its key."""
-        return failure.id not in self._errors or self._is_duplicate(failure)
-
-    def _is_duplicate(self, failure: Failure) -> bool:
-        error = self._errors.get(failure.id)
-        return error is not None and error.code == DUPLICATE
+    def _around(self, head: int) -> list[Failure]:
+        """What is parked and shares a lane with a change, or with one that does, in source order;
+        nothing where that is more than can be applied as one set."""
+        found = {one.id: one for one in self._sink.failures(Selection(ids=(head,)))}
+        known: set[bytes] = set()
+        while new := {lane for one in found.values() for lane in one.lanes} - known:
+            for one in self._sink.failures(Selection(lanes=tuple(new)), _MOST_TOGETHER + 1):
+                found[one.id] = one
+            if len(found) > _MOST_TOGETHER:
+                return []
+            known |= new
+        return [found[number] for number in sorted(found)]
 
 
 def _meets(failure: Failure, lanes: Collection[bytes]) -> bool:

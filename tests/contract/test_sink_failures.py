@@ -58,6 +58,8 @@ def test_thousands_of_changes_are_parked_in_their_order(target: Target, sink: Si
     assert [one.sequence for one in found] == list(range(2100))
     assert [one.lanes for one in found] == [one.lanes for one in changes]
     assert len(sink.lanes()) == 256
+    others = [bytes([n % 256, n // 256]) * 8 for n in range(2000)]
+    assert sink.still_blocked([A, *others, B, C]) == {A, B, C, *sink.lanes().keys() & set(others)}
     assert found[1041].payload == big
 
 

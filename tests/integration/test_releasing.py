@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 
 from cdc_daemon import build
+from cdc_daemon.engine import replay
 from cdc_daemon.engine.breaker import BreakerLimits
 from cdc_daemon.engine.status import State
 from tests.support.catalogue import POSTGRES, SQLITE
@@ -116,3 +119,33 @@ def test_a_first_copy_is_stopped_too(erp: Erp) -> None:
         resume(erp)
         parked(erp, *["reference_unresolved"] * 9)
         erp.caught_up()
+
+
+@pytest.mark.acceptance
+@KINDS
+def test_the_stream_goes_on_between_the_turns_of_a_long_retry(
+    erp: Erp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A turn takes one change here; what was settled otherwise meanwhile is left alone."""
+    monkeypatch.setattr(replay, "_SECONDS", 0.0)
+    with erp.worker():
+        for n in range(6):
+            erp.commit(f"INSERT INTO t_order VALUES ({n}, 'O{n}', {n}, 1)")
+        parked(erp, *["reference_unresolved"] * 6)
+        with ThreadPoolExecutor(1) as somebody:
+            retry = somebody.submit(erp.ask, "failures", "retry", "--all", "--yes", "-o", "json")
+            until(lambda: attempted(erp) > 0, what="the first was tried")
+            erp.commit(*(f"INSERT INTO t_customer VALUES ({n}, 'C{n}', 'late')" for n in range(6)))
+            until(lambda: erp.target.query("SELECT count(*) FROM customer") == [(6,)])
+            assert not retry.done()
+            assert retry.result(60).exit_code in (0, 3)
+        parked(erp)
+        erp.caught_up()
+        erp.agrees()
+
+
+def attempted(erp: Erp) -> int:
+    """How many parked changes were tried more than once."""
+    table = "cdc.failure" if erp.embedded is None else "cdc_failure"
+    ((number,),) = erp.target.query(f"SELECT count(*) FROM {table} WHERE attempts > 1")
+    return int(number)

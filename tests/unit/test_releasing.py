@@ -7,6 +7,9 @@ from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import Any, cast
 
+import pytest
+
+from cdc_daemon.engine.attempting import Attempting, MakeApplier
 from cdc_daemon.engine.awaiting import Awaited
 from cdc_daemon.engine.blocked import Lanes
 from cdc_daemon.engine.releasing import Releasing
@@ -57,28 +60,36 @@ class Queue:
         return set()
 
 
-def test_what_fails_is_noted_and_the_next_is_tried() -> None:
+def test_what_fails_is_noted_and_the_next_is_tried(monkeypatch: pytest.MonkeyPatch) -> None:
     queue = Queue([1, 2, 3, 4], behind={2})
     tried: list[int] = []
 
-    def attempt(failures: Sequence[Any], _: object, actor: str) -> DataError | None:
+    def apply(failures: Sequence[Any], _: object, actor: str) -> None:
         assert actor == "cdc-daemon"
         (number,) = [failure.id for failure in failures]
         tried.append(number)
         if number == 1:
             raise Stop("a pipeline would stop for it")
         if number == 3:
-            return DataError("still not there", code="reference_missing", awaits=(b"x" * 16,))
+            raise DataError("still not there", code="reference_missing", awaits=(b"x" * 16,))
         queue.waiting.remove(number)
-        return None
 
+    awaited = Awaited()
+    attempting = Attempting(
+        sink=cast(Sink, queue),
+        compile_relation=lambda _: [],
+        applier=cast(MakeApplier, None),
+        awaited=awaited,
+        schedule=Schedule(by_class={"reference_missing": Backoff(first=9.0, most=9.0)}),
+        versions={"m": "v2"},
+    )
+    monkeypatch.setattr(attempting, "_apply", apply)
     releasing = Releasing(
         sink=cast(Sink, queue),
         lanes=Lanes(),
-        awaited=Awaited(),
+        awaited=awaited,
         relations=list,
-        attempt=attempt,
-        schedule=Schedule(by_class={"reference_missing": Backoff(first=9.0, most=9.0)}),
+        trying=attempting,
         versions={"m": "v2"},
         progressed=lambda: None,
     )
@@ -91,4 +102,5 @@ def test_what_fails_is_noted_and_the_next_is_tried() -> None:
     assert queue.noted[1]["retry_at"] is None
     assert queue.noted[3]["retry_at"] is not None
     assert (queue.noted[3]["awaits"], queue.noted[3]["version"]) == ((b"x" * 16,), "v2")
+    assert awaited
     assert releasing.turn() == 0

@@ -50,6 +50,8 @@ _OPEN = """
 _LANES = """
     SELECT l.digest, MIN(f.mapping) FROM cdc_failure_lane l JOIN cdc_failure f ON f.id = l.failure
      WHERE l.pipeline = %s GROUP BY l.digest"""
+_STILL = "SELECT DISTINCT digest FROM cdc_failure_lane WHERE pipeline = %s AND digest IN ({})"
+_AT_ONCE = 1000  # lanes in one statement
 _PARKED = """
     SELECT mapping, COUNT(*) FROM cdc_failure WHERE pipeline = %s AND state = 'parked'
      GROUP BY mapping"""
@@ -122,6 +124,16 @@ def lanes(session: Session, pipeline: str) -> dict[bytes, str]:
     """The lanes of a pipeline that are blocked, and the mapping of each."""
     rows = session.run(_LANES, pipeline).rows
     return {digest or b"": (mapping or b"").decode() for digest, mapping in rows}
+
+
+def still_blocked(session: Session, pipeline: str, lanes: Sequence[bytes]) -> set[bytes]:
+    """Those of these lanes that are blocked."""
+    found: set[bytes] = set()
+    for start in range(0, len(lanes), _AT_ONCE):
+        some = lanes[start : start + _AT_ONCE]
+        sql = _STILL.format(", ".join(["%s"] * len(some)))
+        found.update(digest or b"" for (digest,) in session.run(sql, pipeline, *some).rows)
+    return found
 
 
 def parked(session: Session, pipeline: str) -> dict[str, int]:

@@ -57,6 +57,8 @@ _SUPERSEDE = """
 _LANES = """
     SELECT l.digest, min(f.mapping) FROM cdc.failure_lane l JOIN cdc.failure f ON f.id = l.failure
      WHERE l.pipeline = %s GROUP BY l.digest"""
+_STILL = """
+    SELECT DISTINCT digest FROM cdc.failure_lane WHERE pipeline = %s AND digest = ANY(%s)"""
 _PARKED = """
     SELECT mapping, count(*) FROM cdc.failure WHERE pipeline = %s AND state = 'parked'
      GROUP BY mapping"""
@@ -123,6 +125,11 @@ def supersede(connection: Connection, pipeline: str, by: str, *, mapping: str | 
 def lanes(connection: Connection, pipeline: str) -> dict[bytes, str]:
     """The lanes of a pipeline that are blocked, and the mapping of each."""
     return {bytes(digest): mapping for digest, mapping in connection.execute(_LANES, (pipeline,))}
+
+
+def still_blocked(connection: Connection, pipeline: str, lanes: Sequence[bytes]) -> set[bytes]:
+    """Those of these lanes that are blocked."""
+    return {bytes(one) for (one,) in connection.execute(_STILL, (pipeline, list(lanes)))}
 
 
 def parked(connection: Connection, pipeline: str) -> dict[str, int]:

@@ -46,6 +46,7 @@ _OPEN = """
 _LANES = """
     SELECT l.digest, min(f.mapping) FROM cdc_failure_lane l JOIN cdc_failure f ON f.id = l.failure
      WHERE l.pipeline = ? GROUP BY l.digest"""
+_STILL = "SELECT 1 FROM cdc_failure_lane WHERE pipeline = ? AND digest = ? LIMIT 1"
 _PARKED = """
     SELECT mapping, count(*) FROM cdc_failure WHERE pipeline = ? AND state = 'parked'
      GROUP BY mapping"""
@@ -123,6 +124,11 @@ def supersede(
 def lanes(connection: Connection, pipeline: str) -> dict[bytes, str]:
     """The lanes of a pipeline that are blocked, and the mapping of each."""
     return {bytes(digest): mapping for digest, mapping in connection.execute(_LANES, (pipeline,))}
+
+
+def still_blocked(connection: Connection, pipeline: str, lanes: Sequence[bytes]) -> set[bytes]:
+    """Those of these lanes that are blocked."""
+    return {lane for lane in lanes if connection.execute(_STILL, (pipeline, lane)).fetchone()}
 
 
 def parked(connection: Connection, pipeline: str) -> dict[str, int]:

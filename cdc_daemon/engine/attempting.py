@@ -1,0 +1,111 @@
+"""Parked changes applied once more, all of a call in one unit of work, and what is noted of a try.
+
+Not in here: which of them, and in which order (``replay``, ``releasing``).
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable, Mapping, Sequence
+
+from cdc_daemon.engine.applying import Applier
+from cdc_daemon.engine.awaiting import Awaited
+from cdc_daemon.engine.blocked import Lanes
+from cdc_daemon.engine.payload import batch_of
+from cdc_daemon.engine.privacy import NOTHING, Privacy
+from cdc_daemon.engine.schedule import Schedule
+from cdc_daemon.mapping.compile import CompiledMapping
+from cdc_daemon.mapping.mapper import Mapper
+from cdc_daemon.model.changes import Relation
+from cdc_daemon.model.errors import DataError, Stop
+from cdc_daemon.model.ports import Sink
+from cdc_daemon.model.queue import Failure
+
+MakeApplier = Callable[[Mapper, Lanes], Applier]
+"""An applier like the pipeline's own, over another mapper and other lanes."""
+
+
+class Attempting:
+    """Tries parked changes of one pipeline. ``versions``: of the mappings as they are now."""
+
+    def __init__(
+        self,
+        *,
+        sink: Sink,
+        compile_relation: Callable[[Relation], Sequence[CompiledMapping]],
+        applier: MakeApplier,
+        awaited: Awaited,
+        schedule: Schedule,
+        versions: Mapping[str, str],
+        privacy: Privacy = NOTHING,
+    ) -> None:
+        self._sink = sink
+        self._compile = compile_relation
+        self._applier = applier
+        self._awaited = awaited
+        self._schedule = schedule
+        self._versions = versions
+        self._privacy = privacy
+        self._left: set[bytes] = set()  # lanes of what took effect since they were opened last
+
+    def apply(
+        self, failures: Sequence[Failure], relation: Relation | None, actor: str
+    ) -> DataError | None:
+        """Parked changes of one mapping in one unit of work, all or none; why not, if so.
+
+        What would stop the pipeline is such a reason, too: it goes on without these.
+        """
+        try:
+            self._apply(failures, relation, actor)
+        except DataError as error:
+            return error
+        except Stop as error:
+            return DataError(error.message, code="unreplayable")
+        return None
+
+    def try_one(self, failure: Failure, relation: Relation | None, actor: str) -> DataError | None:
+        """The same with one; a reason why not is noted, and when it is tried again by itself."""
+        error = self.apply([failure], relation, actor)
+        if error is not None:
+            self._note(failure, error)
+        return error
+
+    def _apply(self, failures: Sequence[Failure], relation: Relation | None, actor: str) -> None:
+        first = failures[0]
+        if relation is None:
+            raise DataError(f"no mapping reads table {first.table} any longer", code="unmapped")
+        applier = self._applier(Mapper(lambda found: self._only(found, first.mapping)), Lanes())
+        opened = [(one, self._privacy.opened(one.table, one.payload)) for one in failures]
+        batch = batch_of(opened, relation)
+        with self._sink.begin() as unit:
+            held = applier.apply(batch, unit, final=True).division.held
+            if held:
+                raise held[0].error
+            for failure in failures:
+                unit.queue.settle(failure.id, "replayed", actor=actor)
+        self._left.update(lane for failure in failures for lane in failure.lanes)
+
+    def open(self, lanes: Lanes) -> None:
+        """Let the stream pass where nothing is parked any longer since changes took effect."""
+        if self._left:
+            lanes.open(self._left - self._sink.still_blocked(list(self._left)))
+            self._awaited.reload(self._sink.awaited())
+            self._left.clear()
+
+    def _only(self, relation: Relation, mapping: str) -> list[CompiledMapping]:
+        return [one for one in self._compile(relation) if one.layout.mapping == mapping]
+
+    def _note(self, failure: Failure, error: DataError) -> None:
+        self._awaited.add(error.awaits)
+        delay = self._schedule.delay(error.code, failure.attempts + 1)
+        now = dt.datetime.now(dt.UTC)
+        with self._sink.begin() as unit:
+            unit.queue.attempted(
+                failure.id,
+                code=error.code,
+                message=error.message,
+                retry_at=None if delay is None else now + dt.timedelta(seconds=delay),
+                awaits=error.awaits,
+                version=self._versions.get(failure.mapping),
+            )
+        self._awaited.settle()
