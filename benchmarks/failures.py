@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import time
 
 from benchmarks.workload import COLUMNS
@@ -28,6 +30,12 @@ def lookup_microseconds() -> float:
         assert len(division.ready[0]) == _ROWS
         assert not division.held
     return best / _ROWS * 1e6
+
+
+def lanes_megabytes() -> float:
+    """Memory that a million blocked lanes take, in 10⁶ bytes."""
+    command = [sys.executable, "-m", "benchmarks.lanes"]
+    return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
 
 def _run() -> EntityRun:

@@ -199,8 +199,11 @@ def failures_poison(course: Course, size: Size, _: Mapping[str, Sample]) -> Samp
 
 
 def failures_lookup(_: Course, __: Size, ___: Mapping[str, Sample]) -> Samples:
-    """What it costs a row that its lane might be blocked, while none is."""
-    return {"failures.lookup_us": Sample(daemon=failures.lookup_microseconds())}
+    """What it costs a row that its lane might be blocked, while none is; and a million of them."""
+    return {
+        "failures.lookup_us": Sample(daemon=failures.lookup_microseconds()),
+        "failures.lanes_mb": Sample(daemon=failures.lanes_megabytes()),
+    }
 
 
 def mariadb_decode(_: Course, size: Size, __: Mapping[str, Sample]) -> Samples:
@@ -293,6 +296,7 @@ FIGURES = (
     Figure(name="tables.5000_first_start_s", unit="s", step=tables_5000_start, once=True),
     Figure(name="failures.poison_1pct", unit="rows/s", step=failures_poison, at_least=0.6),
     Figure(name="failures.lookup_us", unit="µs", step=failures_lookup, at_most=0.1),
+    Figure(name="failures.lanes_mb", unit="MB", step=failures_lookup, at_most=300),
     Figure(name="mariadb.decode", unit="rows/s", step=mariadb_decode, at_least=5),
     Figure(name="mysql.decode", unit="rows/s", step=mysql_decode, at_least=5),
     Figure(name="mariadb.end_to_end", unit="rows/s", step=mariadb_end_to_end, at_least=3.5),

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import sys
 from collections.abc import Callable, Sequence
 
 from cdc_daemon.model.effects import Parked
@@ -49,7 +50,7 @@ _OPEN = """
      WHERE l.pipeline = %s AND f.state <> 'parked'"""
 _LANES = """
     SELECT l.digest, MIN(f.mapping) FROM cdc_failure_lane l JOIN cdc_failure f ON f.id = l.failure
-     WHERE l.pipeline = %s GROUP BY l.digest"""
+     WHERE l.pipeline = %s AND l.digest > %s GROUP BY l.digest ORDER BY l.digest LIMIT 20000"""
 _STILL = "SELECT DISTINCT digest FROM cdc_failure_lane WHERE pipeline = %s AND digest IN ({})"
 _AT_ONCE = 1000  # lanes in one statement
 _PARKED = """
@@ -122,8 +123,12 @@ def supersede(run: Run, pipeline: str, by: str, *, mapping: str | None = None) -
 
 def lanes(session: Session, pipeline: str) -> dict[bytes, str]:
     """The lanes of a pipeline that are blocked, and the mapping of each."""
-    rows = session.run(_LANES, pipeline).rows
-    return {digest or b"": (mapping or b"").decode() for digest, mapping in rows}
+    found: dict[bytes, str] = {}
+    last = b""
+    while some := session.run(_LANES, pipeline, last).rows:
+        found.update((digest or b"", sys.intern((name or b"").decode())) for digest, name in some)
+        last = some[-1][0] or b""
+    return found
 
 
 def still_blocked(session: Session, pipeline: str, lanes: Sequence[bytes]) -> set[bytes]:

@@ -9,6 +9,7 @@ import base64
 import datetime as dt
 import json
 import re
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -56,7 +57,7 @@ _SUPERSEDE = """
     SELECT count(*) FROM superseded"""
 _LANES = """
     SELECT l.digest, min(f.mapping) FROM cdc.failure_lane l JOIN cdc.failure f ON f.id = l.failure
-     WHERE l.pipeline = %s GROUP BY l.digest"""
+     WHERE l.pipeline = %s AND l.digest > %s GROUP BY l.digest ORDER BY l.digest LIMIT 20000"""
 _STILL = """
     SELECT DISTINCT digest FROM cdc.failure_lane WHERE pipeline = %s AND digest = ANY(%s)"""
 _PARKED = """
@@ -124,7 +125,12 @@ def supersede(connection: Connection, pipeline: str, by: str, *, mapping: str | 
 
 def lanes(connection: Connection, pipeline: str) -> dict[bytes, str]:
     """The lanes of a pipeline that are blocked, and the mapping of each."""
-    return {bytes(digest): mapping for digest, mapping in connection.execute(_LANES, (pipeline,))}
+    found: dict[bytes, str] = {}
+    last = b""
+    while some := connection.execute(_LANES, (pipeline, last)).fetchall():
+        found.update((bytes(digest), sys.intern(mapping)) for digest, mapping in some)
+        last = some[-1][0]
+    return found
 
 
 def still_blocked(connection: Connection, pipeline: str, lanes: Sequence[bytes]) -> set[bytes]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import sys
 from collections.abc import Sequence
 
 from cdc_daemon.model.effects import Parked
@@ -123,7 +124,8 @@ def supersede(
 
 def lanes(connection: Connection, pipeline: str) -> dict[bytes, str]:
     """The lanes of a pipeline that are blocked, and the mapping of each."""
-    return {bytes(digest): mapping for digest, mapping in connection.execute(_LANES, (pipeline,))}
+    rows = connection.execute(_LANES, (pipeline,))
+    return {bytes(digest): sys.intern(mapping) for digest, mapping in rows}
 
 
 def still_blocked(connection: Connection, pipeline: str, lanes: Sequence[bytes]) -> set[bytes]:
