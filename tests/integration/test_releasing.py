@@ -91,6 +91,8 @@ def test_too_much_at_once_stops_the_pipeline_until_somebody_says_resume(erp: Erp
     with erp.worker(streams=False) as meter:
         until(lambda: "9 changes parked (limit 5)" in meter.status().error, what="it is stopped")
         assert meter.status().state is State.BLOCKED
+        done = erp.ask("failures", "resync", "1", "--reason", "r", "--yes")
+        assert (done.exit_code, "failures resume erp" in done.stderr) == (1, True)
         assert erp.ask("failures", "skip", "1", "--reason", "r", "--yes").exit_code == 0
         resume(erp)
         parked(erp, *["reference_unresolved"] * 8)
