@@ -74,6 +74,7 @@ class Worker:
         self._stopping = stopping
         self._parts: build.Parts | None = None
         self._seen_queue: tuple[int, ...] = ()
+        self._released = 0  # parked changes that took effect by themselves
         self._watching = Watching(name, meter)
         self._rechecked = self._target_rechecked = 0.0
         self._began = time.time()
@@ -312,6 +313,7 @@ class Worker:
         assert self._checkpoint is not None
         self._carry_out_commands(self._parts)
         if done := self._parts.releasing.turn():
+            self._released += done
             log.info("parked changes have taken effect", pipeline=self._name, changes=done)
         if purged := self._parts.purging.tend():
             log.info("settled failures purged", pipeline=self._name, changes=purged)
@@ -354,7 +356,8 @@ class Worker:
 
     def _watch_parked(self, parts: build.Parts) -> None:
         """Ask for the failure queue's size when something may have changed it."""
-        signs = (len(parts.lanes), self._meter.failed_rows, parts.repairs.carried_out)
+        done = parts.repairs.carried_out + self._released
+        signs = (len(parts.lanes), self._meter.failed_rows, done)
         if signs != self._seen_queue:
             self._seen_queue = signs
             self._meter.parked(parts.sink.parked(), parts.sink.parked_since())

@@ -104,6 +104,7 @@ def _carry_out(configuration: Configuration, pipeline: str) -> Fenced | None:
             raise refused
         checkpoint = parts.sink.acquire()
         words(f"no worker runs pipeline {pipeline}: doing it here")
+        parts.releasing.reload()  # what it writes may be what parked changes wait for
         with _attested(parts.sink):
             parts.repairs.run_commands(checkpoint)
     except Fenced as error:

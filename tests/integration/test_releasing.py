@@ -54,6 +54,35 @@ def test_a_change_waits_for_a_row_that_is_parked_itself(erp: Erp) -> None:
         erp.agrees()
 
 
+@pytest.mark.parametrize("target_kind", [POSTGRES])
+def test_a_row_that_is_written_without_a_daemon_is_waited_for_too(erp: Erp) -> None:
+    """By a command that did the work itself: the next worker goes on from there."""
+    erp.target.execute("ALTER TABLE customer ADD CONSTRAINT poison CHECK (name <> 'poison')")
+    with erp.worker():
+        erp.commit("INSERT INTO t_customer VALUES (77, 'C77', 'poison')")
+        parked(erp, "sqlstate_23514")
+        erp.commit("INSERT INTO t_order VALUES (1, 'O1', 77, 1)")
+        parked(erp, "sqlstate_23514", "reference_unresolved")
+    erp.target.execute("ALTER TABLE customer DROP CONSTRAINT poison")
+    assert erp.ask("failures", "retry", "1").exit_code == 0
+    parked(erp, "reference_unresolved")
+    with erp.worker():
+        parked(erp)
+        erp.agrees()
+
+
+def test_the_size_of_the_queue_follows_what_goes_by_itself(erp: Erp) -> None:
+    """Also where the lane stays blocked, so that as many lanes are as before."""
+    with erp.worker() as meter:
+        erp.commit("INSERT INTO t_order VALUES (1, 'O1', 77, 1)")
+        parked(erp, "reference_unresolved")
+        erp.commit("UPDATE t_order SET famount = 2", "UPDATE t_order SET fcustid = 78")
+        until(lambda: meter.status().parked_rows == 3, what="three are told")
+        erp.commit("INSERT INTO t_customer VALUES (77, 'C77', 'late')")
+        parked(erp, "reference_unresolved")
+        until(lambda: meter.status().parked_rows == 1, seconds=10, what="one is told")
+
+
 # --- the breaker --------------------------------------------------------------------------------
 
 
