@@ -223,11 +223,17 @@ class Worker:
 
     def _require_resumed(self, parts: build.Parts) -> None:
         """Where the breaker has stopped the pipeline: carry out commands until one says resume."""
+        stopped = False
         while (reason := parts.sink.tripped()) and not self._stopping.wait(1.0):
+            stopped = True
             self._meter.stopped_by_breaker(reason)
             self._carry_out_commands(parts)
+            self._watch_waiting_log(parts)
         if self._stopping.asked:
             raise DrainExpired
+        if stopped:
+            self._meter.resumed()
+            self._rechecked = 0.0
         if seconds := parts.sink.disarmed():
             parts.copying.breaker.disarm(seconds)
 
@@ -319,13 +325,25 @@ class Worker:
             log.info("settled failures purged", pipeline=self._name, changes=purged)
         self._watch_parked(self._parts)
         now = time.monotonic()
-        if now - self._rechecked >= RECHECK:
-            self._rechecked = now
+        if self._is_time_to_look(now):
             self._watch_source(self._parts, self._checkpoint)
             self._watch_verification(self._parts)
         if now - self._target_rechecked >= TARGET_RECHECK:
             self._target_rechecked = now
             self._watching.watch(self._parts.sink.watch())
+
+    def _is_time_to_look(self, now: float) -> bool:
+        """Whether the source was looked at long ago; it is, then."""
+        due = now - self._rechecked >= RECHECK
+        if due:
+            self._rechecked = now
+        return due
+
+    def _watch_waiting_log(self, parts: build.Parts) -> None:
+        """Nobody reads the log meanwhile, so it grows in the source until it is lost."""
+        assert self._checkpoint is not None
+        if self._checkpoint.phase is Phase.STREAMING and self._is_time_to_look(time.monotonic()):
+            self._watch_source(parts, self._checkpoint)
 
     def _watch_source(self, parts: build.Parts, checkpoint: Checkpoint) -> None:
         """The publication must not change; what the slot keeps is to be seen."""

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
-from cdc_daemon import build
+from cdc_daemon import build, worker
+from cdc_daemon.engine import snapshot
 from cdc_daemon.engine.breaker import BreakerLimits
 from cdc_daemon.engine.status import State
 from tests.support.catalogue import POSTGRES, SQLITE
@@ -134,9 +137,37 @@ def test_too_much_at_once_stops_the_pipeline_until_somebody_says_resume(erp: Erp
         parked(erp, *["reference_unresolved"] * 9)
 
 
+@pytest.mark.parametrize("target_kind", [POSTGRES])
+@pytest.mark.usefixtures("limits")
+def test_the_log_is_watched_while_the_pipeline_is_stopped(
+    erp: Erp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It grows with nobody to read it: that is when its end is near."""
+    monkeypatch.setattr(worker, "RECHECK", 0.2)
+
+    def retained() -> int:
+        slot = meter.status().slot
+        return 0 if slot is None else slot.retained_bytes or 0
+
+    with erp.worker() as meter:
+        erp.commit("INSERT INTO t_order SELECT n, 'O' || n, 77, 1 FROM generate_series(2, 9) n")
+        until(lambda: meter.status().tripped, what="it tripped")
+        before = retained()
+        erp.source.execute("SELECT pg_logical_emit_message(false, 't', repeat('x', 3000000))")
+        until(lambda: retained() > before + 1_000_000, seconds=10, what="more log is told")
+
+
 @KINDS
 @pytest.mark.usefixtures("limits")
-def test_a_first_copy_is_stopped_too(erp: Erp) -> None:
+def test_a_first_copy_is_stopped_too(erp: Erp, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And when it is let go on, it is said to copy, for however long that takes."""
+    states: list[State] = []
+    copy_once = snapshot._copy_once
+
+    def watched(*arguments: Any) -> int:
+        states.append(meter.status().state)
+        return copy_once(*arguments)
+
     erp.source.execute(
         "INSERT INTO t_order SELECT n, 'O' || n, 77, 1 FROM generate_series(1, 9) n;"
         "INSERT INTO t_customer VALUES (7, 'C7', 'seven')"
@@ -144,6 +175,8 @@ def test_a_first_copy_is_stopped_too(erp: Erp) -> None:
     with erp.worker(streams=False) as meter:
         until(lambda: "the breaker has stopped" in meter.status().error, what="it tripped")
         parked(erp)
+        monkeypatch.setattr(snapshot, "_copy_once", watched)
         resume(erp)
         parked(erp, *["reference_unresolved"] * 9)
         erp.caught_up()
+    assert set(states) == {State.SNAPSHOTTING}
