@@ -1,0 +1,32 @@
+"""Random histories with random work at the failure queue between their transactions.
+
+Rows are refused and taken again, released, retried (all, or some in the middle of a lane), read
+again at the source, forgotten by a restart; rows change keys and identities, tables are truncated.
+When everything is cured the queue is empty and each entity holds what the source does: nothing was
+lost, doubled or overtaken.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.support.histories import History, exact
+from tests.support.queued import QueuedSimulation, played
+
+SEEDS = range(100)
+
+
+@pytest.mark.parametrize("ahead", [False, True], ids=["in step", "source ahead"])
+@pytest.mark.parametrize("delete", ["hard", "soft"])
+def test_the_queue_empties_into_what_the_source_holds(
+    tmp_path: Path, delete: str, ahead: bool
+) -> None:
+    for seed in SEEDS:
+        history = History(seed, swaps=False, poison=True, refers=False, more=4)
+        simulated = QueuedSimulation(tmp_path, delete)
+        played(history, simulated, seed, ahead=ahead)
+        left = [(one.id, one.error_code) for one in simulated.queue.parked()]
+        assert left == [], (seed, history, simulated.done)
+        exact(simulated, history.tables)
