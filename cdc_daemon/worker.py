@@ -74,6 +74,7 @@ class Worker:
         self._stopping = stopping
         self._parts: build.Parts | None = None
         self._seen_queue: tuple[int, ...] = ()
+        self._released = 0  # parked changes that took effect by themselves
         self._watching = Watching(name, meter)
         self._rechecked = self._target_rechecked = 0.0
         self._began = time.time()
@@ -222,11 +223,17 @@ class Worker:
 
     def _require_resumed(self, parts: build.Parts) -> None:
         """Where the breaker has stopped the pipeline: carry out commands until one says resume."""
+        stopped = False
         while (reason := parts.sink.tripped()) and not self._stopping.wait(1.0):
+            stopped = True
             self._meter.stopped_by_breaker(reason)
             self._carry_out_commands(parts)
+            self._watch_waiting_log(parts)
         if self._stopping.asked:
             raise DrainExpired
+        if stopped:
+            self._meter.resumed()
+            self._rechecked = 0.0
         if seconds := parts.sink.disarmed():
             parts.copying.breaker.disarm(seconds)
 
@@ -312,18 +319,31 @@ class Worker:
         assert self._checkpoint is not None
         self._carry_out_commands(self._parts)
         if done := self._parts.releasing.turn():
+            self._released += done
             log.info("parked changes have taken effect", pipeline=self._name, changes=done)
         if purged := self._parts.purging.tend():
             log.info("settled failures purged", pipeline=self._name, changes=purged)
         self._watch_parked(self._parts)
         now = time.monotonic()
-        if now - self._rechecked >= RECHECK:
-            self._rechecked = now
+        if self._is_time_to_look(now):
             self._watch_source(self._parts, self._checkpoint)
             self._watch_verification(self._parts)
         if now - self._target_rechecked >= TARGET_RECHECK:
             self._target_rechecked = now
             self._watching.watch(self._parts.sink.watch())
+
+    def _is_time_to_look(self, now: float) -> bool:
+        """Whether the source was looked at long ago; it is, then."""
+        due = now - self._rechecked >= RECHECK
+        if due:
+            self._rechecked = now
+        return due
+
+    def _watch_waiting_log(self, parts: build.Parts) -> None:
+        """Nobody reads the log meanwhile, so it grows in the source until it is lost."""
+        assert self._checkpoint is not None
+        if self._checkpoint.phase is Phase.STREAMING and self._is_time_to_look(time.monotonic()):
+            self._watch_source(parts, self._checkpoint)
 
     def _watch_source(self, parts: build.Parts, checkpoint: Checkpoint) -> None:
         """The publication must not change; what the slot keeps is to be seen."""
@@ -354,7 +374,8 @@ class Worker:
 
     def _watch_parked(self, parts: build.Parts) -> None:
         """Ask for the failure queue's size when something may have changed it."""
-        signs = (len(parts.lanes), self._meter.failed_rows, parts.repairs.carried_out)
+        done = parts.repairs.carried_out + self._released
+        signs = (len(parts.lanes), self._meter.failed_rows, done)
         if signs != self._seen_queue:
             self._seen_queue = signs
             self._meter.parked(parts.sink.parked(), parts.sink.parked_since())

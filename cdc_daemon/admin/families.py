@@ -18,7 +18,7 @@ from cdc_daemon.engine.status import (
 )
 
 MOST_REASONS = 50
-COMMON_FAILURES = ("required", "too_long", "missing_reference", "duplicate_entity_key")
+COMMON_FAILURES = ("required", "too_long", "reference_missing", "duplicate_entity_key")
 WAL_STATUSES = ("reserved", "extended", "unreserved", "lost")
 
 

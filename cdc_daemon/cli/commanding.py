@@ -104,6 +104,7 @@ def _carry_out(configuration: Configuration, pipeline: str) -> Fenced | None:
             raise refused
         checkpoint = parts.sink.acquire()
         words(f"no worker runs pipeline {pipeline}: doing it here")
+        parts.releasing.reload()  # what it writes may be what parked changes wait for
         with _attested(parts.sink):
             parts.repairs.run_commands(checkpoint, hurried=False)
     except Fenced as error:
@@ -114,11 +115,13 @@ def _carry_out(configuration: Configuration, pipeline: str) -> Fenced | None:
 
 
 @contextmanager
-def followed(configuration: Configuration, control: Control, pipeline: str) -> Iterator[None]:
+def followed(
+    configuration: Configuration, control: Control, pipeline: str, timeout: float = 60.0
+) -> Iterator[None]:
     """See to it that the pipeline follows its log for as long as the block takes.
 
     Where no worker holds it, one runs in here; changes that wait are applied as ever. Raises
-    CdcError where it cannot.
+    CdcError where it cannot, Retryable where it does not within ``timeout`` seconds.
     """
     from cdc_daemon import build
 
@@ -132,10 +135,17 @@ def followed(configuration: Configuration, control: Control, pipeline: str) -> I
         )
     build.require_keys(configuration, pipeline)
     words(f"no worker runs pipeline {pipeline}: running it here until this is done")
+    deadline = time.monotonic() + timeout
     with _worker(configuration, pipeline) as (running, meter):
         while not control.holder_alive(pipeline):
             if not running.is_alive():
                 raise CdcError(f"pipeline {pipeline} cannot run: {meter.status().error}")
+            if time.monotonic() >= deadline:
+                raise Retryable(
+                    f"pipeline {pipeline} does not run after {timeout:g} s:"
+                    f" {meter.status().error or 'it is still starting'}",
+                    hint="cdc-daemon doctor says what is in its way",
+                )
             time.sleep(EVERY)
         yield
 

@@ -88,7 +88,7 @@ def following(
     with ExitStack() as stack:
         control = stack.enter_context(closing(build.make_control(configuration)))
         for pipeline in () if order.dry_run else pipelines:
-            stack.enter_context(followed(configuration, control, pipeline))
+            stack.enter_context(followed(configuration, control, pipeline, order.timeout))
         yield
 
 

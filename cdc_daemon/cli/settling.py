@@ -112,7 +112,7 @@ def resync(
         if meant.total and not given.confirm(f"Resync {count(meant.total)}?", yes=yes):
             return EXIT_OK
         for pipeline in meant.counts:
-            stack.enter_context(followed(configuration, control, pipeline))
+            stack.enter_context(followed(configuration, control, pipeline, timeout))
         results = commanded(configuration, control, meant, "resync", {"reason": reason}, timeout)
     for outcome, number in _rows(results).items():
         words(f"rows {outcome}: {number}")

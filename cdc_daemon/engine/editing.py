@@ -125,7 +125,7 @@ class Editing:
             payload = self._privacy.opened(failure.table, failure.payload)
         except DataError as error:
             raise Refused(error.message) from None
-        seen = (payload, self._privacy.masked(failure.table, payload))
+        seen = (payload, self._privacy.masked(failure.table, failure.payload))
         if wish.was is not None and wish.was not in map(fingerprint, seen):
             raise Refused("it was edited since: export it again")
         return replace(failure, payload=payload)

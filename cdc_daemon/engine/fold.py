@@ -8,7 +8,7 @@ children first. Pure; replay calls it with single changes and gets single-row st
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 
 from cdc_daemon.engine.rewriting import rewritten
@@ -204,7 +204,8 @@ class _Segment:
     fresh: bool = True
     source_of: dict[Key, Key] = field(default_factory=dict)
     gone: dict[Key, _Gone] = field(default_factory=dict)
-    earlier: dict[Key, _Gone] = field(default_factory=dict)  # deleted, then written again
+    earlier: dict[Key, dict[Key | None, _Gone]] = field(default_factory=dict)
+    """What was deleted, by each source row that had the key, and then written again."""
     contested: set[Key] = field(default_factory=set)
 
     def fits(self, layout: Layout) -> bool:
@@ -235,15 +236,18 @@ class _Segment:
         if was is not None:
             self.fresh = False
             self.rows.pop(key, None)
-            self.earlier.setdefault(key, was)
+            self._earlier(key, was)
+
+    def _earlier(self, key: Key, what: _Gone) -> None:
+        """Its delete goes before what is written."""
+        self.earlier.setdefault(key, {}).setdefault(what.source_key, what)
 
     def _own(self, key: Key, source_key: Key) -> None:
         """Two source rows on one key in one segment cannot be told apart by set: replay decides."""
         before = self.source_of.setdefault(key, source_key)
         if before != source_key:
             self.source_of[key] = source_key
-            if key not in self.earlier:
-                self.contested.add(key)
+            self.contested.add(key)
 
     def _delete(self, run: EntityRun) -> None:
         assert run.old_keys is not None
@@ -254,7 +258,7 @@ class _Segment:
             time = self.time_of(run.sequences[i]) if run.layout.soft else 0
             if self.taken_over(key, source_key):
                 self.fresh = False
-                self.earlier.setdefault(key, _Gone(run.layout, time, source_key))
+                self._earlier(key, _Gone(run.layout, time, source_key))
                 continue
             self.gone.pop(key, None)  # the order is that of the last deletes
             self.gone[key] = _Gone(run.layout, time, source_key)
@@ -282,10 +286,11 @@ class _Segment:
         if self.contested and self.layout is not None:
             raise TwoRowsOneKey(self.layout.entity.name, self.contested)
         self._delete_returned()
-        found: list[Step] = _delete_steps(self.earlier)
+        earlier = [(key, what) for key, each in self.earlier.items() for what in each.values()]
+        found: list[Step] = _delete_steps(earlier)
         if self.layout is not None and self.rows:
             found += self._writes(self.layout)
-        return found + _delete_steps(self.gone)
+        return found + _delete_steps(self.gone.items())
 
     def _delete_returned(self) -> None:
         """A source row that was deleted and came back under another key: the old key goes first,
@@ -294,7 +299,7 @@ class _Segment:
         last |= {owner: key for key, owner in self.source_of.items()}
         for key, what in list(self.gone.items()):
             if what.source_key is not None and last[what.source_key] != key:
-                self.earlier.setdefault(key, self.gone.pop(key))
+                self._earlier(key, self.gone.pop(key))
                 self.rows.pop(key, None)
 
     def _writes(self, layout: Layout) -> list[Step]:
@@ -332,10 +337,10 @@ class TwoRowsOneKey(Exception):
         super().__init__()
 
 
-def _delete_steps(gone: Mapping[Key, _Gone]) -> list[Step]:
+def _delete_steps(gone: Iterable[tuple[Key, _Gone]]) -> list[Step]:
     """Deletes by layout."""
     by_layout: dict[Layout, list[tuple[Key, _Gone]]] = {}
-    for key, what in gone.items():
+    for key, what in gone:
         by_layout.setdefault(what.layout, []).append((key, what))
     steps: list[Step] = []
     for layout, pairs in by_layout.items():

@@ -225,6 +225,11 @@ class Meter:
         self._retrying = self._tripped = True
         self.error(reason)
 
+    def resumed(self) -> None:
+        """Somebody said resume: what follows, which may be a long copy, is not blocked."""
+        self._retrying = self._tripped = False
+        self.changed.set()
+
     def error(self, error: BaseException | str) -> None:
         """The last error in words."""
         self._error = (str(error)[:2000], time.time())

@@ -58,16 +58,16 @@ class Privacy:
         )
 
     def returned(self, table: str, payload: Mapping[str, object], kept: Payload) -> Payload:
-        """A payload that somebody was shown and sent back, in clear: a mask means the value kept.
+        """A payload that somebody was shown and sent back, in clear: a mask means the value kept,
+        also of a column that is sensitive no longer, for what is sealed is masked.
 
         ``kept``: the payload in clear. Raises DataError, naming the key that lacks.
         """
-        sensitive = self.of(table)
         found: Payload = dict(payload)
         for name in IMAGES:
             image, before = found.get(name), kept.get(name)
             if isinstance(image, dict) and isinstance(before, dict):
-                masks = {c for c, v in image.items() if v == MASK and c in sensitive & set(before)}
+                masks = {column for column, v in image.items() if v == MASK and column in before}
                 found[name] = image | {column: before[column] for column in masks}
         return self.opened(table, found)
 

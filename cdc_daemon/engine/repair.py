@@ -121,13 +121,23 @@ class Repairs:
             return checkpoint, {"generation": checkpoint.generation}
         if command.verb == "resume":
             return checkpoint, self._resume(command)
-        if command.verb == "resync":
-            return checkpoint, self._resyncing.turn(command, reason_of(command), self._position())
         if command.verb == "retry":
             return checkpoint, self._replay.turn(command, hurried=self._hurried)
-        if command.verb == "repair":
-            return checkpoint, self._mending.turn(command, self._position())
+        if command.verb in ("resync", "repair"):
+            return checkpoint, self._read_again(command)
         return checkpoint, self._settle(command)
+
+    def _read_again(self, command: Command) -> dict[str, object] | None:
+        """A turn of what waits for the log. Raises CdcError where the log is not followed."""
+        if self._sink.tripped() is not None:
+            raise CdcError(
+                "the breaker has stopped the pipeline, and rows can be read again only while it"
+                " follows its log",
+                hint=f"cdc-daemon failures resume {command.pipeline}",
+            )
+        if command.verb == "resync":
+            return self._resyncing.turn(command, reason_of(command), self._position())
+        return self._mending.turn(command, self._position())
 
     def _resume(self, command: Command) -> dict[str, object]:
         """Let a pipeline go on that the breaker has stopped."""

@@ -92,6 +92,19 @@ def test_another_version_of_a_mapping_makes_its_changes_due(target: Target, sink
     assert versions == {first: "v2", other: "v1"}
 
 
+def test_of_a_lane_another_version_makes_the_first_change_due(sink: Sink) -> None:
+    """What stands behind it follows; to be told so at each start would be work for nothing."""
+    first, behind, beside, last = park(sink, parked(A, B), parked(B), parked(C), parked(C, B))
+    with sink.begin() as unit:
+        assert unit.queue.due_by_mapping("erp.material", "v2") == 2
+    assert due_soon(sink) == [first, beside]
+    with sink.begin() as unit:
+        unit.queue.settle(first, "replayed", actor="cdc-daemon")
+        unit.queue.settle(beside, "replayed", actor="cdc-daemon")
+    assert due_soon(sink) == [behind, last]
+    assert sink.behind([behind, last]) == {last}
+
+
 def test_a_pipeline_that_the_breaker_stopped_stays_so(sink: Sink) -> None:
     assert sink.tripped() is None
     for reason in ("too much", "much too much: 50 %"):

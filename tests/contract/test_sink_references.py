@@ -47,6 +47,27 @@ def test_source_keys_resolve_to_entity_keys(sink: Sink, number: int) -> None:
     assert found == {key: (row[0],) for key, row in zip(keys, rows, strict=True)}
 
 
+@FEW_AND_MANY
+def test_a_key_that_two_rows_left_is_told_by_both(target: Target, sink: Sink, number: int) -> None:
+    """One of them had it; the other one's delete does no harm."""
+    rows: list[Row] = [(b"k%d" % n, None, None) for n in range(number)]
+    own: list[Key] = [(b"%d" % n,) for n in range(number)]
+    guests: list[Key] = [(b"9%d" % n,) for n in range(number)]
+    keys: list[Key] = [(b"k%d" % n,) for n in range(number)]
+    save(sink, Upsert(layout=REFERRED, rows=rows, fresh=True, source_keys=own))
+    twice = Delete(
+        layout=REFERRED,
+        keys=[*keys, *keys],
+        times=[1] * 2 * number if REFERRED.soft else [],
+        owners=[*guests, *own],
+    )
+    with sink.begin() as unit:
+        outcome = unit.apply([twice])
+    assert target.living(REFERRED) == {}
+    assert target.references(REFERRED) == {}
+    assert outcome.counts[REFERRED.mapping, "delete"] == number
+
+
 def test_a_rename_takes_the_reference_along(target: Target, sink: Sink) -> None:
     """Also when source rows swap their entity keys, and when the source key changes too."""
     rows: list[Row] = [(b"a", b"1", None), (b"b", b"2", None)]

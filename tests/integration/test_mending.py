@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import socket
 import threading
 from collections.abc import Iterator
 from contextlib import closing
@@ -352,3 +353,19 @@ def converges(erp: Erp, control: PostgresControl, seed: int, repairs: int) -> No
         assert erp.parked() == []
         assert sum(repair(erp, control, *range(1, 9)).values()) == 8  # type: ignore[arg-type]
         erp.same_content()
+
+
+def test_a_pipeline_that_cannot_be_run_here_is_waited_for_so_long_only(erp: Erp) -> None:
+    """The source is away: what runs here tries again for good, who asked for it does not."""
+    with erp.worker():
+        erp.commit("INSERT INTO t_material VALUES (5, 'A', NULL, 'PCS', 1, 'r')")
+        until(erp.parked, what="it is parked")
+    with socket.socket() as closed:  # bound and never listened at
+        closed.bind(("127.0.0.1", 0))
+        erp.lead("source", closed.getsockname()[1])
+        erp.configure()
+        ask = ("failures", "resync", "--all", "--reason", "r", "--yes", "--timeout", "3")
+        done = erp.ask(*ask)
+    assert done.exit_code == 75, done.output
+    assert "pipeline erp does not run after 3 s" in done.stderr
+    assert "Connection refused" in done.stderr

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 
-from cdc_daemon import build
-from cdc_daemon.engine import replay
+from cdc_daemon import build, worker
+from cdc_daemon.engine import replay, snapshot
 from cdc_daemon.engine.breaker import BreakerLimits
 from cdc_daemon.engine.status import State
 from tests.support.catalogue import POSTGRES, SQLITE
@@ -57,6 +58,35 @@ def test_a_change_waits_for_a_row_that_is_parked_itself(erp: Erp) -> None:
         erp.agrees()
 
 
+@pytest.mark.parametrize("target_kind", [POSTGRES])
+def test_a_row_that_is_written_without_a_daemon_is_waited_for_too(erp: Erp) -> None:
+    """By a command that did the work itself: the next worker goes on from there."""
+    erp.target.execute("ALTER TABLE customer ADD CONSTRAINT poison CHECK (name <> 'poison')")
+    with erp.worker():
+        erp.commit("INSERT INTO t_customer VALUES (77, 'C77', 'poison')")
+        parked(erp, "sqlstate_23514")
+        erp.commit("INSERT INTO t_order VALUES (1, 'O1', 77, 1)")
+        parked(erp, "sqlstate_23514", "reference_unresolved")
+    erp.target.execute("ALTER TABLE customer DROP CONSTRAINT poison")
+    assert erp.ask("failures", "retry", "1").exit_code == 0
+    parked(erp, "reference_unresolved")
+    with erp.worker():
+        parked(erp)
+        erp.agrees()
+
+
+def test_the_size_of_the_queue_follows_what_goes_by_itself(erp: Erp) -> None:
+    """Also where the lane stays blocked, so that as many lanes are as before."""
+    with erp.worker() as meter:
+        erp.commit("INSERT INTO t_order VALUES (1, 'O1', 77, 1)")
+        parked(erp, "reference_unresolved")
+        erp.commit("UPDATE t_order SET famount = 2", "UPDATE t_order SET fcustid = 78")
+        until(lambda: meter.status().parked_rows == 3, what="three are told")
+        erp.commit("INSERT INTO t_customer VALUES (77, 'C77', 'late')")
+        parked(erp, "reference_unresolved")
+        until(lambda: meter.status().parked_rows == 1, seconds=10, what="one is told")
+
+
 # --- the breaker --------------------------------------------------------------------------------
 
 
@@ -94,6 +124,8 @@ def test_too_much_at_once_stops_the_pipeline_until_somebody_says_resume(erp: Erp
     with erp.worker(streams=False) as meter:
         until(lambda: "9 changes parked (limit 5)" in meter.status().error, what="it is stopped")
         assert meter.status().state is State.BLOCKED
+        done = erp.ask("failures", "resync", "1", "--reason", "r", "--yes")
+        assert (done.exit_code, "failures resume erp" in done.stderr) == (1, True)
         assert erp.ask("failures", "skip", "1", "--reason", "r", "--yes").exit_code == 0
         resume(erp)
         parked(erp, *["reference_unresolved"] * 8)
@@ -106,9 +138,37 @@ def test_too_much_at_once_stops_the_pipeline_until_somebody_says_resume(erp: Erp
         parked(erp, *["reference_unresolved"] * 9)
 
 
+@pytest.mark.parametrize("target_kind", [POSTGRES])
+@pytest.mark.usefixtures("limits")
+def test_the_log_is_watched_while_the_pipeline_is_stopped(
+    erp: Erp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It grows with nobody to read it: that is when its end is near."""
+    monkeypatch.setattr(worker, "RECHECK", 0.2)
+
+    def retained() -> int:
+        slot = meter.status().slot
+        return 0 if slot is None else slot.retained_bytes or 0
+
+    with erp.worker() as meter:
+        erp.commit("INSERT INTO t_order SELECT n, 'O' || n, 77, 1 FROM generate_series(2, 9) n")
+        until(lambda: meter.status().tripped, what="it tripped")
+        before = retained()
+        erp.source.execute("SELECT pg_logical_emit_message(false, 't', repeat('x', 3000000))")
+        until(lambda: retained() > before + 1_000_000, seconds=10, what="more log is told")
+
+
 @KINDS
 @pytest.mark.usefixtures("limits")
-def test_a_first_copy_is_stopped_too(erp: Erp) -> None:
+def test_a_first_copy_is_stopped_too(erp: Erp, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And when it is let go on, it is said to copy, for however long that takes."""
+    states: list[State] = []
+    copy_once = snapshot._copy_once
+
+    def watched(*arguments: Any) -> int:
+        states.append(meter.status().state)
+        return copy_once(*arguments)
+
     erp.source.execute(
         "INSERT INTO t_order SELECT n, 'O' || n, 77, 1 FROM generate_series(1, 9) n;"
         "INSERT INTO t_customer VALUES (7, 'C7', 'seven')"
@@ -116,9 +176,11 @@ def test_a_first_copy_is_stopped_too(erp: Erp) -> None:
     with erp.worker(streams=False) as meter:
         until(lambda: "the breaker has stopped" in meter.status().error, what="it tripped")
         parked(erp)
+        monkeypatch.setattr(snapshot, "_copy_once", watched)
         resume(erp)
         parked(erp, *["reference_unresolved"] * 9)
         erp.caught_up()
+    assert set(states) == {State.SNAPSHOTTING}
 
 
 @pytest.mark.acceptance

@@ -22,18 +22,24 @@ Transaction = list[list[Change]]
 
 
 class History:
-    """Draws valid changes against the source's own state, transaction by transaction."""
+    """Draws valid changes against the source's own state, transaction by transaction.
 
-    def __init__(self, seed: int, *, swaps: bool, poison: bool = False) -> None:
+    ``refers``: orders name customers. ``more``: transactions beside the one to four of each.
+    """
+
+    def __init__(
+        self, seed: int, *, swaps: bool, poison: bool = False, refers: bool = True, more: int = 0
+    ) -> None:
         self.random = random.Random(seed)
         self.swaps = swaps
+        self.customers = (*IDS, None) if refers else (None,)
         self.names = NUMBERS + (POISON_NAMES if poison else ())
         self.notes = NOTES + (POISON_NOTES if poison else ())
         self.tables: Tables = {table: {} for table in TABLES}
         self.states: list[Tables] = []
         self.mentioned: set[str] = set()  # customers that this transaction's orders have named
         self.transactions: list[Transaction] = []
-        for _ in range(self.random.randint(1, 4)):
+        for _ in range(self.random.randint(1, 4) + more):
             self.transaction()
 
     def transaction(self) -> None:
@@ -78,7 +84,7 @@ class History:
         return self._update(table, identity, new)
 
     def _values(self, table: str) -> Texts:
-        names = (*IDS, None) if table == "orders" else self.names
+        names = self.customers if table == "orders" else self.names
         values: Texts = {"name": self.random.choice(names)}
         if table == "orders" and values["name"] is not None:
             self.mentioned.add(values["name"])

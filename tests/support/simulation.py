@@ -165,10 +165,12 @@ def _alike(one: Run, other: Run) -> bool:
 class Control:
     """``UnitOfWork`` over models, as far as the engine's applying asks; parks nothing itself.
 
-    It refuses rows whose note is `poison`, as a CHECK would; ``tells``: it can say which.
+    It refuses rows whose note is `poison`, as a CHECK would, unless ``cured``; ``tells``: it can
+    say which.
     """
 
     def __init__(self, layouts: Sequence[Layout], *, tells: bool) -> None:
+        self.cured = False
         self._models = {layout.mapping: Model(layout) for layout in layouts}
         self._tells = tells
 
@@ -185,6 +187,9 @@ class Control:
         """Layouts are compared by identity: they are shared, not copied."""
         return {id(model.layout): model.layout for model in self._models.values()}
 
+    def _refuses(self, row: Row) -> bool:
+        return b"poison" in row and not self.cured
+
     # --- UnitOfWork ---------------------------------------------------------------------------
 
     def references(self, layout: Layout, source_keys: Sequence[Key]) -> dict[Key, Key]:
@@ -196,7 +201,7 @@ class Control:
         before = self.copy()
         try:
             for step in steps:
-                if any(map(_poisoned, _rows(step))):
+                if any(map(self._refuses, _rows(step))):
                     raise poison()
                 self._apply(step, outcome)
         except (Duplicate, DataError) as error:
@@ -242,7 +247,7 @@ class Control:
     ) -> dict[str, dict[Key, DataError]]:
         found: dict[str, dict[Key, DataError]] = {}
         for step in steps if self._tells else ():
-            for row in filter(_poisoned, _rows(step)):
+            for row in filter(self._refuses, _rows(step)):
                 found.setdefault(step.layout.mapping, {})[step.layout.key_of(row)] = poison()
         return found
 
@@ -317,10 +322,6 @@ def _rows(step: Step) -> list[Row]:
             return [row for _, row in step.pairs]
         case _:
             return []
-
-
-def _poisoned(row: Row) -> bool:
-    return b"poison" in row
 
 
 def poison() -> DataError:

@@ -14,7 +14,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from cdc_daemon.admin.board import Board, PipelineView, Verification
-from cdc_daemon.admin.families import MOST_REASONS
+from cdc_daemon.admin.families import COMMON_FAILURES, MOST_REASONS
 from cdc_daemon.admin.metrics import MetricsPage
 from cdc_daemon.admin.server import MOST_REQUESTS, AdminServer
 from cdc_daemon.engine.meter import Meter
@@ -22,6 +22,7 @@ from cdc_daemon.engine.status import State, WorkerStatus
 from cdc_daemon.model.errors import ConfigurationError
 from cdc_daemon.model.ports import SlotState
 from cdc_daemon.notify.figures import Figures
+from cdc_daemon.sinks.dispositions import CODES
 from tests.support.waiting import until
 
 
@@ -65,6 +66,11 @@ def site() -> Iterator[Site]:
     found = Site()
     yield found
     found.server.close()
+
+
+def test_a_sample_that_is_there_from_the_start_is_of_a_class_that_there_is() -> None:
+    """Else it stands at 0 for ever, and an alert on it never fires."""
+    assert set(COMMON_FAILURES) <= set(CODES)
 
 
 def test_metrics_render_the_latest_status(site: Site) -> None:

@@ -133,3 +133,15 @@ def test_a_change_stays_parked_while_its_key_lacks() -> None:
     failure: Failure = replace(FAILURE, payload=SEALED)
     left = BLIND.without_sealed(failure.payload)
     assert set(new(left)) == {"fid", "fnumber", "fprice"}
+
+
+def test_a_mask_means_the_same_where_nothing_is_sensitive_any_longer(tmp_path: Path) -> None:
+    """What was sealed once is masked still, whatever the configuration says by now."""
+    plain = Privacy(pipeline="erp", vault=VAULT)
+    desk = Desk(tmp_path, plain)
+    shown = plain.masked(TABLE, SEALED)
+    assert new(shown)["funit"] == MASK
+    edited = {**shown, "new": {**new(shown), "fname": "bolt"}}
+    done = desk.ask(payload=plain.sent(TABLE, edited), was=fingerprint(shown))
+    assert done == {"edited": [7], "same": [], "refused": []}
+    assert new(desk.kept()) == {**PAYLOAD["new"], "fname": "bolt"}

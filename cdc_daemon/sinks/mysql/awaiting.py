@@ -16,10 +16,11 @@ _WAIT = """
     SELECT pipeline, %s, id FROM cdc_failure WHERE id = %s AND state = 'parked'"""
 _FOLLOWING = """
     UPDATE cdc_failure f JOIN (
-        SELECT MIN(other.failure) AS id FROM cdc_failure_lane mine
-          JOIN cdc_failure_lane other ON other.pipeline = mine.pipeline
-           AND other.digest = mine.digest AND other.failure > mine.failure
-         WHERE mine.failure = %s GROUP BY mine.digest) following ON following.id = f.id
+        SELECT DISTINCT (
+            SELECT next_one.failure FROM cdc_failure_lane next_one
+             WHERE next_one.pipeline = mine.pipeline AND next_one.digest = mine.digest
+               AND next_one.failure > mine.failure ORDER BY next_one.failure LIMIT 1) AS id
+          FROM cdc_failure_lane mine WHERE mine.failure = %s) following ON following.id = f.id
        SET f.retry_at = UTC_TIMESTAMP(6) WHERE f.state = 'parked'"""
 _SUPERSEDED = """
     DELETE a FROM cdc_failure_await a JOIN cdc_failure f ON f.id = a.failure
@@ -29,19 +30,26 @@ _ARRIVED = """
        SET f.retry_at = UTC_TIMESTAMP(6)
      WHERE a.pipeline = %s AND f.state = 'parked' AND a.digest IN ({})"""
 _PUT_OFF = "UPDATE cdc_failure SET retry_at = NULL WHERE state = 'parked' AND id IN ({})"
-_BY_MAPPING = """
-    UPDATE cdc_failure SET retry_at = UTC_TIMESTAMP(6)
-     WHERE pipeline = %s AND mapping = %s AND mapping_version <> %s AND state = 'parked'"""
+_IS_BEHIND = """
+    mine.failure > (
+        SELECT first_one.failure FROM cdc_failure_lane first_one
+         WHERE first_one.pipeline = mine.pipeline AND first_one.digest = mine.digest
+         ORDER BY first_one.failure LIMIT 1)"""
+"""Of a lane's entry: it is not the first. The first is one look into the index, however many."""
+
+_BY_MAPPING = f"""
+    UPDATE cdc_failure f SET retry_at = UTC_TIMESTAMP(6)
+     WHERE pipeline = %s AND mapping = %s AND mapping_version <> %s AND state = 'parked'
+       AND NOT EXISTS (
+        SELECT 1 FROM cdc_failure_lane mine WHERE mine.failure = f.id AND {_IS_BEHIND})"""
 _AWAITED = "SELECT DISTINCT digest FROM cdc_failure_await WHERE pipeline = %s"
 _DUE = """
     SELECT id FROM cdc_failure
      WHERE pipeline = %s AND state = 'parked' AND retry_at <= UTC_TIMESTAMP(6)
      ORDER BY id LIMIT %s"""
-_BEHIND = """
+_BEHIND = f"""
     SELECT DISTINCT mine.failure FROM cdc_failure_lane mine
-      JOIN cdc_failure_lane other ON other.pipeline = mine.pipeline
-       AND other.digest = mine.digest AND other.failure < mine.failure
-     WHERE mine.failure IN ({})"""
+     WHERE mine.failure IN ({{}}) AND {_IS_BEHIND}"""
 _AT_ONCE = 1000
 
 
@@ -76,7 +84,8 @@ def put_off(run: Run, failures: Sequence[int]) -> None:
 
 
 def due_by_mapping(run: Run, pipeline: str, mapping: str, version: str) -> int:
-    """Changes that were tried with another version of the mapping are due; how many."""
+    """Changes that were tried with another version of the mapping are due, but for those behind
+    others, which make them due; how many."""
     return run(_BY_MAPPING, pipeline, mapping, version).affected
 
 

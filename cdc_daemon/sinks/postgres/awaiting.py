@@ -16,19 +16,26 @@ _ARRIVED = """
      WHERE state = 'parked' AND id IN (
         SELECT failure FROM cdc.failure_await WHERE pipeline = %s AND digest = ANY(%s))"""
 _PUT_OFF = "UPDATE cdc.failure SET retry_at = NULL WHERE id = ANY(%s) AND state = 'parked'"
-_BY_MAPPING = """
+_IS_BEHIND = """
+    mine.failure > (
+        SELECT first.failure FROM cdc.failure_lane first
+         WHERE first.pipeline = mine.pipeline AND first.digest = mine.digest
+         ORDER BY first.failure LIMIT 1)"""
+"""Of a lane's entry: it is not the first. The first is one look into the index, however many."""
+
+_BY_MAPPING = f"""
     UPDATE cdc.failure SET retry_at = clock_timestamp()
-     WHERE pipeline = %s AND mapping = %s AND mapping_version <> %s AND state = 'parked'"""
+     WHERE pipeline = %s AND mapping = %s AND mapping_version <> %s AND state = 'parked'
+       AND NOT EXISTS (
+        SELECT FROM cdc.failure_lane mine WHERE mine.failure = failure.id AND {_IS_BEHIND})"""
 _AWAITED = "SELECT DISTINCT digest FROM cdc.failure_await WHERE pipeline = %s"
 _DUE = """
     SELECT id FROM cdc.failure
-     WHERE pipeline = %s AND state = 'parked' AND retry_at <= clock_timestamp()
+     WHERE pipeline = %s AND state = 'parked' AND retry_at <= statement_timestamp()
      ORDER BY id LIMIT %s"""
-_BEHIND = """
+_BEHIND = f"""
     SELECT DISTINCT mine.failure FROM cdc.failure_lane mine
-      JOIN cdc.failure_lane other ON other.pipeline = mine.pipeline
-       AND other.digest = mine.digest AND other.failure < mine.failure
-     WHERE mine.failure = ANY(%s)"""
+     WHERE mine.failure = ANY(%s) AND {_IS_BEHIND}"""
 
 
 def wait_for(connection: Connection, failure: int, digests: Sequence[bytes]) -> None:
@@ -49,7 +56,8 @@ def put_off(connection: Connection, failures: Sequence[int]) -> None:
 
 
 def due_by_mapping(connection: Connection, pipeline: str, mapping: str, version: str) -> int:
-    """Changes that were tried with another version of the mapping are due; how many."""
+    """Changes that were tried with another version of the mapping are due, but for those behind
+    others, which make them due; how many."""
     return connection.execute(_BY_MAPPING, (pipeline, mapping, version)).rowcount
 
 

@@ -14,10 +14,10 @@ _WAIT = """
     ON CONFLICT DO NOTHING"""
 _FOLLOWING = """
     UPDATE cdc_failure SET retry_at = ?1 WHERE state = 'parked' AND id IN (
-        SELECT min(other.failure) FROM cdc_failure_lane mine
-          JOIN cdc_failure_lane other ON other.pipeline = mine.pipeline
-           AND other.digest = mine.digest AND other.failure > mine.failure
-         WHERE mine.failure = ?2 GROUP BY mine.digest)"""
+        SELECT (SELECT next.failure FROM cdc_failure_lane next
+                 WHERE next.pipeline = mine.pipeline AND next.digest = mine.digest
+                   AND next.failure > mine.failure ORDER BY next.failure LIMIT 1)
+          FROM cdc_failure_lane mine WHERE mine.failure = ?2)"""
 _SUPERSEDED = """
     DELETE FROM cdc_failure_await AS a WHERE a.pipeline = ? AND NOT EXISTS
         (SELECT 1 FROM cdc_failure f WHERE f.id = a.failure AND f.state = 'parked')"""
@@ -27,18 +27,25 @@ _ARRIVED = """
 _PUT_OFF = """
     UPDATE cdc_failure SET retry_at = NULL
      WHERE state = 'parked' AND id IN (SELECT value FROM json_each(?))"""
-_BY_MAPPING = """
+_IS_BEHIND = """
+    mine.failure > (
+        SELECT first.failure FROM cdc_failure_lane first
+         WHERE first.pipeline = mine.pipeline AND first.digest = mine.digest
+         ORDER BY first.failure LIMIT 1)"""
+"""Of a lane's entry: it is not the first. The first is one look into the index, however many."""
+
+_BY_MAPPING = f"""
     UPDATE cdc_failure SET retry_at = ?
-     WHERE pipeline = ? AND mapping = ? AND mapping_version <> ? AND state = 'parked'"""
+     WHERE pipeline = ? AND mapping = ? AND mapping_version <> ? AND state = 'parked'
+       AND NOT EXISTS (
+        SELECT 1 FROM cdc_failure_lane mine WHERE mine.failure = cdc_failure.id AND {_IS_BEHIND})"""
 _AWAITED = "SELECT DISTINCT digest FROM cdc_failure_await WHERE pipeline = ?"
 _DUE = """
     SELECT id FROM cdc_failure WHERE pipeline = ? AND state = 'parked' AND retry_at <= ?
      ORDER BY id LIMIT ?"""
-_BEHIND = """
+_BEHIND = f"""
     SELECT DISTINCT mine.failure FROM cdc_failure_lane mine
-      JOIN cdc_failure_lane other ON other.pipeline = mine.pipeline
-       AND other.digest = mine.digest AND other.failure < mine.failure
-     WHERE mine.failure IN (SELECT value FROM json_each(?))"""
+     WHERE mine.failure IN (SELECT value FROM json_each(?)) AND {_IS_BEHIND}"""
 
 
 def wait_for(connection: Connection, failure: int, digests: Sequence[bytes]) -> None:
@@ -71,7 +78,8 @@ def put_off(connection: Connection, failures: Sequence[int]) -> None:
 def due_by_mapping(
     connection: Connection, pipeline: str, mapping: str, version: str, moment: str
 ) -> int:
-    """Changes that were tried with another version of the mapping are due; how many."""
+    """Changes that were tried with another version of the mapping are due, but for those behind
+    others, which make them due; how many."""
     return connection.execute(_BY_MAPPING, (moment, pipeline, mapping, version)).rowcount
 
 
