@@ -272,6 +272,7 @@ def _assemble(configuration: Configuration, name: str, source: Source, meter: Me
         schedule=schedule,
         versions=versions,
         privacy=privacy,
+        tell=lambda one, done: meter.failures.replayed(one.mapping, one.error_code, applied=done),
     )
     replay = Replay(
         sink=sink,

@@ -378,7 +378,8 @@ class Worker:
         signs = (len(parts.lanes), self._meter.failed_rows, done)
         if signs != self._seen_queue:
             self._seen_queue = signs
-            self._meter.parked(parts.sink.parked(), parts.sink.parked_since())
+            rows, oldest = parts.sink.parked(), parts.sink.parked_since()
+            self._meter.failures.holds(rows, oldest=oldest, lanes=len(parts.lanes))
 
     def _beat(self) -> None:
         """Attest that this holder lives, also while a unit of work takes long."""

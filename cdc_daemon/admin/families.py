@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.metrics_core import Metric
@@ -18,6 +19,7 @@ from cdc_daemon.engine.status import (
 )
 
 MOST_REASONS = 50
+MOST_SERIES = 500
 COMMON_FAILURES = ("required", "too_long", "reference_missing", "duplicate_entity_key")
 WAL_STATUSES = ("reserved", "extended", "unreserved", "lost")
 
@@ -33,6 +35,8 @@ def families(statuses: Sequence[WorkerStatus]) -> Iterator[Metric]:
     yield _queue("cdc_queue_bytes", "Bytes of log waiting to be applied.", statuses)
     yield _queue("cdc_queue_capacity_bytes", "Bound of the queue.", statuses)
     yield _failure_queue(statuses)
+    yield _failure_queue_errors(statuses)
+    yield _replays(statuses)
     yield _health(statuses)
     yield _findings(statuses)
     yield from _histograms(statuses)
@@ -130,6 +134,30 @@ def _failure_queue(statuses: Sequence[WorkerStatus]) -> Metric:
     return metric
 
 
+def _failure_queue_errors(statuses: Sequence[WorkerStatus]) -> Metric:
+    metric = GaugeMetricFamily(
+        "cdc_failure_queue_errors",
+        "Changes in the failure queue, by the error that they met last.",
+        labels=["source", "mapping", "entity", "error_class"],
+    )
+    for status in statuses:
+        for key, rows in _largest(status.parked_errors).items():
+            metric.add_metric([status.pipeline, *key], rows)
+    return metric
+
+
+def _replays(statuses: Sequence[WorkerStatus]) -> Metric:
+    metric = CounterMetricFamily(
+        "cdc_replays_total",
+        "Parked changes that were tried again, by the error that they had met.",
+        labels=["source", "mapping", "entity", "error_class", "result"],
+    )
+    for status in statuses:
+        for key, number in _largest(status.replays).items():
+            metric.add_metric([status.pipeline, *key], number)
+    return metric
+
+
 def _health(statuses: Sequence[WorkerStatus]) -> Metric:
     metric = GaugeMetricFamily(
         "cdc_health",
@@ -179,6 +207,14 @@ def _add_histogram(
     names = [*map(floatToGoString, bounds), "+Inf"]
     buckets = list(zip(names, seen.counts, strict=True))
     metric.add_metric([pipeline], buckets=buckets, sum_value=seen.total)
+
+
+def _largest(counts: Mapping[Any, int]) -> dict[tuple[str, ...], int]:
+    """Counts by several things, the smallest beyond the bound together as ``other``."""
+    keys = sorted(counts, key=lambda key: (-counts[key], key))
+    found = {key: counts[key] for key in keys[:MOST_SERIES]}
+    rest = sum(counts[key] for key in keys[MOST_SERIES:])
+    return {**found, ("other",) * len(keys[0]): rest} if rest else found
 
 
 def _bounded(common: tuple[str, ...], counts: Mapping[str, int]) -> dict[str, int]:

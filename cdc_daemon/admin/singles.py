@@ -84,6 +84,11 @@ GAUGES = (
         lambda v: v.status.parked_since,
     ),
     Single(
+        "cdc_failure_queue_blocked_lanes",
+        "Source rows and entity keys that wait behind parked changes.",
+        lambda v: v.status.blocked_lanes,
+    ),
+    Single(
         "cdc_checkpoint_timestamp_seconds",
         "When the checkpoint was last written.",
         lambda v: v.status.checkpoint_time,

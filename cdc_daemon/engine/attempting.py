@@ -25,8 +25,13 @@ MakeApplier = Callable[[Mapper, Lanes], Applier]
 """An applier like the pipeline's own, over another mapper and other lanes."""
 
 
+Tell = Callable[[Failure, bool], None]
+"""Is told of a change, as it was parked, whether it took effect."""
+
+
 class Attempting:
-    """Tries parked changes of one pipeline. ``versions``: of the mappings as they are now."""
+    """Tries parked changes of one pipeline. ``versions``: of the mappings as they are now;
+    ``tell`` is called for each change that was tried."""
 
     def __init__(
         self,
@@ -38,6 +43,7 @@ class Attempting:
         schedule: Schedule,
         versions: Mapping[str, str],
         privacy: Privacy = NOTHING,
+        tell: Tell = lambda failure, applied: None,
     ) -> None:
         self._sink = sink
         self._compile = compile_relation
@@ -46,6 +52,7 @@ class Attempting:
         self._schedule = schedule
         self._versions = versions
         self._privacy = privacy
+        self._tell = tell
         self._left: set[bytes] = set()  # lanes of what took effect since they were opened last
 
     def apply(
@@ -55,13 +62,16 @@ class Attempting:
 
         What would stop the pipeline is such a reason, too: it goes on without these.
         """
+        error: DataError | None = None
         try:
             self._apply(failures, relation, actor)
-        except DataError as error:
-            return error
-        except Stop as error:
-            return DataError(error.message, code="unreplayable")
-        return None
+        except DataError as found:
+            error = found
+        except Stop as stop:
+            error = DataError(stop.message, code="unreplayable")
+        for failure in failures:
+            self._tell(failure, error is None)
+        return error
 
     def try_one(self, failure: Failure, relation: Relation | None, actor: str) -> DataError | None:
         """The same with one; a reason why not is noted, and when it is tried again by itself."""

@@ -6,7 +6,6 @@ rest: the applier), so it needs no lock; a third thread may take a snapshot.
 
 from __future__ import annotations
 
-import datetime as dt
 import itertools
 import os
 import threading
@@ -32,6 +31,7 @@ from cdc_daemon.engine.status import (
     State,
     WorkerStatus,
 )
+from cdc_daemon.engine.tally import FailureTally
 from cdc_daemon.model.changes import Batch, Begin
 from cdc_daemon.model.findings import Finding
 from cdc_daemon.model.ports import SlotState
@@ -79,8 +79,7 @@ class Meter:
         self._filtered = {(mapping, reason): 0 for mapping in self._entities for reason in FILTERS}
         self._cascaded = 0
         self._failed: dict[str, int] = {}
-        self._parked: dict[str, int] = dict.fromkeys(self._entities, 0)
-        self._parked_since: float | None = None
+        self.failures = FailureTally(self._entities)
         self._retries = 0
         self._retrying = self._tripped = False
         self._snapshot = (0, 0)
@@ -209,11 +208,6 @@ class Meter:
         """Rows that could not be applied."""
         self._failed[error_class] = self._failed.get(error_class, 0) + rows
 
-    def parked(self, rows: Mapping[str, int], oldest: dt.datetime | None = None) -> None:
-        """What the failure queue holds now, by mapping; mappings not named hold none."""
-        self._parked = {**dict.fromkeys(self._entities, 0), **rows}
-        self._parked_since = oldest.timestamp() if oldest is not None else None
-
     def retrying(self, error: BaseException | str) -> None:
         """An attempt failed and will be repeated; the state is blocked until the next commit."""
         self._retries += 1
@@ -304,8 +298,7 @@ class Meter:
             applied=self._applied.copy(),
             filtered=self._filtered.copy(),
             failed=self._failed.copy(),
-            parked=self._parked.copy(),
-            parked_since=self._parked_since,
+            **self.failures.fields(),
             retries=self._retries,
             queue_bytes=self.queue_bytes(),
             queue_capacity=self.queue_capacity,
@@ -335,7 +328,7 @@ class Meter:
         if self._phase is State.SNAPSHOTTING:
             return State.SNAPSHOTTING
         slot = self._kept.state
-        if any(self._parked.values()) or (slot and slot.status in AT_RISK):
+        if self.failures.parked or (slot and slot.status in AT_RISK):
             return State.DEGRADED
         quiet = self._oldest is None and tick - self._committed_at > IDLE_AFTER
         return State.IDLE if quiet else State.STREAMING

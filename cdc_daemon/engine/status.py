@@ -60,6 +60,9 @@ class State(enum.Enum):
     DEGRADED = "degraded"  # streaming while changes are parked or the slot's log is at risk
 
 
+_BY_SEVERAL = ("applied", "filtered", "parked_errors", "replays")
+
+
 @dataclass(frozen=True, slots=True)
 class Histogram:
     """Cumulative counts, one per bound and a last one for +Inf, and the sum of what was seen."""
@@ -73,7 +76,10 @@ class WorkerStatus:
     """One pipeline at one moment. Times are seconds since 1970, counters since the worker began.
 
     ``applied``: rows by (mapping, entity, operation); ``filtered`` by (mapping, reason);
-    ``failed`` by error class; ``parked``: rows now in the failure queue, by mapping. ``progress``
+    ``failed`` by error class; ``parked``: rows now in the failure queue, by mapping;
+    ``parked_errors`` by (mapping, entity, error class); ``replays``: parked changes tried again, by
+    (mapping, entity, error class before, result); ``blocked_lanes``: rows and keys that wait.
+    ``progress``
     grows with each commit, idle checkpoint or log read; ``turns`` with each turn of the applier's
     loop, each piece that it finishes and each failed attempt, but not with the reading of the log:
     it shows that the loop is alive, also while a server is away or has nothing to say.
@@ -113,6 +119,9 @@ class WorkerStatus:
     filtered: Mapping[tuple[str, str], int] = field(default_factory=dict)
     failed: Mapping[str, int] = field(default_factory=dict)
     parked: Mapping[str, int] = field(default_factory=dict)
+    parked_errors: Mapping[tuple[str, str, str], int] = field(default_factory=dict)
+    replays: Mapping[tuple[str, str, str, str], int] = field(default_factory=dict)
+    blocked_lanes: int = 0
     parked_since: float | None = None  # when the oldest of them was parked
     retries: int = 0
     queue_bytes: int = 0
@@ -160,13 +169,11 @@ class WorkerStatus:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-ready; ``applied`` as a list of [mapping, entity, operation, rows], ``filtered`` as
-        one of [mapping, reason, rows].
-        """
+        """JSON-ready; what is counted by several things as a list of [thing, …, rows]."""
         plain = {found.name: getattr(self, found.name) for found in dataclasses.fields(self)}
         plain["state"] = self.state.value
-        plain["applied"] = [[*key, rows] for key, rows in self.applied.items()]
-        plain["filtered"] = [[*key, rows] for key, rows in self.filtered.items()]
+        for name in _BY_SEVERAL:
+            plain[name] = [[*key, rows] for key, rows in plain[name].items()]
         plain["slot"] = dataclasses.asdict(self.slot) if self.slot else None
         for name in ("apply_duration", "end_to_end_latency"):
             plain[name] = {"counts": plain[name].counts, "total": plain[name].total}
@@ -182,8 +189,8 @@ class WorkerStatus:
         try:
             plain = json.loads(line)
             plain["state"] = State(plain["state"])
-            plain["applied"] = {(m, e, op): rows for m, e, op, rows in plain["applied"]}
-            plain["filtered"] = {(m, reason): rows for m, reason, rows in plain["filtered"]}
+            for name in _BY_SEVERAL:
+                plain[name] = {tuple(key): rows for *key, rows in plain[name]}
             plain["slot"] = SlotState(**plain["slot"]) if plain["slot"] else None
             plain["findings"] = tuple(plain["findings"])
             for name in ("apply_duration", "end_to_end_latency"):

@@ -367,8 +367,8 @@ class Sink(Protocol):
     def behind(self, failures: Sequence[int]) -> set[int]:
         """Which of these have an earlier parked change in one of their lanes."""
 
-    def parked(self) -> dict[str, int]:
-        """How many changes stand in the failure queue, by mapping."""
+    def parked(self) -> dict[tuple[str, str], int]:
+        """How many changes stand in the failure queue, by mapping and error."""
 
     def parked_since(self) -> dt.datetime | None:
         """When the oldest change of the failure queue was parked; None: it is empty."""

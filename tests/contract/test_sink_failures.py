@@ -76,7 +76,7 @@ def test_parked_changes_keep_their_order_and_everything_else(target: Target, sin
     assert first.commit_time is not None
     assert first.commit_time.microsecond == 1
     assert sink.lanes() == {A: "erp.material", B: "erp.material", C: "erp.material"}
-    assert sink.parked() == {"erp.material": 3}
+    assert sink.parked() == {("erp.material", "required"): 1, ("erp.material", "too_long"): 2}
     control = target.control()
     assert [f.id for f in control.failures(Selection(entity="order"))] == [found[2].id]
     assert [f.id for f in control.failures(Selection(error="too_long"), 1)] == [first.id]

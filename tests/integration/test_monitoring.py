@@ -115,7 +115,9 @@ def test_a_full_page_is_as_prometheus_wants_it() -> None:
         applied={(key, "sales_order", "insert"): 1},
         filtered={(key, "where"): 1},
         parked={key: 1},
+        parked_errors={(key, "sales_order", "required"): 1},
         parked_since=1.0,
+        replays={(key, "sales_order", "required", "failed"): 1},
         progress_time=1.0,
     )
     board.publish(PipelineView(status=status, alive=True))
@@ -140,6 +142,7 @@ def test_dashboard_and_rules_find_what_they_ask_for(
     with erp.streaming() as daemon, Prometheus(tmp_path / "tsdb", address(daemon)) as prometheus:
         erp.commit("INSERT INTO t_order VALUES (9000, 'O9000', 9000, 1)")  # refers to nobody
         differs(erp)
+        assert erp.ask("failures", "retry", "--all", "--yes").exit_code == 3
         with Writer(erp, seed=7, pause=0.2):
             every_query_answers(prometheus)
         every_metric_exists(admin_page(daemon, "/metrics"))

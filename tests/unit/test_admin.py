@@ -253,6 +253,29 @@ def test_what_checks_find_is_counted_by_check(site: Site) -> None:
     assert site.samples("cdc_slot_seconds_if_stopped") == {("erp",): 6}
 
 
+def test_the_failure_queue_is_told_by_entity_and_error(site: Site) -> None:
+    """What it holds, what was tried again, and how much waits; the rarest beyond 500 together."""
+    place = ("erp.public.t_order", "sales_order")
+    meter = Meter("erp", {place[0]: place[1]})
+    meter.failures.holds({(place[0], "required"): 3, (place[0], "waiting"): 2}, lanes=4)
+    for applied in (True, False, True):
+        meter.failures.replayed(place[0], "required", applied=applied)
+    site.board.publish(PipelineView(status=meter.status(), alive=True, restarts=0))
+    assert site.samples("cdc_failure_queue_errors") == {
+        (place[1], "required", place[0], "erp"): 3,
+        (place[1], "waiting", place[0], "erp"): 2,
+    }
+    assert site.samples("cdc_replays_total") == {
+        (place[1], "required", place[0], "applied", "erp"): 2,
+        (place[1], "required", place[0], "failed", "erp"): 1,
+    }
+    assert site.samples("cdc_failure_queue_blocked_lanes") == {("erp",): 4}
+    many = {("erp.t", "e", f"error_{n}"): 600 - n for n in range(600)}
+    site.show(parked_errors=many)
+    found = site.samples("cdc_failure_queue_errors")
+    assert (len(found), sum(found.values())) == (501, sum(many.values()))
+
+
 HOSTILE = 'erp.public.t"} 1\nup{x="\\ \u2028物料'
 
 

@@ -44,7 +44,9 @@ def test_a_status_survives_the_way_through_json(meter: Meter) -> None:
         seconds=0.02,
     )
     meter.filtered("erp.public.t_order", "where", 2)
-    meter.parked({"erp.public.t_order": 1}, dt.datetime(2026, 1, 1, tzinfo=dt.UTC))
+    since = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
+    meter.failures.holds({("erp.public.t_order", "required"): 1}, oldest=since, lanes=2)
+    meter.failures.replayed("erp.public.t_order", "too_long", applied=False)
     meter.slot(
         SlotState(active=True, status="reserved", retained_bytes=9, safe_bytes=None, behind_bytes=7)
     )
@@ -132,10 +134,10 @@ def test_a_failed_attempt_blocks_until_the_next_checkpoint(meter: Meter) -> None
 
 
 def test_parked_rows_degrade(meter: Meter) -> None:
-    meter.parked({"erp.public.t_order": 2})
+    meter.failures.holds({("erp.public.t_order", code): 1 for code in ("required", "waiting")})
     assert meter.status().state is State.DEGRADED
     assert meter.status().parked_rows == 2
-    meter.parked({})
+    meter.failures.holds({})
     assert meter.status().state is State.STREAMING
     assert meter.status().parked == {"erp.public.t_order": 0}
 

@@ -54,8 +54,8 @@ _LANES = """
 _STILL = "SELECT DISTINCT digest FROM cdc_failure_lane WHERE pipeline = %s AND digest IN ({})"
 _AT_ONCE = 1000  # lanes in one statement
 _PARKED = """
-    SELECT mapping, COUNT(*) FROM cdc_failure WHERE pipeline = %s AND state = 'parked'
-     GROUP BY mapping"""
+    SELECT mapping, error_code, COUNT(*) FROM cdc_failure
+     WHERE pipeline = %s AND state = 'parked' GROUP BY mapping, error_code"""
 _OLDEST = """
     SELECT parked_at FROM cdc_failure WHERE pipeline = %s AND state = 'parked'
      ORDER BY id LIMIT 1"""
@@ -141,10 +141,13 @@ def still_blocked(session: Session, pipeline: str, lanes: Sequence[bytes]) -> se
     return found
 
 
-def parked(session: Session, pipeline: str) -> dict[str, int]:
-    """How many changes are parked, by mapping."""
+def parked(session: Session, pipeline: str) -> dict[tuple[str, str], int]:
+    """How many changes are parked, by mapping and error."""
     rows = session.run(_PARKED, pipeline).rows
-    return {(mapping or b"").decode(): int(number or b"0") for mapping, number in rows}
+    return {
+        ((mapping or b"").decode(), (code or b"").decode()): int(number or b"0")
+        for mapping, code, number in rows
+    }
 
 
 def parked_since(session: Session, pipeline: str) -> dt.datetime | None:

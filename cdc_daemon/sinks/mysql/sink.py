@@ -218,8 +218,8 @@ class MysqlSink:
         with translated():
             return awaiting.behind(self._live(), failures)
 
-    def parked(self) -> dict[str, int]:
-        """How many changes stand in the failure queue, by mapping."""
+    def parked(self) -> dict[tuple[str, str], int]:
+        """How many changes stand in the failure queue, by mapping and error."""
         with translated():
             return failures.parked(self._live(), self._lease.pipeline)
 

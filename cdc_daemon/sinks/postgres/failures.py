@@ -61,8 +61,8 @@ _LANES = """
 _STILL = """
     SELECT DISTINCT digest FROM cdc.failure_lane WHERE pipeline = %s AND digest = ANY(%s)"""
 _PARKED = """
-    SELECT mapping, count(*) FROM cdc.failure WHERE pipeline = %s AND state = 'parked'
-     GROUP BY mapping"""
+    SELECT mapping, error_code, count(*) FROM cdc.failure
+     WHERE pipeline = %s AND state = 'parked' GROUP BY mapping, error_code"""
 _OLDEST = """
     SELECT parked_at FROM cdc.failure WHERE pipeline = %s AND state = 'parked'
      ORDER BY id LIMIT 1"""
@@ -138,9 +138,10 @@ def still_blocked(connection: Connection, pipeline: str, lanes: Sequence[bytes])
     return {bytes(one) for (one,) in connection.execute(_STILL, (pipeline, list(lanes)))}
 
 
-def parked(connection: Connection, pipeline: str) -> dict[str, int]:
-    """How many changes are parked, by mapping."""
-    return dict(connection.execute(_PARKED, (pipeline,)).fetchall())
+def parked(connection: Connection, pipeline: str) -> dict[tuple[str, str], int]:
+    """How many changes are parked, by mapping and error."""
+    rows = connection.execute(_PARKED, (pipeline,)).fetchall()
+    return {(mapping, code): number for mapping, code, number in rows}
 
 
 def parked_since(connection: Connection, pipeline: str) -> dt.datetime | None:

@@ -230,8 +230,8 @@ class PostgresSink:
         with self._connection() as connection:
             return awaiting.behind(connection, failures)
 
-    def parked(self) -> dict[str, int]:
-        """How many changes stand in the failure queue, by mapping."""
+    def parked(self) -> dict[tuple[str, str], int]:
+        """How many changes stand in the failure queue, by mapping and error."""
         with self._connection() as connection:
             return failures.parked(connection, self._lease.pipeline)
 

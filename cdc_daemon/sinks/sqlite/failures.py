@@ -49,8 +49,8 @@ _LANES = """
      WHERE l.pipeline = ? GROUP BY l.digest"""
 _STILL = "SELECT 1 FROM cdc_failure_lane WHERE pipeline = ? AND digest = ? LIMIT 1"
 _PARKED = """
-    SELECT mapping, count(*) FROM cdc_failure WHERE pipeline = ? AND state = 'parked'
-     GROUP BY mapping"""
+    SELECT mapping, error_code, count(*) FROM cdc_failure
+     WHERE pipeline = ? AND state = 'parked' GROUP BY mapping, error_code"""
 _OLDEST = """
     SELECT parked_at FROM cdc_failure WHERE pipeline = ? AND state = 'parked'
      ORDER BY id LIMIT 1"""
@@ -133,9 +133,10 @@ def still_blocked(connection: Connection, pipeline: str, lanes: Sequence[bytes])
     return {lane for lane in lanes if connection.execute(_STILL, (pipeline, lane)).fetchone()}
 
 
-def parked(connection: Connection, pipeline: str) -> dict[str, int]:
-    """How many changes are parked, by mapping."""
-    return dict(connection.execute(_PARKED, (pipeline,)).fetchall())
+def parked(connection: Connection, pipeline: str) -> dict[tuple[str, str], int]:
+    """How many changes are parked, by mapping and error."""
+    rows = connection.execute(_PARKED, (pipeline,)).fetchall()
+    return {(mapping, code): number for mapping, code, number in rows}
 
 
 def parked_since(connection: Connection, pipeline: str) -> dt.datetime | None:
