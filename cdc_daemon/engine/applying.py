@@ -14,30 +14,27 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from typing import assert_never
 
-from cdc_daemon.engine.awaiting import Awaited, awaited_rows
+from cdc_daemon.engine.awaiting import Awaited
 from cdc_daemon.engine.blocked import Lanes
+from cdc_daemon.engine.broken import reasons, restricted
 from cdc_daemon.engine.cutting import apart, pick
 from cdc_daemon.engine.faults import AtFault, Expected, at_fault, missing_value
 from cdc_daemon.engine.fold import TwoRowsOneKey, fold
-from cdc_daemon.engine.lanes import Division, Held, entity_lane, lanes_of, waiting
+from cdc_daemon.engine.lanes import Division, Held, lanes_of, waiting
 from cdc_daemon.engine.resolve import Resolver
 from cdc_daemon.engine.rewriting import rewritten
 from cdc_daemon.engine.touched import Lane
 from cdc_daemon.mapping.mapper import Mapped, Mapper, Unresolved
-from cdc_daemon.model.changes import Batch, Operation, Row
+from cdc_daemon.model.changes import Batch, Operation
 from cdc_daemon.model.effects import (
-    Delete,
     EntityRun,
-    Key,
     Outcome,
     Patch,
     Rejected,
     Rename,
     Step,
     Truncate,
-    Upsert,
 )
 from cdc_daemon.model.errors import DataError, LateFailure, Stop
 from cdc_daemon.model.ports import Reread, UnitOfWork
@@ -350,20 +347,12 @@ class Applier:
     def _check_references(self, unit: UnitOfWork, steps: Sequence[Step], *, final: bool) -> None:
         broken = unit.dangling(steps) if steps else {}
         if not final:
-            self._suspects += _restricted(steps, broken)
+            self._suspects += restricted(steps, broken)
             return
         if broken:
-            reasons = _reasons(steps, broken)
-            if not reasons:
-                raise _truncated_parent(steps, broken)
-            raise _BrokenReferences(reasons)
-        if self._suspects:
-            late = unit.dangling(self._suspects)
-            if late:
-                reasons = _reasons(self._suspects, late)
-                if not reasons:
-                    raise _truncated_parent(self._suspects, late)
-                raise LateFailure(reasons)
+            raise _BrokenReferences(reasons(steps, broken))
+        if self._suspects and (late := unit.dangling(self._suspects)):
+            raise LateFailure(reasons(self._suspects, late))
 
 
 def _without(runs: Sequence[EntityRun], held: Sequence[Held]) -> list[EntityRun]:
@@ -415,81 +404,3 @@ def _held(run: EntityRun, error: DataError, lanes: tuple[Lane, ...]) -> Held:
     return Held(
         layout=run.layout, source=run.source, sequence=run.sequences[0], error=error, lanes=lanes
     )
-
-
-def _reasons(steps: Sequence[Step], broken: Mapping[str, set[Key]]) -> dict[bytes, DataError]:
-    """The error for each lane in a broken reference, by what was done to its key."""
-    reasons: dict[bytes, DataError] = {}
-    for step in steps:
-        keys = broken.get(step.layout.mapping, set())
-        entity = step.layout.entity.name
-        if isinstance(step, Delete):
-            gone = still_referenced(entity)
-            reasons |= {entity_lane(entity, key): gone for key in step.keys if key in keys}
-            continue
-        for row in _rows(step):
-            if (key := step.layout.key_of(row)) in keys:
-                awaits = awaited_rows(step.layout, row)
-                reasons[entity_lane(entity, key)] = reference_missing(entity, awaits)
-    return reasons
-
-
-def _truncated_parent(steps: Sequence[Step], broken: Mapping[str, set[Key]]) -> Stop:
-    """A truncate has no key of its own to park by."""
-    names = {step.layout.entity.name for step in steps if step.layout.mapping in broken}
-    return Stop(
-        f"a truncate of {', '.join(sorted(names))} would leave rows that refer to it",
-        hint="delete or truncate the referring rows in the source too, or drop 'references'",
-    )
-
-
-def reference_missing(entity: str, awaits: tuple[bytes, ...] = ()) -> DataError:
-    """The error of a row that refers to an entity row that is not there."""
-    return DataError(
-        f"this {entity} refers to a row that is not in the control database",
-        code="reference_missing",
-        awaits=awaits,
-    )
-
-
-def still_referenced(entity: str) -> DataError:
-    """The error of a delete of a row that others refer to."""
-    return DataError(
-        f"this {entity} cannot be deleted while other rows refer to it", code="still_referenced"
-    )
-
-
-def _rows(step: Step) -> Iterator[Row]:
-    """The rows that a step writes."""
-    match step:
-        case Upsert() | Patch():
-            yield from step.rows
-        case Rename():
-            yield from (row for _, row in step.pairs)
-        case _:
-            return
-
-
-def _restricted(steps: Sequence[Step], broken: Mapping[str, set[Key]]) -> list[Step]:
-    """The steps cut down to the keys in a broken reference, to ask again at the end."""
-    found: list[Step] = []
-    for step in steps:
-        keys = broken.get(step.layout.mapping)
-        if not keys:
-            continue
-        match step:
-            case Truncate():
-                found.append(step)
-                continue
-            case Upsert() | Patch():
-                rows = [row for row in step.rows if step.layout.key_of(row) in keys]
-            case Rename():
-                rows = [row for _, row in step.pairs if step.layout.key_of(row) in keys]
-            case Delete():
-                gone = [key for key in step.keys if key in keys]
-                found.append(Delete(layout=step.layout, keys=gone, times=[]))
-                continue
-            case _:
-                assert_never(step)
-        found.append(Upsert(layout=step.layout, rows=rows))
-    return found
