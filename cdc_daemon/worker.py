@@ -344,6 +344,7 @@ class Worker:
         assert self._checkpoint is not None
         if self._checkpoint.phase is Phase.STREAMING and self._is_time_to_look(time.monotonic()):
             self._watch_source(parts, self._checkpoint)
+            self._watch_verification(parts)
 
     def _watch_source(self, parts: build.Parts, checkpoint: Checkpoint) -> None:
         """The publication must not change; what the slot keeps is to be seen."""

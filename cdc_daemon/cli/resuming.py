@@ -31,7 +31,10 @@ from cdc_daemon.model.errors import EXIT_OK
 )
 @pass_given
 def resume(given: Given, pipeline: str, seconds: float, timeout: float) -> int:
-    """Let a pipeline go on that the breaker has stopped."""
+    """Let a pipeline go on that the breaker has stopped.
+
+    Also before much is known to fail, or once more for longer.
+    """
     from cdc_daemon.cli.commanding import command
 
     configuration = given.load_without_keys()
@@ -41,5 +44,5 @@ def resume(given: Given, pipeline: str, seconds: float, timeout: float) -> int:
     if given.output == "json":
         print_json(done)
     elif not done.get("resumed"):
-        words(f"the breaker had not stopped {pipeline}")
+        words(f"the breaker had not stopped {pipeline}, and will not for {seconds:g} s")
     return EXIT_OK

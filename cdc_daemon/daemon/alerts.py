@@ -21,13 +21,18 @@ SEVERITIES = {"problem": Severity.WARNING, "warning": Severity.INFO}
 
 
 def is_silent(view: PipelineView) -> bool:
-    """Whether nothing is known of it: its worker is just starting."""
-    return view.status.state is State.STARTING
+    """Whether it is not known what is amiss no longer: its worker is just starting, or has met an
+    obstacle before it came as far as to look at queue, slot and verifications."""
+    status = view.status
+    looked = status.event_time is not None or status.tripped
+    return status.state is State.STARTING or (status.state in HALTED and not looked)
 
 
 def alerts_of(view: PipelineView) -> Iterator[Alert]:
-    """What is amiss with a pipeline of which something is known."""
+    """What is known to be amiss with a pipeline."""
     status = view.status
+    if status.state is State.STARTING:
+        return
     unreachable = [found for found in status.findings if found.get("state") == UNREACHABLE]
     yield from _halt(status, explained=bool(unreachable))
     if status.state is not State.STOPPED:

@@ -74,7 +74,6 @@ class Notices:
 
     def _seen(self) -> Seen:
         views = self._board.pipelines()
-        told = [view for view in views if not is_silent(view)]
         silent = frozenset(view.status.pipeline for view in views if is_silent(view))
-        found = [alert for view in told for alert in alerts_of(view)]
+        found = [alert for view in views for alert in alerts_of(view)]
         return Seen(alerts=(*found, *refused(self._board.reload)), silent=silent)

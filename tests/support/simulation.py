@@ -223,18 +223,20 @@ class Control:
 
     def _cascade(self, step: Rename, missing: Sequence[Row]) -> None:
         """References follow the rows that were renamed, all at once."""
-        ends: dict[Key, Key] = {}
-        for old, row in step.pairs:
+        ends: dict[Key, tuple[Key, Key | None]] = {}  # and which source row has it by then
+        nobody: list[Key | None] = [None] * len(step.pairs)
+        sources, before = step.source_keys or nobody, step.old_source_keys or nobody
+        for (old, row), was, now in zip(step.pairs, before, sources, strict=True):
             if row in missing:
                 continue
-            start = next((k for k, v in ends.items() if v == old and k != old), old)
-            ends[start] = step.layout.key_of(row)
+            start = next((k for k, end in ends.items() if end == (old, was) and k != old), old)
+            ends[start] = step.layout.key_of(row), now
         for model, place in self._referring(step.layout.entity.name):
             for rows in (model.living,):
                 for key, row in rows.items():
                     end = ends.get((row[place],))  # type: ignore[arg-type]
                     if end is not None:
-                        rows[key] = (*row[:place], end[0], *row[place + 1 :])
+                        rows[key] = (*row[:place], end[0][0], *row[place + 1 :])
 
     def _referring(self, entity: str) -> Iterator[tuple[Model, int]]:
         for model in self._models.values():
@@ -312,6 +314,9 @@ class Control:
     def supersede(self, mapping: str) -> int:
         del mapping
         return 0
+
+    def arrived(self, digests: Sequence[bytes]) -> None:
+        del digests
 
 
 def _rows(step: Step) -> list[Row]:

@@ -20,6 +20,7 @@ from cdc_daemon.notify.results import Deferred, Delivered, Result
 from cdc_daemon.notify.senders import Send
 from cdc_daemon.notify.spool import Spool, read_log
 from cdc_daemon.notify.telling import Seen, Telling
+from cdc_daemon.notify.watching import Watch
 from tests.support.waiting import until
 
 MAPPING, OTHER = "erp.public.t_order", "erp.public.t_customer"
@@ -129,7 +130,22 @@ def test_a_refused_reload_is_told_and_a_starting_pipeline_is_silent() -> None:
     ]
     assert list(refused(Reload(successful=True, success_time=1.0))) == []
     assert is_silent(view(state=State.STARTING))
-    assert not is_silent(view(state=State.BLOCKED))
+    assert list(alerts_of(view(state=State.STARTING, parked={MAPPING: 3}))) == []
+
+
+@pytest.mark.parametrize("state", [State.BLOCKED, State.STOPPED])
+def test_a_worker_that_never_came_to_look_ends_no_alert(state: State) -> None:
+    """It says that it does not go on, and nothing of queue, slot and verifications."""
+    before = view(state=State.DEGRADED, event_time=1.0, parked={MAPPING: 3})
+    watch = Watch(0.0, (), 0.0)
+    watch.take(1.0, alerts_of(before), ())
+    blind = view(state=state)
+    watch.take(2.0, alerts_of(blind), {"erp"} if is_silent(blind) else ())
+    kinds = {one.alert.kind.value for one in watch.standing().values()}
+    assert kinds == {"parked", state.value}
+    looked = view(state=state, event_time=1.0)
+    assert not is_silent(looked)
+    assert not is_silent(view(state=State.BLOCKED, tripped=True))
 
 
 # --- all of it ----------------------------------------------------------------------------------
@@ -265,7 +281,7 @@ def test_the_supervisors_side_looks_once_a_second_and_not_while_it_stops(
     seen: list[Seen] = []
     monkeypatch.setattr(Telling, "see", lambda self, one: seen.append(one))
     board = Board()
-    board.publish(view(state=State.BLOCKED))
+    board.publish(view(state=State.BLOCKED, event_time=1.0))
     board.publish(PipelineView(status=WorkerStatus(pipeline="hr")))
     notices = Notices(None, board)
     notices.tend(0.0)

@@ -11,8 +11,9 @@ Run = Callable[..., Result]
 
 _TRIP = "REPLACE INTO cdc_breaker (pipeline, tripped_at, reason) VALUES (%s, UTC_TIMESTAMP(6), %s)"
 _RESUME = """
-    UPDATE cdc_breaker SET resumed_until = TIMESTAMPADD(MICROSECOND, %s, UTC_TIMESTAMP(6))
-     WHERE pipeline = %s AND resumed_until IS NULL"""
+    INSERT INTO cdc_breaker (pipeline, tripped_at, reason, resumed_until)
+    VALUES (%s, UTC_TIMESTAMP(6), '', TIMESTAMPADD(MICROSECOND, %s, UTC_TIMESTAMP(6)))
+    ON DUPLICATE KEY UPDATE resumed_until = VALUES(resumed_until)"""
 _READ = "SELECT reason FROM cdc_breaker WHERE pipeline = %s AND resumed_until IS NULL"
 _LEFT = """
     SELECT TIMESTAMPDIFF(MICROSECOND, UTC_TIMESTAMP(6), resumed_until) FROM cdc_breaker
@@ -26,7 +27,9 @@ def trip(run: Run, pipeline: str, reason: str) -> None:
 
 def resume(run: Run, pipeline: str, seconds: float) -> bool:
     """It goes on, and for so long it is not stopped again; whether it was stopped."""
-    return run(_RESUME, int(seconds * 1e6), pipeline).affected > 0
+    stopped = bool(run(_READ, pipeline).rows)
+    run(_RESUME, pipeline, int(seconds * 1e6))
+    return stopped
 
 
 def left(session: Session, pipeline: str) -> float:

@@ -9,8 +9,9 @@ _TRIP = """
     ON CONFLICT (pipeline) DO UPDATE
        SET tripped_at = clock_timestamp(), reason = excluded.reason, resumed_until = NULL"""
 _RESUME = """
-    UPDATE cdc.breaker SET resumed_until = clock_timestamp() + %s * interval '1 second'
-     WHERE pipeline = %s AND resumed_until IS NULL"""
+    INSERT INTO cdc.breaker (pipeline, reason, resumed_until)
+    VALUES (%s, '', clock_timestamp() + %s * interval '1 second')
+    ON CONFLICT (pipeline) DO UPDATE SET resumed_until = excluded.resumed_until"""
 _READ = "SELECT reason FROM cdc.breaker WHERE pipeline = %s AND resumed_until IS NULL"
 _LEFT = """
     SELECT extract(epoch FROM resumed_until - clock_timestamp())::float8 FROM cdc.breaker
@@ -24,7 +25,9 @@ def trip(connection: Connection, pipeline: str, reason: str) -> None:
 
 def resume(connection: Connection, pipeline: str, seconds: float) -> bool:
     """It goes on, and for so long it is not stopped again; whether it was stopped."""
-    return connection.execute(_RESUME, (seconds, pipeline)).rowcount > 0
+    stopped = tripped(connection, pipeline) is not None
+    connection.execute(_RESUME, (pipeline, seconds))
+    return stopped
 
 
 def left(connection: Connection, pipeline: str) -> float:

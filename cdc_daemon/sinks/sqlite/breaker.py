@@ -12,7 +12,8 @@ _TRIP = """
     ON CONFLICT (pipeline) DO UPDATE
        SET tripped_at = excluded.tripped_at, reason = excluded.reason, resumed_until = NULL"""
 _RESUME = """
-    UPDATE cdc_breaker SET resumed_until = ? WHERE pipeline = ? AND resumed_until IS NULL"""
+    INSERT INTO cdc_breaker (pipeline, tripped_at, reason, resumed_until) VALUES (?1, ?2, '', ?3)
+    ON CONFLICT (pipeline) DO UPDATE SET resumed_until = excluded.resumed_until"""
 _READ = "SELECT reason FROM cdc_breaker WHERE pipeline = ? AND resumed_until IS NULL"
 _LEFT = "SELECT resumed_until FROM cdc_breaker WHERE pipeline = ?"
 
@@ -24,8 +25,11 @@ def trip(connection: Connection, pipeline: str, reason: str, moment: str) -> Non
 
 def resume(connection: Connection, pipeline: str, seconds: float) -> bool:
     """It goes on, and for so long it is not stopped again; whether it was stopped."""
-    until = moment_text(dt.datetime.now(dt.UTC) + dt.timedelta(seconds=seconds))
-    return connection.execute(_RESUME, (until, pipeline)).rowcount > 0
+    stopped = tripped(connection, pipeline) is not None
+    now = dt.datetime.now(dt.UTC)
+    until = now + dt.timedelta(seconds=seconds)
+    connection.execute(_RESUME, (pipeline, moment_text(now), moment_text(until)))
+    return stopped
 
 
 def left(connection: Connection, pipeline: str) -> float:
