@@ -21,7 +21,7 @@ from cdc_daemon.engine.broken import reasons, restricted
 from cdc_daemon.engine.cutting import apart, pick
 from cdc_daemon.engine.faults import AtFault, Expected, at_fault, missing_value
 from cdc_daemon.engine.fold import TwoRowsOneKey, fold
-from cdc_daemon.engine.lanes import Division, Held, lanes_of, waiting
+from cdc_daemon.engine.lanes import Division, Held, lanes_of, read_by, waiting, waiting_for
 from cdc_daemon.engine.resolve import Resolver
 from cdc_daemon.engine.rewriting import rewritten
 from cdc_daemon.engine.touched import Lane
@@ -228,7 +228,7 @@ class Applier:
 
         A change whose error is told, and which is its lanes' only one here, need not be tried.
         """
-        rest, alone = apart(division, found.keys)
+        rest, alone = apart(division.ready, found.keys, division.touched)
         told, alone = found.told(alone)
         if not told and not (rest and alone):
             return self._one_by_one(unit, division, time_of, final=final)
@@ -267,10 +267,12 @@ class Applier:
             while behind and behind[0].sequence < run.sequences[0]:
                 held = behind.popleft()
                 closed.update(dict.fromkeys(held.lanes, held.layout.mapping))
-            lanes = () if run.operation is Operation.TRUNCATE else lanes_of(run, 0)
+            lanes = lanes_of(run, 0)
             try:
                 if any(lane in closed for lane in lanes):
                     raise waiting()
+                if unsure := tuple(lane for lane in read_by(run, 0) if lane in closed):
+                    raise waiting_for(unsure)
                 steps = self._one(unit, run, outcome, time_of, final=final)
             except DataError as error:
                 closed.update(dict.fromkeys(lanes, run.layout.mapping))

@@ -11,12 +11,14 @@ from collections.abc import Callable, Mapping, Sequence
 from cdc_daemon.engine.applying import Applier
 from cdc_daemon.engine.awaiting import Awaited
 from cdc_daemon.engine.blocked import Lanes
+from cdc_daemon.engine.lanes import Division, read_by
 from cdc_daemon.engine.payload import batch_of
 from cdc_daemon.engine.privacy import NOTHING, Privacy
 from cdc_daemon.engine.schedule import Schedule
 from cdc_daemon.mapping.compile import CompiledMapping
 from cdc_daemon.mapping.mapper import Mapper
 from cdc_daemon.model.changes import Relation
+from cdc_daemon.model.effects import EntityRun, Rejected
 from cdc_daemon.model.errors import DataError, Stop
 from cdc_daemon.model.ports import Sink
 from cdc_daemon.model.queue import Failure
@@ -84,7 +86,11 @@ class Attempting:
         first = failures[0]
         if relation is None:
             raise DataError(f"no mapping reads table {first.table} any longer", code="unmapped")
-        applier = self._applier(Mapper(lambda found: self._only(found, first.mapping)), Lanes())
+        compiled = self._only(relation, first.mapping)
+        if not compiled:
+            raise DataError(f"mapping {first.mapping} is no longer there", code="unmapped")
+        before = min(failure.id for failure in failures)
+        applier = self._applier(Mapper(lambda _: compiled), _Earlier(self._sink, before))
         opened = [(one, self._privacy.opened(one.table, one.payload)) for one in failures]
         batch = batch_of(opened, relation)
         with self._sink.begin() as unit:
@@ -119,3 +125,25 @@ class Attempting:
                 version=self._versions.get(failure.mapping),
             )
         self._awaited.settle()
+
+
+class _Earlier(Lanes):
+    """Of the lanes that a change reads those that parked changes before it block."""
+
+    def __init__(self, sink: Sink, before: int) -> None:
+        super().__init__()
+        self._sink = sink
+        self._before = before
+
+    def divide(
+        self,
+        runs: Sequence[EntityRun],
+        rejected: Sequence[Rejected] = (),
+        condemned: Mapping[bytes, DataError] | None = None,
+    ) -> Division:
+        """As a batch is divided."""
+        lanes = {lane for run in runs for i in range(len(run)) for lane in read_by(run, i)}
+        if lanes:
+            closed = self._sink.still_blocked(sorted(lanes), self._before)
+            self.reload(dict.fromkeys(closed, ""))
+        return super().divide(runs, rejected, condemned)

@@ -16,8 +16,8 @@ from cdc_daemon.engine.touched import (
     digests,
     identities_in,
     identity_of,
+    meant,
     together,
-    touched,
 )
 from cdc_daemon.model.changes import Operation
 from cdc_daemon.model.effects import EntityRun, Key, Rejected
@@ -60,7 +60,7 @@ class Lanes:
         if not self.blocked and not self._pending and not rejected and not condemned:
             return Division(list(runs))
         runs = sorted(runs, key=lambda run: run.sequences[0])
-        columns = [touched(run) for run in runs]
+        columns = [meant(run) for run in runs]
         concerned = self._concerned(runs, columns, rejected, condemned or {})
         if not rejected and not any(concerned):
             return Division(runs, touched=columns)
@@ -88,7 +88,7 @@ class Lanes:
     def _closed_keys(
         self, runs: Sequence[Sequence[Touched]], condemned: Mapping[bytes, DataError]
     ) -> dict[Place, set[Key]]:
-        """What the runs touch whose lane is blocked, or known to fail."""
+        """What the runs touch or read whose lane is blocked, or known to fail."""
         found: dict[Place, set[Key]] = {}
         marked = not self._unmarked and not condemned
         for column in (column for columns in runs for column in columns):
@@ -145,4 +145,5 @@ class Lanes:
 def _add_rejected(seeds: dict[Place, set[Key]], one: Rejected) -> None:
     rows = map(identity_of, identities_in(one.source, one.sequence))
     seeds.setdefault(("row", one.layout.mapping), set()).update(rows)
-    seeds.setdefault(("key", one.layout.entity.name), set()).update(one.keys)
+    for kind in ("key", "holder"):
+        seeds.setdefault((kind, one.layout.entity.name), set()).update(one.keys)

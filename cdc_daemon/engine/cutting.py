@@ -7,8 +7,7 @@ from dataclasses import replace
 from itertools import compress
 from typing import Any
 
-from cdc_daemon.engine.lanes import Division
-from cdc_daemon.engine.touched import Place, together, touched
+from cdc_daemon.engine.touched import Place, Touched, meant, together
 from cdc_daemon.model.changes import Operation
 from cdc_daemon.model.effects import EntityRun, Key
 
@@ -38,20 +37,22 @@ def _cut(run: EntityRun, of: Callable[[Sequence[Any]], list[Any]]) -> EntityRun:
 
 
 def apart(
-    division: Division, at_fault: Mapping[str, Iterable[Key]]
+    runs: Sequence[EntityRun],
+    at_fault: Mapping[str, Iterable[Key]],
+    known: Sequence[Sequence[Touched]] | None = None,
 ) -> tuple[list[EntityRun], list[EntityRun]]:
-    """What is ready, cut into the changes that have nothing to do with these keys, and the rest.
+    """Runs cut into the changes that have nothing to do with these keys, and the rest.
 
-    ``at_fault``: keys by entity. A change has to do with a key that it touches, and with whatever
-    else such a change touches. With a truncate among them nothing is independent: all of them have.
+    ``at_fault``: keys by entity; ``known``: what each run touches and reads. A change has to do
+    with a key that it touches or refers to, and with whatever else such a change touches. With a
+    truncate among them nothing is independent: all of them have.
     """
-    runs = division.ready
     seeds: dict[Place, Iterable[Key]] = {("key", name): keys for name, keys in at_fault.items()}
     if not seeds:
         return list(runs), []
     if any(run.operation is Operation.TRUNCATE for run in runs):
         return [], list(runs)
-    found = together(division.touched or [touched(run) for run in runs], seeds)
+    found = together(known or [meant(run) for run in runs], seeds)
     if found is None:
         return [], list(runs)
     kept: list[EntityRun] = []

@@ -10,9 +10,12 @@ from cdc_daemon.engine.lanes import (
     Division,
     Held,
     entity_lane,
+    holder_lane,
     lanes_of,
     lanes_of_source,
+    read_by,
     waiting,
+    waiting_for,
 )
 from cdc_daemon.engine.touched import Lane
 from cdc_daemon.model.changes import Operation, Run
@@ -61,7 +64,7 @@ class Divider:
             sequence = run.sequences[i]
             self._hold_rejected(todo, sequence)
             lanes = lanes_of(run, i)
-            error = self._obstacle(lanes)
+            error = self._obstacle(lanes, read_by(run, i))
             if error is None:
                 self.passed.update(dict.fromkeys(lanes, lanes))
             else:
@@ -85,11 +88,13 @@ class Divider:
         rows = lanes_of_source(one.layout, one.source, one.sequence)
         keys = [entity_lane(one.layout.entity.name, key) for key in one.keys]
         before = [lane for row in rows for lane in self.passed.get(row, ())]
-        return tuple(dict.fromkeys([*rows, *keys, *before]))
+        return tuple(dict.fromkeys([*rows, *keys, *_holders(one, rows), *before]))
 
-    def _obstacle(self, lanes: Sequence[bytes]) -> DataError | None:
+    def _obstacle(self, lanes: Sequence[Lane], reads: Sequence[Lane]) -> DataError | None:
         if self._closed(lanes):
             return waiting()
+        if unsure := tuple(lane for lane in reads if self._closed([lane])):
+            return waiting_for(unsure)
         return next((self.condemned[lane] for lane in lanes if lane in self.condemned), None)
 
     def _closed(self, lanes: Sequence[bytes]) -> bool:
@@ -114,3 +119,12 @@ class Divider:
         self.freed.add(mapping)
         self.local = {k: v for k, v in self.local.items() if v != mapping}
         self.division.held = [one for one in self.division.held if one.layout.mapping != mapping]
+
+
+def _holders(one: Rejected, rows: Sequence[Lane]) -> list[Lane]:
+    """The holders of its keys, where a rejected change decides who has them."""
+    layout = one.layout
+    stays = one.source.operation is Operation.UPDATE and len(rows) == len(set(one.keys)) == 1
+    if stays or not layout.referred:
+        return []
+    return [holder_lane(layout.entity.name, key) for key in one.keys]

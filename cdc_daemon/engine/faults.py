@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from cdc_daemon.engine.cutting import pick
 from cdc_daemon.engine.fold import TwoRowsOneKey
 from cdc_daemon.engine.lanes import Held, lanes_of
-from cdc_daemon.engine.touched import Place, touched
+from cdc_daemon.engine.touched import Place, meant
 from cdc_daemon.mapping.fields import required
 from cdc_daemon.model.effects import EntityRun, Key, Layout, Step
 from cdc_daemon.model.errors import DataError
@@ -105,9 +105,9 @@ def missing_value(layout: Layout, row: Sequence[object]) -> DataError | None:
 
 
 def _touches(run: EntityRun) -> list[set[tuple[Place, Key]]]:
-    """What each change of a run touches; what a truncate does is in nobody's way here."""
+    """What each change of a run touches and reads; a truncate is in nobody's way here."""
     found: list[set[tuple[Place, Key]]] = [set() for _ in run.sequences]
-    for column in touched(run):
+    for column in meant(run):
         for change, key in zip(found, column.keys, strict=True):
             if key is not None:
                 change.add((column.place, key))

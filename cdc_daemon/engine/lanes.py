@@ -4,6 +4,9 @@ A lane is (mapping, source row identity), joined to (entity, entity key) when kn
 16 bytes. A change that is held blocks every lane that it touches (a rename held for either key
 blocks both), and whoever touches a blocked lane is held, too. Not in here: which lanes are blocked
 (``blocked``), and the walk over a batch (``dividing``).
+
+A change that refers to a row also waits for parked changes that decide which row that is, and by
+no others: it reads the lane of the key's holder, and does not block it.
 """
 
 from __future__ import annotations
@@ -11,7 +14,16 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from cdc_daemon.engine.touched import Lane, Touched, digest, identities_in, identity_of
+from cdc_daemon.engine.cutting import pick
+from cdc_daemon.engine.touched import (
+    Lane,
+    Touched,
+    digest,
+    identities_in,
+    identity_of,
+    read,
+    touched,
+)
 from cdc_daemon.model.changes import Run
 from cdc_daemon.model.effects import EntityRun, Key, Layout
 from cdc_daemon.model.errors import DataError
@@ -54,16 +66,23 @@ def identities_of(source: Run, sequence: int) -> list[Key]:
 
 
 def lanes_of(run: EntityRun, i: int) -> tuple[Lane, ...]:
-    """Every lane that change i of a mapped run touches: its source rows' and its entity keys'."""
-    found = list(lanes_of_source(run.layout, run.source, run.sequences[i]))
-    entity = run.layout.entity.name
-    if run.rows:
-        found.append(entity_lane(entity, run.layout.key_of(run.rows[i])))
-    if run.old_keys is not None:
-        old = run.old_keys[i]
-        if old is not None:
-            found.append(entity_lane(entity, old))
+    """Every lane that change i of a mapped run touches, that of its source row first."""
+    return _digested(touched(pick(run, [i])))
+
+
+def read_by(run: EntityRun, i: int) -> tuple[Lane, ...]:
+    """The lanes that change i of a mapped run reads: who has the keys that it refers to."""
+    return _digested(read(pick(run, [i])))
+
+
+def _digested(columns: Iterable[Touched]) -> tuple[Lane, ...]:
+    found = (digest(*one.place, key) for one in columns for key in one.keys if key is not None)
     return tuple(dict.fromkeys(found))
+
+
+def holder_lane(entity: str, key: Key) -> Lane:
+    """The lane of who has an entity key."""
+    return digest("holder", entity, key)
 
 
 @dataclass(slots=True)
@@ -71,13 +90,19 @@ class Division:
     """What may go on and what is held, both in source order per lane.
 
     ``superseded``: mappings whose parked changes a truncate in this batch has undone. ``touched``:
-    what each of ``ready`` touches, where that is known.
+    what each of ``ready`` touches and reads, where that is known.
     """
 
     ready: list[EntityRun]
     held: list[Held] = field(default_factory=list)
     superseded: set[str] = field(default_factory=set)
     touched: list[list[Touched]] | None = None
+
+
+def waiting_for(holders: tuple[Lane, ...]) -> DataError:
+    """The error of a change that refers to keys of which parked changes decide who has them."""
+    words = "an earlier change of a row that this one refers to is parked"
+    return DataError(words, code=WAITING, awaits=holders)
 
 
 def waiting() -> DataError:

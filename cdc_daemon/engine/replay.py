@@ -16,6 +16,7 @@ from math import inf
 from cdc_daemon.engine.attempting import Attempting
 from cdc_daemon.engine.blocked import Lanes
 from cdc_daemon.model.changes import Relation
+from cdc_daemon.model.errors import DataError
 from cdc_daemon.model.ports import Command, Sink
 from cdc_daemon.model.queue import Failure
 from cdc_daemon.model.selection import Selection, selection_of
@@ -57,6 +58,19 @@ class Retried:
         self.after = number
         if waits:
             self.waiting.add(number)
+
+    def tried(self, number: int, error: DataError | None) -> None:
+        """It took effect, or did not."""
+        self.waiting.discard(number)
+        if error is None:
+            self.failed.pop(number, None)
+            self.applied.append(number)
+        else:
+            self.failed[number] = error.code
+
+    def was_in_vain(self, number: int) -> bool:
+        """Whether its turn has been, and it is still parked."""
+        return number in self.failed or number in self.waiting
 
     def walk_again(self) -> None:
         """Go once more through what waited, for something else took effect."""
@@ -128,8 +142,8 @@ class Replay:
             behind = self._sink.behind([failure.id for failure in some])
             for failure in some:
                 waits = failure.id in behind and bool(self._sink.behind([failure.id]))
-                if not waits:
-                    self._try(failure, work, relations)
+                if not waits and self._try(failure, work, relations):
+                    self._follow(work, relations)
                 work.passed(failure.id, waits=waits)
                 self._progressed()
                 if time.monotonic() >= deadline:
@@ -147,13 +161,23 @@ class Replay:
                 return some
             work.after = meant.ids[-1]  # all of them were settled otherwise
 
-    def _try(self, failure: Failure, work: Retried, relations: Mapping[str, Relation]) -> None:
+    def _try(self, failure: Failure, work: Retried, relations: Mapping[str, Relation]) -> bool:
+        """Whether it took effect."""
         relation = relations.get(failure.table)
         error = self._attempting.try_one(failure, relation, work.actor)
-        if error is None:
-            work.applied.append(failure.id)
-        else:
-            work.failed[failure.id] = error.code
+        work.tried(failure.id, error)
+        return error is None
+
+    def _follow(self, work: Retried, relations: Mapping[str, Relation]) -> None:
+        """What was in vain before, and is due since something took effect, goes before what comes
+        later: the row that it refers to may be gone by then."""
+        again = True
+        while again:
+            due = [number for number in self._sink.due(_PAGE) if work.was_in_vain(number)]
+            free = sorted(set(due) - self._sink.behind(due)) if due else []
+            some = self._sink.failures(Selection(ids=tuple(free))) if free else []
+            effects = [self._try(failure, work, relations) for failure in some]
+            again = any(effects)
 
     # --- changes that hold each other up --------------------------------------------------------
 
@@ -180,11 +204,8 @@ class Replay:
         relation = relations.get(order[0].table)
         if self._attempting.apply(order, relation, work.actor) is not None:
             return False
-        numbers = {failure.id for failure in order}
-        work.applied += sorted(numbers)
-        work.waiting -= numbers
-        for number in numbers:
-            work.failed.pop(number, None)
+        for failure in order:
+            work.tried(failure.id, None)
         return True
 
     def _lane_of(self, head: int, work: Retried) -> list[Failure]:

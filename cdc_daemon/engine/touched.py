@@ -1,8 +1,10 @@
 """What the changes of a run touch, column by column: the lanes before they are digested.
 
-A change touches source rows (by identity, before and after it) and entity keys (old and new).
-Among the changes of a batch these are compared as they are; a digest of each is needed only to look
-them up among lanes that are blocked. Not in here: which lanes those are, and what happens then.
+A change touches source rows (by identity, before and after it) and entity keys (old and new). One
+that decides which row has a key (it comes, goes, or changes its key or identity) also touches the
+key's *holder*; a change that refers to the key reads the holder. Among the changes of a batch these
+are compared as they are; a digest of each is needed only to look them up among lanes that are
+blocked. Not in here: which lanes those are, and what happens then.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from cdc_daemon.model.changes import Invalid, Operation, Row, Run
 from cdc_daemon.model.effects import EntityRun, Key
 
 Place = tuple[str, str]
-"""Where keys can be compared: ``("row", mapping)`` or ``("key", entity)``."""
+"""Where keys can be compared: ``("row", mapping)``, ``("key", entity)``, ``("holder", entity)``."""
 
 _LENGTHS = [length.to_bytes(4, "big") for length in range(256)]
 _LINKS = 8  # rounds in which what belongs together is followed
@@ -41,6 +43,52 @@ def touched(run: EntityRun) -> list[Touched]:
         found.append(Touched(keys, list(zip(*columns, strict=True))))
     if run.old_keys is not None:
         found.append(Touched(keys, run.old_keys))
+    return found + _holders(run, found) if run.layout.referred else found
+
+
+def read(run: EntityRun) -> list[Touched]:
+    """The holders of the keys that rows refer to."""
+    if not run.rows:
+        return []
+    return [
+        Touched(
+            ("holder", attribute.references),
+            [(value,) if isinstance(value := row[i], bytes) else None for row in run.rows],
+        )
+        for i, attribute in enumerate(run.layout.attributes)
+        if attribute.references is not None
+    ]
+
+
+def meant(run: EntityRun) -> list[Touched]:
+    """All that the changes of a mapped run touch or read."""
+    return touched(run) + read(run)
+
+
+def _holders(run: EntityRun, columns: Sequence[Touched]) -> list[Touched]:
+    """Of the entity keys in these columns those whose holder a change decides."""
+    place: Place = ("holder", run.layout.entity.name)
+    keys = [column.keys for column in columns if column.place[0] == "key"]
+    if run.operation is Operation.UPDATE:
+        moved = _moved(columns)
+        keys = [[key if i in moved else None for i, key in enumerate(each)] for each in keys]
+        if not moved:
+            return []
+    return [Touched(place, each) for each in keys]
+
+
+def _moved(columns: Sequence[Touched]) -> set[int]:
+    """The updates that change their row's identity or entity key."""
+    found: set[int] = set()
+    for kind in ("row", "key"):
+        same = [column.keys for column in columns if column.place[0] == kind]
+        if len(same) > 1:
+            after, before = same
+            found.update(
+                i
+                for i, (new, old) in enumerate(zip(after, before, strict=True))
+                if old is not None and new != old
+            )
     return found
 
 
@@ -108,7 +156,7 @@ class Lane(bytes):
 
 
 def digest(kind: str, name: str, key: Sequence[bytes]) -> Lane:
-    """16 bytes for one lane; ``kind`` is ``row`` (mapping, identity) or ``key`` (entity, key)."""
+    """16 bytes for one lane. ``kind``, ``name``: its place."""
     key = tuple(key)
     lane = Lane(digests((kind, name), [key])[0])
     lane.mark = hash(key)

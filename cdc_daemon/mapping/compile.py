@@ -343,6 +343,11 @@ class _Compilation:
             keeps="ignore" in (self.mapping.on_delete, self.mapping.where and self.mapping.leaves),
             reference=self._reference_table() if self._needs_reference(key) else None,
             refs=tuple((i, field.ref) for i, field in enumerate(fields) if field.ref),
+            referred=any(
+                attribute.references == self.entity.name
+                for entity in self.configuration.entities.values()
+                for attribute in entity.attributes
+            ),
         )
 
     def _refuse_moving_keys(self, layout: Layout) -> None:

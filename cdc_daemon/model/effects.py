@@ -48,6 +48,7 @@ class Layout:
     keeps: bool = False  # rows may outlive their source rows: deletes, or leaving, are ignored
     reference: ReferenceTable | None = None
     refs: tuple[tuple[int, str], ...] = ()
+    referred: bool = False  # rows of other entities, or of this one, may refer to its rows
 
     @property
     def attributes(self) -> tuple[Attribute, ...]:

@@ -349,8 +349,8 @@ class Sink(Protocol):
     def lanes(self) -> dict[bytes, str]:
         """Digest of every blocked lane of the pipeline, and the mapping it belongs to."""
 
-    def still_blocked(self, lanes: Sequence[bytes]) -> set[bytes]:
-        """Those of these lanes that some parked change of the pipeline blocks."""
+    def still_blocked(self, lanes: Sequence[bytes], before: int | None = None) -> set[bytes]:
+        """Those of these lanes that some parked change (before that id) of the pipeline blocks."""
 
     def tripped(self) -> str | None:
         """Why the breaker has stopped the pipeline; None: it has not."""

@@ -130,3 +130,28 @@ def test_a_pipeline_that_was_never_stopped_may_be_let_pass_too(sink: Sink) -> No
         assert not unit.queue.resume(60)
     assert sink.tripped() is None
     assert round(sink.disarmed()) in range(50, 62)
+
+
+def test_who_reads_a_lane_stands_behind_it_and_is_due_when_it_opens(sink: Sink) -> None:
+    """All of them at once; they do not stand behind each other, nor in the way of what follows."""
+    holder = b"h" * 16
+    park(sink, parked(A, holder), parked(B, awaits=(holder,)), parked(C, awaits=(holder,)))
+    later = park(sink, parked(holder))[0]
+    first, *readers = [failure.id for failure in sink.failures()][:3]
+    assert sink.behind([first, *readers, later]) == {*readers, later}
+    assert sink.due(10) == []
+    with sink.begin() as unit:
+        unit.queue.settle(first, "replayed", actor="ann")
+    assert due_soon(sink) == [*readers, later]
+    assert sink.behind([*readers, later]) == set()
+    assert sink.still_blocked([A, B, holder]) == {B, holder}
+    assert sink.still_blocked([A, B, holder], later) == {B}
+
+
+def test_who_reads_a_lane_is_due_when_a_truncate_undoes_what_blocked_it(sink: Sink) -> None:
+    """The row that it refers to will not come; only trying tells."""
+    park(sink, parked(A, mapping="erp.customer"), parked(B, awaits=(A,)))
+    with sink.begin() as unit:
+        assert unit.queue.supersede("erp.customer") == 1
+    (left,) = sink.failures()
+    assert due_soon(sink) == [left.id]

@@ -108,8 +108,9 @@ class QueuedControl(Control):
         self._change(failure, state=state, retry_at=None)
         for lane in settled.lanes:
             later = [f for f in self.parked() if f.id > failure and lane in f.lanes]
-            if later:
-                self._change(later[0].id, retry_at=LONG_AGO)
+            waiting = [f for f in self.parked() if lane in f.awaits]
+            for one in [*later[:1], *waiting]:
+                self._change(one.id, retry_at=LONG_AGO)
 
     def attempted(
         self,
@@ -151,6 +152,10 @@ class QueuedControl(Control):
         found = [one for one in self.parked() if one.mapping == mapping]
         for one in found:
             self._change(one.id, state="skipped", retry_at=None)
+        freed = {lane for one in found for lane in one.lanes}
+        for one in self.parked():
+            if freed & set(one.awaits):
+                self._change(one.id, retry_at=LONG_AGO)
         return len(found)
 
     # --- Sink ---------------------------------------------------------------------------------
@@ -177,7 +182,7 @@ class QueuedControl(Control):
     def behind(self, failures: Sequence[int]) -> set[int]:
         found = set()
         for number in failures:
-            lanes = set(self.failures[number].lanes)
+            lanes = {*self.failures[number].lanes, *self.failures[number].awaits}
             if any(one.id < number and lanes & set(one.lanes) for one in self.parked()):
                 found.add(number)
         return found
@@ -190,8 +195,9 @@ class QueuedControl(Control):
             found = [one for one in found if set(one.lanes) & set(selection.lanes)]
         return [one for one in found if one.id > (selection.after or 0)]
 
-    def still_blocked(self, lanes: Sequence[bytes]) -> set[bytes]:
-        return set(lanes) & self.lanes().keys()
+    def still_blocked(self, lanes: Sequence[bytes], before: int | None = None) -> set[bytes]:
+        parked = [one for one in self.parked() if before is None or one.id < before]
+        return set(lanes) & {lane for one in parked for lane in one.lanes}
 
 
 class _Sink:

@@ -232,7 +232,7 @@ def test_a_change_is_held_untried_where_nothing_else_has_to_do_with_its_row() ->
     errors = {LAYOUT.mapping: dict.fromkeys(wrong, BAD)}
     runs = [inserts([b"A", b"B", b"B", b"C"], 0), rename(b"C", b"D", 4)]
     found = AtFault({"material": set(errors[LAYOUT.mapping])}, errors)
-    rest, alone = apart(Division(runs), found.keys)
+    rest, alone = apart(runs, found.keys)
     assert codes(Division(rest)) == []
     told, others = found.told(alone)
     assert [(one.sequence, one.error, one.lanes) for one in told] == [

@@ -20,7 +20,18 @@ _FOLLOWING = """
             SELECT next_one.failure FROM cdc_failure_lane next_one
              WHERE next_one.pipeline = mine.pipeline AND next_one.digest = mine.digest
                AND next_one.failure > mine.failure ORDER BY next_one.failure LIMIT 1) AS id
-          FROM cdc_failure_lane mine WHERE mine.failure = %s) following ON following.id = f.id
+          FROM cdc_failure_lane mine WHERE mine.failure = %s
+         UNION
+        SELECT a.failure FROM cdc_failure_await a JOIN cdc_failure_lane mine
+            ON mine.pipeline = a.pipeline AND mine.digest = a.digest WHERE mine.failure = %s
+        ) following ON following.id = f.id
+       SET f.retry_at = UTC_TIMESTAMP(6) WHERE f.state = 'parked'"""
+_FREED = """
+    UPDATE cdc_failure f JOIN (
+        SELECT DISTINCT a.failure AS id FROM cdc_failure_await a
+          JOIN cdc_failure_lane l ON l.pipeline = a.pipeline AND l.digest = a.digest
+          JOIN cdc_failure gone ON gone.id = l.failure
+         WHERE l.pipeline = %s AND gone.state <> 'parked') freed ON freed.id = f.id
        SET f.retry_at = UTC_TIMESTAMP(6) WHERE f.state = 'parked'"""
 _SUPERSEDED = """
     DELETE a FROM cdc_failure_await a JOIN cdc_failure f ON f.id = a.failure
@@ -48,8 +59,11 @@ _DUE = """
      WHERE pipeline = %s AND state = 'parked' AND retry_at <= UTC_TIMESTAMP(6)
      ORDER BY id LIMIT %s"""
 _BEHIND = f"""
-    SELECT DISTINCT mine.failure FROM cdc_failure_lane mine
-     WHERE mine.failure IN ({{}}) AND {_IS_BEHIND}"""
+    SELECT mine.failure FROM cdc_failure_lane mine
+     WHERE mine.failure IN ({{0}}) AND {_IS_BEHIND}
+     UNION
+    SELECT mine.failure FROM cdc_failure_await mine
+     WHERE mine.failure IN ({{0}}) AND {_IS_BEHIND}"""
 _AT_ONCE = 1000
 
 
@@ -60,13 +74,15 @@ def wait_for(run: Run, failure: int, digests: Sequence[bytes]) -> None:
 
 
 def settled(run: Run, failure: int) -> None:
-    """A change is no longer parked: the next of each of its lanes is due. Its lanes stand yet."""
+    """A change is no longer parked: the next of each of its lanes is due, and who waits for one of
+    them. They stand yet."""
     run(FORGET, failure)
-    run(_FOLLOWING, failure)
+    run(_FOLLOWING, failure, failure)
 
 
 def superseded(run: Run, pipeline: str) -> None:
-    """Changes were settled together."""
+    """Changes were settled together: who waits for their lanes is due. Their lanes stand yet."""
+    run(_FREED, pipeline)
     run(_SUPERSEDED, pipeline)
 
 
@@ -100,7 +116,7 @@ def due(session: Session, pipeline: str, limit: int) -> list[int]:
 
 
 def behind(session: Session, failures: Sequence[int]) -> set[int]:
-    """Which of these have an earlier parked change in one of their lanes."""
+    """Which of these have an earlier parked change in one of their lanes, or in one they read."""
     if not failures:
         return set()
     rows = session.run(_BEHIND.format(_listed(failures))).rows

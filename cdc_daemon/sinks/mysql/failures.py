@@ -51,7 +51,10 @@ _OPEN = """
 _LANES = """
     SELECT l.digest, MIN(f.mapping) FROM cdc_failure_lane l JOIN cdc_failure f ON f.id = l.failure
      WHERE l.pipeline = %s AND l.digest > %s GROUP BY l.digest ORDER BY l.digest LIMIT 20000"""
-_STILL = "SELECT DISTINCT digest FROM cdc_failure_lane WHERE pipeline = %s AND digest IN ({})"
+_STILL = """
+    SELECT DISTINCT digest FROM cdc_failure_lane
+     WHERE pipeline = %s AND failure < %s AND digest IN ({})"""
+_LAST = 2**63 - 1
 _AT_ONCE = 1000  # lanes in one statement
 _PARKED = """
     SELECT mapping, error_code, COUNT(*) FROM cdc_failure
@@ -116,8 +119,8 @@ def supersede(run: Run, pipeline: str, by: str, *, mapping: str | None = None) -
     """Close what a new first copy, or a truncate of a mapping's table, makes void; how many."""
     done = run(_SUPERSEDE, by, pipeline, mapping, mapping).affected
     if done:
-        run(_OPEN, pipeline)
         awaiting.superseded(run, pipeline)
+        run(_OPEN, pipeline)
     return done
 
 
@@ -131,13 +134,16 @@ def lanes(session: Session, pipeline: str) -> dict[bytes, str]:
     return found
 
 
-def still_blocked(session: Session, pipeline: str, lanes: Sequence[bytes]) -> set[bytes]:
-    """Those of these lanes that are blocked."""
+def still_blocked(
+    session: Session, pipeline: str, lanes: Sequence[bytes], before: int | None
+) -> set[bytes]:
+    """Those of these lanes that are blocked, by changes before that id."""
+    last = _LAST if before is None else before
     found: set[bytes] = set()
     for start in range(0, len(lanes), _AT_ONCE):
         some = lanes[start : start + _AT_ONCE]
         sql = _STILL.format(", ".join(["%s"] * len(some)))
-        found.update(digest or b"" for (digest,) in session.run(sql, pipeline, *some).rows)
+        found.update(digest or b"" for (digest,) in session.run(sql, pipeline, last, *some).rows)
     return found
 
 

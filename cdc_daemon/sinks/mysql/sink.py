@@ -188,10 +188,10 @@ class MysqlSink:
         with translated():
             return failures.lanes(self._live(), self._lease.pipeline)
 
-    def still_blocked(self, lanes: Sequence[bytes]) -> set[bytes]:
-        """Those of these lanes that some parked change of the pipeline blocks."""
+    def still_blocked(self, lanes: Sequence[bytes], before: int | None = None) -> set[bytes]:
+        """Those of these lanes that some parked change (before that id) of the pipeline blocks."""
         with translated():
-            return failures.still_blocked(self._live(), self._lease.pipeline, lanes)
+            return failures.still_blocked(self._live(), self._lease.pipeline, lanes, before)
 
     def tripped(self) -> str | None:
         """Why the breaker has stopped the pipeline; None: it has not."""

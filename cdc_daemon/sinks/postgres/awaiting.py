@@ -35,7 +35,10 @@ _DUE = """
      ORDER BY id LIMIT %s"""
 _BEHIND = f"""
     SELECT DISTINCT mine.failure FROM cdc.failure_lane mine
-     WHERE mine.failure = ANY(%s) AND {_IS_BEHIND}"""
+     WHERE mine.failure = ANY(%(ids)s) AND {_IS_BEHIND}
+     UNION
+    SELECT DISTINCT mine.failure FROM cdc.failure_await mine
+     WHERE mine.failure = ANY(%(ids)s) AND {_IS_BEHIND}"""
 
 
 def wait_for(connection: Connection, failure: int, digests: Sequence[bytes]) -> None:
@@ -72,5 +75,6 @@ def due(connection: Connection, pipeline: str, limit: int) -> list[int]:
 
 
 def behind(connection: Connection, failures: Sequence[int]) -> set[int]:
-    """Which of these have an earlier parked change in one of their lanes."""
-    return {number for (number,) in connection.execute(_BEHIND, (list(failures),))}
+    """Which of these have an earlier parked change in one of their lanes, or in one they read."""
+    rows = connection.execute(_BEHIND, {"ids": list(failures)})
+    return {number for (number,) in rows}

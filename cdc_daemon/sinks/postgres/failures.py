@@ -28,11 +28,16 @@ _RESOLVE = """
                retry_at = NULL
          WHERE id = %(id)s AND state = 'parked' RETURNING id),
     following AS (
-        SELECT min(other.failure) AS id FROM resolved
+        SELECT next.failure AS id FROM resolved
           JOIN cdc.failure_lane mine ON mine.failure = resolved.id
-          JOIN cdc.failure_lane other ON other.pipeline = mine.pipeline
-           AND other.digest = mine.digest AND other.failure > mine.failure
-         GROUP BY mine.digest),
+         CROSS JOIN LATERAL (
+            SELECT failure FROM cdc.failure_lane
+             WHERE pipeline = mine.pipeline AND digest = mine.digest AND failure > mine.failure
+             ORDER BY failure LIMIT 1) next
+         UNION
+        SELECT a.failure FROM resolved
+          JOIN cdc.failure_lane mine ON mine.failure = resolved.id
+          JOIN cdc.failure_await a ON a.pipeline = mine.pipeline AND a.digest = mine.digest),
     due AS (
         UPDATE cdc.failure f SET retry_at = clock_timestamp() FROM following
          WHERE f.id = following.id AND f.state = 'parked'),
@@ -52,6 +57,13 @@ _SUPERSEDE = """
          WHERE pipeline = %(pipeline)s AND state = 'parked'
            AND (%(mapping)s::text IS NULL OR mapping = %(mapping)s)
         RETURNING id),
+    freed AS (
+        UPDATE cdc.failure f SET retry_at = clock_timestamp()
+         WHERE f.state = 'parked' AND f.id IN (
+            SELECT a.failure FROM superseded s
+              JOIN cdc.failure_lane l ON l.failure = s.id
+              JOIN cdc.failure_await a ON a.pipeline = l.pipeline AND a.digest = l.digest)
+           AND f.id NOT IN (SELECT id FROM superseded)),
     opened AS (DELETE FROM cdc.failure_lane l USING superseded s WHERE l.failure = s.id),
     waited AS (DELETE FROM cdc.failure_await a USING superseded s WHERE a.failure = s.id)
     SELECT count(*) FROM superseded"""
@@ -59,7 +71,9 @@ _LANES = """
     SELECT l.digest, min(f.mapping) FROM cdc.failure_lane l JOIN cdc.failure f ON f.id = l.failure
      WHERE l.pipeline = %s AND l.digest > %s GROUP BY l.digest ORDER BY l.digest LIMIT 20000"""
 _STILL = """
-    SELECT DISTINCT digest FROM cdc.failure_lane WHERE pipeline = %s AND digest = ANY(%s)"""
+    SELECT DISTINCT digest FROM cdc.failure_lane
+     WHERE pipeline = %s AND digest = ANY(%s) AND failure < %s"""
+_LAST = 2**63 - 1
 _PARKED = """
     SELECT mapping, error_code, count(*) FROM cdc.failure
      WHERE pipeline = %s AND state = 'parked' GROUP BY mapping, error_code"""
@@ -133,9 +147,12 @@ def lanes(connection: Connection, pipeline: str) -> dict[bytes, str]:
     return found
 
 
-def still_blocked(connection: Connection, pipeline: str, lanes: Sequence[bytes]) -> set[bytes]:
-    """Those of these lanes that are blocked."""
-    return {bytes(one) for (one,) in connection.execute(_STILL, (pipeline, list(lanes)))}
+def still_blocked(
+    connection: Connection, pipeline: str, lanes: Sequence[bytes], before: int | None
+) -> set[bytes]:
+    """Those of these lanes that are blocked, by changes before that id."""
+    params = (pipeline, list(lanes), _LAST if before is None else before)
+    return {bytes(one) for (one,) in connection.execute(_STILL, params)}
 
 
 def parked(connection: Connection, pipeline: str) -> dict[tuple[str, str], int]:

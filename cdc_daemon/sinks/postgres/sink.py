@@ -200,10 +200,10 @@ class PostgresSink:
         with self._connection() as connection:
             return failures.lanes(connection, self._lease.pipeline)
 
-    def still_blocked(self, lanes: Sequence[bytes]) -> set[bytes]:
-        """Those of these lanes that some parked change of the pipeline blocks."""
+    def still_blocked(self, lanes: Sequence[bytes], before: int | None = None) -> set[bytes]:
+        """Those of these lanes that some parked change (before that id) of the pipeline blocks."""
         with self._connection() as connection:
-            return failures.still_blocked(connection, self._lease.pipeline, lanes)
+            return failures.still_blocked(connection, self._lease.pipeline, lanes, before)
 
     def tripped(self) -> str | None:
         """Why the breaker has stopped the pipeline; None: it has not."""

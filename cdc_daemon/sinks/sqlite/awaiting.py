@@ -17,7 +17,16 @@ _FOLLOWING = """
         SELECT (SELECT next.failure FROM cdc_failure_lane next
                  WHERE next.pipeline = mine.pipeline AND next.digest = mine.digest
                    AND next.failure > mine.failure ORDER BY next.failure LIMIT 1)
-          FROM cdc_failure_lane mine WHERE mine.failure = ?2)"""
+          FROM cdc_failure_lane mine WHERE mine.failure = ?2
+         UNION
+        SELECT a.failure FROM cdc_failure_await a JOIN cdc_failure_lane mine
+            ON mine.pipeline = a.pipeline AND mine.digest = a.digest WHERE mine.failure = ?2)"""
+_FREED = """
+    UPDATE cdc_failure SET retry_at = ?1 WHERE state = 'parked' AND id IN (
+        SELECT a.failure FROM cdc_failure_await a
+          JOIN cdc_failure_lane l ON l.pipeline = a.pipeline AND l.digest = a.digest
+          JOIN cdc_failure f ON f.id = l.failure
+         WHERE l.pipeline = ?2 AND f.state <> 'parked')"""
 _SUPERSEDED = """
     DELETE FROM cdc_failure_await AS a WHERE a.pipeline = ? AND NOT EXISTS
         (SELECT 1 FROM cdc_failure f WHERE f.id = a.failure AND f.state = 'parked')"""
@@ -44,8 +53,11 @@ _DUE = """
     SELECT id FROM cdc_failure WHERE pipeline = ? AND state = 'parked' AND retry_at <= ?
      ORDER BY id LIMIT ?"""
 _BEHIND = f"""
-    SELECT DISTINCT mine.failure FROM cdc_failure_lane mine
-     WHERE mine.failure IN (SELECT value FROM json_each(?)) AND {_IS_BEHIND}"""
+    SELECT mine.failure FROM cdc_failure_lane mine
+     WHERE mine.failure IN (SELECT value FROM json_each(?1)) AND {_IS_BEHIND}
+     UNION
+    SELECT mine.failure FROM cdc_failure_await mine
+     WHERE mine.failure IN (SELECT value FROM json_each(?1)) AND {_IS_BEHIND}"""
 
 
 def wait_for(connection: Connection, failure: int, digests: Sequence[bytes]) -> None:
@@ -55,13 +67,15 @@ def wait_for(connection: Connection, failure: int, digests: Sequence[bytes]) -> 
 
 
 def settled(connection: Connection, failure: int, moment: str) -> None:
-    """A change is no longer parked: the next of each of its lanes is due. Its lanes stand yet."""
+    """A change is no longer parked: the next of each of its lanes is due, and who waits for one of
+    them. They stand yet."""
     connection.execute(_FORGET, (failure,))
     connection.execute(_FOLLOWING, (moment, failure))
 
 
-def superseded(connection: Connection, pipeline: str) -> None:
-    """Changes were settled together."""
+def superseded(connection: Connection, pipeline: str, moment: str) -> None:
+    """Changes were settled together: who waits for their lanes is due. Their lanes stand yet."""
+    connection.execute(_FREED, (moment, pipeline))
     connection.execute(_SUPERSEDED, (pipeline,))
 
 
@@ -94,6 +108,6 @@ def due(connection: Connection, pipeline: str, moment: str, limit: int) -> list[
 
 
 def behind(connection: Connection, failures: Sequence[int]) -> set[int]:
-    """Which of these have an earlier parked change in one of their lanes."""
+    """Which of these have an earlier parked change in one of their lanes, or in one they read."""
     rows = connection.execute(_BEHIND, (as_json(list(failures)),))
     return {number for (number,) in rows}

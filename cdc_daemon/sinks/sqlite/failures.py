@@ -47,7 +47,9 @@ _OPEN = """
 _LANES = """
     SELECT l.digest, min(f.mapping) FROM cdc_failure_lane l JOIN cdc_failure f ON f.id = l.failure
      WHERE l.pipeline = ? GROUP BY l.digest"""
-_STILL = "SELECT 1 FROM cdc_failure_lane WHERE pipeline = ? AND digest = ? LIMIT 1"
+_STILL = """
+    SELECT 1 FROM cdc_failure_lane WHERE pipeline = ? AND digest = ? AND failure < ? LIMIT 1"""
+_LAST = 2**63 - 1
 _PARKED = """
     SELECT mapping, error_code, count(*) FROM cdc_failure
      WHERE pipeline = ? AND state = 'parked' GROUP BY mapping, error_code"""
@@ -117,8 +119,8 @@ def supersede(
     """Close what a new first copy, or a truncate of a mapping's table, makes void; how many."""
     done = connection.execute(_SUPERSEDE, (moment, by, pipeline, mapping))
     if done.rowcount:
+        awaiting.superseded(connection, pipeline, moment)
         connection.execute(_OPEN, (pipeline,))
-        awaiting.superseded(connection, pipeline)
     return done.rowcount
 
 
@@ -128,9 +130,12 @@ def lanes(connection: Connection, pipeline: str) -> dict[bytes, str]:
     return {bytes(digest): sys.intern(mapping) for digest, mapping in rows}
 
 
-def still_blocked(connection: Connection, pipeline: str, lanes: Sequence[bytes]) -> set[bytes]:
-    """Those of these lanes that are blocked."""
-    return {lane for lane in lanes if connection.execute(_STILL, (pipeline, lane)).fetchone()}
+def still_blocked(
+    connection: Connection, pipeline: str, lanes: Sequence[bytes], before: int | None
+) -> set[bytes]:
+    """Those of these lanes that are blocked, by changes before that id."""
+    last = _LAST if before is None else before
+    return {one for one in lanes if connection.execute(_STILL, (pipeline, one, last)).fetchone()}
 
 
 def parked(connection: Connection, pipeline: str) -> dict[tuple[str, str], int]:
