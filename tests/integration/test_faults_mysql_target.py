@@ -91,7 +91,13 @@ def test_the_binary_logs_disk_is_full(control_server: FamilyServers, make_erp: E
 # --- other transactions ---------------------------------------------------------------------------
 
 
-@fault(31, "MariaDB: deadlock with another session", state="blocked", targets=[MARIADB])
+@fault(
+    31,
+    "MariaDB: deadlock with another session",
+    state="blocked",
+    ci=[MARIADB],
+    targets=[MARIADB],
+)
 def test_a_deadlock(erp: Erp) -> None:
     """The daemon is the victim, for the other has written more; its unit comes again."""
     erp.insert_materials(1, 3)
