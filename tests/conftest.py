@@ -8,8 +8,8 @@ others.
 
 import itertools
 import os
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import NoReturn, Protocol
 
@@ -21,6 +21,7 @@ from cdc_daemon.demo.mysql_family import FamilyServer, Setting
 from cdc_daemon.demo.server import Auth, PrivatePostgres, find_postgres
 from tests.support.binlog_erp import BinlogErp
 from tests.support.catalogue import MARIADB, MYSQL, POSTGRES, SQLITE
+from tests.support.control_kinds import ControlDatabase
 from tests.support.databases import Database
 from tests.support.erp import Erp
 from tests.support.mysql_database import MysqlDatabase
@@ -34,6 +35,8 @@ settings.register_profile("recorded", derandomize=True)
 settings.register_profile("random", print_blob=True)
 settings.load_profile(os.environ.get("CDC_HYPOTHESIS", "recorded"))
 _numbers = itertools.count(1)
+SHARED = {MARIADB: "mariadb", MYSQL: "mysql9"}
+"""The fixture of each kind of server that speaks MySQL's protocol."""
 
 
 class PostgresOf(Protocol):
@@ -159,7 +162,7 @@ def database_factory(request: pytest.FixtureRequest) -> Iterator[DatabaseFactory
         yield create
 
 
-def _drop(database: Database) -> None:
+def _drop(database: Database | MysqlDatabase) -> None:
     """Drop it unless the test has left its server stopped, which then takes it along."""
     if database.server.running:
         database.server.drop_database(database.name)
@@ -175,8 +178,17 @@ class ErpFactory(Protocol):
     """An ERP database and a control database, applied; on servers of the test's own if told so."""
 
     def __call__(
-        self, *, source: PrivatePostgres | None = None, target: PrivatePostgres | None = None
+        self,
+        *,
+        source: PrivatePostgres | None = None,
+        target: PrivatePostgres | FamilyServer | None = None,
     ) -> Erp: ...
+
+
+class ControlFactory(Protocol):
+    """Creates an empty control database, on another server if told so."""
+
+    def __call__(self, server: PrivatePostgres | FamilyServer | None = None) -> ControlDatabase: ...
 
 
 class BinlogErpFactory(Protocol):
@@ -185,38 +197,54 @@ class BinlogErpFactory(Protocol):
     def __call__(self, *, source: FamilyServer | None = None) -> BinlogErp: ...
 
 
-class BinlogServers(Protocol):
-    """Starts a MySQL or MariaDB server of `source_kind` that is gone after the test."""
+class FamilyServers(Protocol):
+    """Starts a MySQL or MariaDB server that is gone after the test."""
 
     def __call__(self, **settings: Setting) -> FamilyServer: ...
 
 
 @pytest.fixture
 def make_control(
-    database_factory: DatabaseFactory, tmp_path: Path, target_kind: str
-) -> Callable[[PrivatePostgres | None], Database | SqliteDatabase]:
+    request: pytest.FixtureRequest,
+    database_factory: DatabaseFactory,
+    tmp_path: Path,
+    target_kind: str,
+) -> Iterator[ControlFactory]:
     """Makes an empty control database of `target_kind`, on another server if told so."""
+    with ExitStack() as stack:
 
-    def make(server: PrivatePostgres | None) -> Database | SqliteDatabase:
-        if target_kind != SQLITE:
+        def make(server: PrivatePostgres | FamilyServer | None = None) -> ControlDatabase:
+            if target_kind in SHARED:
+                return on_family(server or request.getfixturevalue(SHARED[target_kind]))
+            if target_kind == SQLITE:
+                assert server is None, "a file has no server"
+                (tmp_path / "control").mkdir()
+                return SqliteDatabase(path=tmp_path / "control" / "control.db")
+            assert not isinstance(server, FamilyServer)
             return database_factory(server=server)
-        assert server is None, "a file has no server"
-        (tmp_path / "control").mkdir()
-        return SqliteDatabase(path=tmp_path / "control" / "control.db")
 
-    return make
+        def on_family(server: PrivatePostgres | FamilyServer) -> MysqlDatabase:
+            assert isinstance(server, FamilyServer)
+            made = MysqlDatabase(server=server, name=f"control_{next(_numbers)}")
+            server.create_database(made.name)
+            stack.callback(_drop, made)
+            return made
+
+        yield make
 
 
 @pytest.fixture
 def make_erp(
     database_factory: DatabaseFactory,
-    make_control: Callable[[PrivatePostgres | None], Database | SqliteDatabase],
+    make_control: ControlFactory,
     tmp_path: Path,
 ) -> ErpFactory:
     """Makes `erp` on other servers, with a source on PostgreSQL."""
 
     def make(
-        *, source: PrivatePostgres | None = None, target: PrivatePostgres | None = None
+        *,
+        source: PrivatePostgres | None = None,
+        target: PrivatePostgres | FamilyServer | None = None,
     ) -> Erp:
         return Erp(database_factory(server=source), make_control(target), tmp_path).set_up()
 
@@ -226,7 +254,7 @@ def make_erp(
 @pytest.fixture
 def make_binlog_erp(
     request: pytest.FixtureRequest,
-    make_control: Callable[[PrivatePostgres | None], Database | SqliteDatabase],
+    make_control: ControlFactory,
     source_kind: str,
     tmp_path: Path,
 ) -> Iterator[BinlogErpFactory]:
@@ -239,25 +267,36 @@ def make_binlog_erp(
             server.create_database(schema.name)
             if source is None:
                 stack.callback(server.drop_database, schema.name)
-            return BinlogErp(schema, make_control(None), tmp_path).set_up()
+            return BinlogErp(schema, make_control(), tmp_path).set_up()
 
         yield make
 
 
-SHARED = {MARIADB: "mariadb", MYSQL: "mysql9"}
+@pytest.fixture
+def binlog_server(request: pytest.FixtureRequest, source_kind: str) -> Iterator[FamilyServers]:
+    """Servers of the test's own, to be killed, reset or set up differently."""
+    with family_servers(request, source_kind) as start:
+        yield start
 
 
 @pytest.fixture
-def binlog_server(request: pytest.FixtureRequest, source_kind: str) -> Iterator[BinlogServers]:
-    """Servers of the test's own, to be killed, reset or set up differently."""
-    kind, find = {
+def control_server(request: pytest.FixtureRequest, target_kind: str) -> Iterator[FamilyServers]:
+    """The same for the control database."""
+    with family_servers(request, target_kind) as start:
+        yield start
+
+
+@contextmanager
+def family_servers(request: pytest.FixtureRequest, kind: str) -> Iterator[FamilyServers]:
+    """Starts servers of a kind that are gone at the end."""
+    make, find = {
         MARIADB: (PrivateMariaDB, find_mariadb),
         MYSQL: (PrivateMySQL, find_mysql),
-    }[source_kind]
+    }[kind]
     if find() is None:
-        request.getfixturevalue(SHARED[source_kind])  # says so
+        request.getfixturevalue(SHARED[kind])  # says so
     with ExitStack() as stack:
-        yield lambda **settings: stack.enter_context(kind(settings=settings))
+        yield lambda **settings: stack.enter_context(make(settings=settings))
 
 
 @pytest.fixture

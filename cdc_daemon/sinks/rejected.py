@@ -24,6 +24,7 @@ _AT_FAULT = {
     "23514": "a check constraint rejects the row",
     "23P01": "an exclusion constraint rejects the row",
     "54000": "a value is too large for an index or a row",
+    "P0001": "a trigger rejects the row",
 }
 
 

@@ -11,7 +11,7 @@ from cdc_daemon.model.changes import UNCHANGED, Row
 from cdc_daemon.model.effects import Delete, Key, Patch, Rename, Step, Truncate, Upsert
 from cdc_daemon.model.errors import DataError
 from cdc_daemon.model.ports import Sink, UnitOfWork
-from tests.contract.shapes import CUSTOMERS, MATERIALS, REFERRED
+from tests.contract.shapes import ALL, CUSTOMERS, MATERIALS, REFERRED
 from tests.contract.targets import Alteration, Target
 
 NUMBER = 5000
@@ -55,6 +55,12 @@ SHORT = checked("short", "length(note) < 8")
 TWO = checked('"a b"', "name <= note")
 DIVIDES = checked("divides", "1 / length(note) >= 0")
 WHOLE = checked("whole", "material IS NOT NULL", only_postgres=True)  # no others have row values
+SMALL = Alteration(
+    postgres='ALTER "integer" TYPE smallint',
+    back='ALTER "integer" TYPE integer',
+    sqlite="""CONSTRAINT "integer: integer" CHECK ("integer" BETWEEN -32768 AND 32767)""",
+    mysql=("MODIFY `integer` smallint", "MODIFY `integer` int"),
+)
 OTHER = checked("other", "deleted_at > '2000-01-01'")
 
 
@@ -226,3 +232,21 @@ def test_a_patch_is_told_by_the_columns_it_carries(target: Target, sink: Sink) -
             (b"bad1",): ("sqlstate_23514", None),
             (b"\0",): ("sqlstate_22021", "code"),
         }
+
+
+def test_a_widened_column_takes_what_it_refused(target: Target, sink: Sink) -> None:
+    """In the same session: no statement remembers what the column was."""
+    row: list[bytes | None] = [None] * len(ALL.columns)
+    row[0] = b"6d6cf5e1-9d3e-4a5a-bbf5-2d0a5f8a3b11"
+    row[ALL.columns.index("integer")] = b"40000"
+    steps = [Upsert(layout=ALL, rows=[tuple(row)])]
+    target.alter(ALL, SMALL)
+    try:
+        with sink.begin() as unit, pytest.raises(DataError) as raised, unit.savepoint():
+            unit.apply(steps)
+        assert raised.value.code == "sqlstate_22003"
+    finally:
+        target.alter(ALL, SMALL, back=True)
+    with sink.begin() as unit:
+        unit.apply(steps)
+    assert len(target.living(ALL)) == 1

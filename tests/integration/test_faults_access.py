@@ -13,7 +13,7 @@ from psycopg.conninfo import make_conninfo
 from cdc_daemon import build, worker
 from cdc_daemon.config.load import load
 from tests.conftest import ErpFactory, PostgresFactory
-from tests.support.catalogue import POSTGRES, fault
+from tests.support.catalogue import CONTROLS, POSTGRES, fault
 from tests.support.certificates import Authority, install
 from tests.support.databases import Database
 from tests.support.erp import Erp
@@ -83,7 +83,10 @@ def loop_turned(erp: Erp) -> None:
 
 
 @fault(
-    33, "source: password rotated, expired, account locked, REPLICATION revoked", state="blocked"
+    33,
+    "source: password rotated, expired, account locked, REPLICATION revoked",
+    state="blocked",
+    targets=CONTROLS,
 )
 def test_the_sources_role_is_changed(served: Erp) -> None:
     """Whoever was let in before waits for it to be put right; a new start is refused."""

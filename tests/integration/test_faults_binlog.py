@@ -19,7 +19,7 @@ import pytest
 
 from cdc_daemon import worker
 from cdc_daemon.demo.mysql_family import FamilyServer
-from tests.conftest import BinlogErpFactory, BinlogServers, DatabaseFactory
+from tests.conftest import BinlogErpFactory, DatabaseFactory, FamilyServers
 from tests.support.binlog_erp import BinlogErp
 from tests.support.catalogue import BINLOGS, fault
 from tests.support.erp import Writer
@@ -32,7 +32,7 @@ SEED = 20_261_127
 
 
 @pytest.fixture
-def own(binlog_server: BinlogServers, make_binlog_erp: BinlogErpFactory) -> BinlogErp:
+def own(binlog_server: FamilyServers, make_binlog_erp: BinlogErpFactory) -> BinlogErp:
     """On a server of its own."""
     return make_binlog_erp(source=binlog_server())
 
@@ -187,7 +187,7 @@ def on_disk_now(server: FamilyServer) -> Iterator[None]:
 
 @fault(23, "fail-over to a replica by GTID", state="blocked", sources=BINLOGS)
 def test_a_replica_takes_over(
-    binlog_server: BinlogServers, make_binlog_erp: BinlogErpFactory
+    binlog_server: FamilyServers, make_binlog_erp: BinlogErpFactory
 ) -> None:
     """It has all that was applied, and more: the same worker goes on there."""
     primary, replica = binlog_server(), binlog_server()
@@ -216,7 +216,7 @@ def test_a_replica_takes_over(
     sources=BINLOGS,
 )
 def test_the_replica_was_behind(
-    binlog_server: BinlogServers, make_binlog_erp: BinlogErpFactory
+    binlog_server: FamilyServers, make_binlog_erp: BinlogErpFactory
 ) -> None:
     """The control database holds rows that the new primary never had."""
     primary, replica = binlog_server(), binlog_server()

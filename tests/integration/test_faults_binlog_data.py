@@ -10,7 +10,7 @@ from textwrap import dedent
 import pymysql
 import pytest
 
-from tests.conftest import BinlogErpFactory, BinlogServers
+from tests.conftest import BinlogErpFactory, FamilyServers
 from tests.support.binlog_erp import BinlogErp
 from tests.support.catalogue import BINLOGS, POSTGRES, fault
 from tests.support.erp import MAPPINGS
@@ -104,7 +104,7 @@ def test_ddl_that_is_refused(binlog_erp: BinlogErp, name: str) -> None:
 
 
 @pytest.fixture
-def large(binlog_server: BinlogServers, make_binlog_erp: BinlogErpFactory) -> BinlogErp:
+def large(binlog_server: FamilyServers, make_binlog_erp: BinlogErpFactory) -> BinlogErp:
     """On a server that takes large values."""
     return make_binlog_erp(source=binlog_server(max_allowed_packet=256 << 20))
 
@@ -344,7 +344,7 @@ def sessions_ended(erp: BinlogErp) -> None:
 
 @fault(39, "max_connections reached on the source", state="blocked", sources=BINLOGS)
 def test_the_source_takes_no_more_connections(
-    binlog_server: BinlogServers, make_binlog_erp: BinlogErpFactory
+    binlog_server: FamilyServers, make_binlog_erp: BinlogErpFactory
 ) -> None:
     server = binlog_server()
     erp = make_binlog_erp(source=server)
@@ -372,7 +372,7 @@ def test_the_source_takes_no_more_connections(
     targets=[POSTGRES],  # SQLite's own patience with a lock, 10 s, is told as a retry
 )
 def test_a_slow_control_database(
-    binlog_server: BinlogServers, make_binlog_erp: BinlogErpFactory
+    binlog_server: FamilyServers, make_binlog_erp: BinlogErpFactory
 ) -> None:
     """Nobody takes the log for a while, and the server waits: the stream is not lost for it."""
     erp = make_binlog_erp(source=binlog_server(net_write_timeout=2, net_read_timeout=2))

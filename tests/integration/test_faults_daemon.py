@@ -14,7 +14,7 @@ import pytest
 
 from cdc_daemon.demo.server import free_port
 from tests.conftest import DatabaseFactory
-from tests.support.catalogue import POSTGRES, fault
+from tests.support.catalogue import CONTROLS, SERVERS, fault
 from tests.support.erp import MAPPINGS, Erp, Writer
 from tests.support.fault_proxy import FaultProxy
 from tests.support.linked import linked, through
@@ -246,7 +246,7 @@ def _clock_of(daemon: RealDaemon, offset: float) -> bool:
 # --- those who listen -----------------------------------------------------------------------------
 
 
-@fault(44, "stdout and stderr are a pipe that nobody reads")
+@fault(44, "stdout and stderr are a pipe that nobody reads", targets=CONTROLS)
 def test_nobody_reads_what_it_says(erp: Erp) -> None:
     """Lines may be lost, work is not, and TERM is answered."""
     port = free_port()
@@ -280,7 +280,7 @@ def streaming_silently(erp: Erp) -> None:
     until(done, seconds=60, what="it streams")
 
 
-@fault(44, "/metrics hammered by 16 clients, others that hang")
+@fault(44, "/metrics hammered by 16 clients, others that hang", targets=CONTROLS)
 def test_the_pages_are_hammered(erp: Erp) -> None:
     with erp.streaming() as daemon:
         url, answers = daemon.url, [0]
@@ -319,7 +319,7 @@ mappings:
 """
 
 
-@fault(41, "one of two sources dead", state="blocked", targets=[POSTGRES])
+@fault(41, "one of two sources dead", state="blocked", targets=SERVERS)
 def test_a_dead_source_stalls_no_other(erp: Erp, database_factory: DatabaseFactory) -> None:
     """Its pipeline is blocked, the other streams; back again, it goes on where it was."""
     hr = database_factory()

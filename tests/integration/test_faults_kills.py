@@ -11,7 +11,7 @@ import random
 import pytest
 
 from cdc_daemon.sources.postgres.lsn import parse_lsn
-from tests.support.catalogue import SOURCES, fault
+from tests.support.catalogue import CONTROLS, SOURCES, fault
 from tests.support.erp import Erp, Writer, survive_kills
 
 SEED = 20_260_214
@@ -59,7 +59,7 @@ def test_each_unit_of_a_busy_stream_killed_at_its_commit(erp: Erp) -> None:
 # --- the failure queue ----------------------------------------------------------------------------
 
 
-@fault(4, "kill -9 while the failure queue is written", state="degraded", ci=True)
+@fault(4, "kill -9 while the failure queue is written", state="degraded", ci=True, targets=CONTROLS)
 def test_killed_while_parking_every_bad_change_is_parked_once(erp: Erp) -> None:
     """FAULT 4: the queue is written in the unit of work; after the restart it is complete, its
     order kept, and with the cause gone a retry makes both sides equal."""

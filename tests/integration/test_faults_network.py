@@ -11,7 +11,7 @@ import pytest
 from cdc_daemon.model.errors import Unreachable
 from cdc_daemon.sinks.postgres.session import Session
 from cdc_daemon.sources.postgres.connection import Server
-from tests.support.catalogue import POSTGRES, SOURCES, fault
+from tests.support.catalogue import POSTGRES, SERVERS, SOURCES, fault
 from tests.support.databases import Database
 from tests.support.erp import Erp, Writer
 from tests.support.fault_proxy import FaultProxy
@@ -21,7 +21,6 @@ from tests.support.sources import conninfo
 from tests.support.waiting import until
 
 SEED = 20_260_301
-COMMIT = b"cdc_commit"  # the name of the prepared statement that ends a unit of work
 
 
 def same_worker(daemon: RealDaemon) -> None:
@@ -35,7 +34,7 @@ def same_worker(daemon: RealDaemon) -> None:
     11,
     "connection lost with COMMIT under way: it never arrived",
     state="blocked",
-    targets=[POSTGRES],
+    targets=SERVERS,
 )
 def test_a_commit_that_never_arrived(erp: Erp) -> None:
     """The checkpoint says that it did not happen, and the unit comes again."""
@@ -47,7 +46,7 @@ def test_a_commit_that_never_arrived(erp: Erp) -> None:
     "connection lost with COMMIT under way: its answer was lost",
     state="blocked",
     ci=True,
-    targets=[POSTGRES],
+    targets=SERVERS,
 )
 def test_a_commit_whose_answer_was_lost(erp: Erp) -> None:
     """The checkpoint says that it happened, and nothing is applied twice."""
@@ -57,7 +56,7 @@ def test_a_commit_whose_answer_was_lost(erp: Erp) -> None:
 def unknown_commit(erp: Erp, *, forward: bool) -> None:
     with linked(erp) as links, erp.streaming() as daemon:
         for n in range(3):
-            links.target.break_at(COMMIT, forward=forward)
+            links.target.break_at(erp.kind.commit, forward=forward)
             erp.insert_materials(1 + n * 10, 3)
             erp.commit(f"UPDATE t_material SET fprice = fprice + 1 WHERE fid < {n * 10 + 3}")
             erp.caught_up(daemon)
@@ -214,7 +213,7 @@ def test_a_narrow_way(erp: Erp) -> None:
 # --- one of several -------------------------------------------------------------------------------
 
 
-@fault(41, "control database gone for a while (scaled: 10 s)", state="blocked", targets=[POSTGRES])
+@fault(41, "control database gone for a while (scaled: 10 s)", state="blocked", targets=SERVERS)
 def test_the_control_database_is_away_for_a_while(erp: Erp) -> None:
     """Nothing is read into memory meanwhile beyond the queue; afterwards all of it is applied."""
     with linked(erp, queue_bytes=100_000) as links, erp.streaming() as daemon:

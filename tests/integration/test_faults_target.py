@@ -11,18 +11,12 @@ import pytest
 
 from cdc_daemon.demo.installation import server_account
 from tests.conftest import ErpFactory, PostgresFactory
-from tests.support.catalogue import POSTGRES, fault
+from tests.support.catalogue import CONTROLS, MARIADB, POSTGRES, SERVERS, fault
 from tests.support.erp import Erp, Writer
-from tests.support.mounts import small_disk
+from tests.support.mounts import NOISE, small_disk
 from tests.support.refusals import CURE, cured, refused, streamed
 
 SEED = 20_260_302
-NOISE = (
-    "INSERT INTO t_material SELECT n, 'M' || n, 'Material', 'KG', n,"
-    " (SELECT string_agg(md5(random()::text || g || n), '') FROM generate_series(1, 60) g)"
-    " FROM generate_series({}, {}) n"
-)
-"""About 2 KB a row that no compression makes smaller."""
 
 
 # --- durability -----------------------------------------------------------------------------------
@@ -75,7 +69,12 @@ def test_the_control_databases_disk_is_full(
         server.execute("DROP TABLESPACE small")
 
 
-@fault(16, "disk of the source's pg_wal full: the slot keeps the log", state="blocked")
+@fault(
+    16,
+    "disk of the source's pg_wal full: the slot keeps the log",
+    state="blocked",
+    targets=CONTROLS,
+)
 def test_the_sources_log_fills_its_disk(
     postgres_factory: PostgresFactory, make_erp: ErpFactory, tmp_path: Path
 ) -> None:
@@ -119,20 +118,35 @@ def owned(folder: Path) -> None:
 # --- constraints ----------------------------------------------------------------------------------
 
 
+CONSTRAINTS = {
+    POSTGRES: (
+        "ALTER TABLE material ADD CONSTRAINT price_fits CHECK (price < 100),"
+        " ALTER unit SET NOT NULL; CREATE UNIQUE INDEX only_one ON material (name)",
+        "ALTER TABLE material DROP CONSTRAINT price_fits, ALTER unit DROP NOT NULL;"
+        "DROP INDEX only_one",
+    ),
+    MARIADB: (
+        "ALTER TABLE material ADD CONSTRAINT price_fits CHECK (price < 100),"
+        " MODIFY unit varchar(10) NOT NULL; CREATE UNIQUE INDEX only_one ON material (name)",
+        "ALTER TABLE material DROP CONSTRAINT price_fits,"
+        " MODIFY unit varchar(10) COMMENT 'string(10)'; DROP INDEX only_one ON material",
+    ),
+}
+"""Made, and taken away again."""
+
+
 @fault(
     30,
     "constraints of the control database violated, then fixed",
     state="degraded",
     ci=True,
-    targets=[POSTGRES],
+    targets=SERVERS,
 )
-def test_constraints_are_violated_and_repaired(erp: Erp) -> None:
+def test_constraints_are_violated_and_repaired(erp: Erp, target_kind: str) -> None:
     """UNIQUE, CHECK, NOT NULL, a foreign key out of order, a text too long: each parks its key
     alone, what follows on the key waits, and a retry applies all of it in order."""
-    erp.target.execute(
-        "ALTER TABLE material ADD CONSTRAINT price_fits CHECK (price < 100),"
-        " ALTER unit SET NOT NULL; CREATE UNIQUE INDEX only_one ON material (name)"
-    )
+    made, taken_away = CONSTRAINTS[target_kind]
+    erp.target.execute(made)
     with erp.streaming() as daemon:
         erp.commit(
             "INSERT INTO t_material VALUES (1, 'M1', 'bolt', 'PCS', 1, NULL),"
@@ -156,10 +170,7 @@ def test_constraints_are_violated_and_repaired(erp: Erp) -> None:
             "reference_unresolved",
             "waiting",
         }
-        erp.target.execute(
-            "ALTER TABLE material DROP CONSTRAINT price_fits, ALTER unit DROP NOT NULL;"
-            "DROP INDEX only_one"
-        )
+        erp.target.execute(taken_away)
         erp.commit(
             "INSERT INTO t_customer VALUES (1, 'C1', 'one')",
             "UPDATE t_material SET fname = 'short' WHERE fid = 6",
@@ -202,9 +213,7 @@ def test_a_deadlock(erp: Erp) -> None:
         erp.agrees_after_copy()
 
 
-@fault(
-    31, "LOCK TABLE for longer than the lock timeout of 30 s", state="blocked", targets=[POSTGRES]
-)
+@fault(31, "LOCK TABLE for longer than the lock timeout of 30 s", state="blocked", targets=SERVERS)
 def test_a_lock_that_stays(erp: Erp) -> None:
     with erp.streaming() as daemon:
         with erp.locked("material"):

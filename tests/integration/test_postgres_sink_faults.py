@@ -32,6 +32,13 @@ TRIGGER = """
     ALTER TABLE material ALTER note SET NOT NULL, ADD CHECK (name IS NOT NULL)"""
 
 
+REJECTING = """
+    CREATE FUNCTION rejected() RETURNS trigger LANGUAGE plpgsql AS
+        $$ BEGIN RAISE EXCEPTION 'not %', NEW.name; END $$;
+    CREATE TRIGGER rejected BEFORE INSERT OR UPDATE ON material
+        FOR EACH ROW WHEN (NEW.note = 'bad') EXECUTE FUNCTION rejected()"""
+
+
 @pytest.fixture(params=["postgres18", "postgres15"])
 def target(
     request: pytest.FixtureRequest, database_factory: DatabaseFactory
@@ -108,6 +115,19 @@ def test_a_trigger_may_mend_a_row(target: PostgresTarget) -> None:
     with sink.begin() as unit:
         assert unit.faults([Upsert(layout=MATERIALS, rows=rows)]) == {}
         unit.apply([Upsert(layout=MATERIALS, rows=rows[:1])])
+
+
+def test_a_row_that_a_trigger_rejects_is_at_fault(target: PostgresTarget) -> None:
+    """As on other control databases; what RAISE says may hold a value, and is not told."""
+    target.database.execute(REJECTING)
+    sink = target.sink()
+    sink.acquire()
+    with sink.begin() as unit:
+        with pytest.raises(DataError) as raised, unit.savepoint():
+            unit.apply([Upsert(layout=MATERIALS, rows=[(b"k", b"secret", b"bad")])])
+        unit.apply([Upsert(layout=MATERIALS, rows=[(b"k", b"secret", b"good")])])
+    assert raised.value.code == "sqlstate_P0001"
+    assert raised.value.message == "A trigger rejects the row"
 
 
 @pytest.mark.parametrize("target", ["postgres18"], indirect=True)

@@ -16,10 +16,10 @@ import pymysql
 
 from cdc_daemon.sources.mysql.gtid import parse_domains, parse_set
 from cdc_daemon.sources.mysql.position import MariadbPosition, MysqlPosition, parse_position
+from tests.support.control_kinds import ControlDatabase
 from tests.support.databases import Database
 from tests.support.erp import MAPPINGS, Erp
 from tests.support.mysql_database import MysqlDatabase
-from tests.support.sqlite_database import SqliteDatabase
 
 TABLES: Final = """
     CREATE TABLE t_customer (
@@ -100,9 +100,7 @@ class BinlogErp(Erp):
     verifiable = True
     asks = b"_heartbeat_period"
 
-    def __init__(
-        self, source: MysqlDatabase, target: Database | SqliteDatabase, folder: Path
-    ) -> None:
+    def __init__(self, source: MysqlDatabase, target: ControlDatabase, folder: Path) -> None:
         super().__init__(cast(Database, source), target, folder)
 
     @property

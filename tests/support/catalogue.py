@@ -17,10 +17,14 @@ import pytest
 POSTGRES: Final = "postgres"
 SQLITE: Final = "sqlite"
 TARGETS: Final = (POSTGRES, SQLITE)
-"""Kinds of control database that the catalogue runs on."""
+"""Kinds of control database that a fault runs on unless it says more."""
 
 MARIADB: Final = "mariadb"
 MYSQL: Final = "mysql"
+SERVERS: Final = (POSTGRES, MARIADB)
+CONTROLS: Final = (*TARGETS, MARIADB)
+"""Kinds that the faults of a control database run on: servers, and all of them."""
+
 BINLOGS: Final = (MARIADB, MYSQL)
 SOURCES: Final = (POSTGRES, *BINLOGS)
 """Kinds of source; a fault is PostgreSQL's alone unless it says so."""

@@ -15,7 +15,7 @@ import re
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from decimal import Decimal
 from pathlib import Path
 from textwrap import indent
@@ -33,6 +33,7 @@ from cdc_daemon.engine.reading import Stopping
 from cdc_daemon.sources.postgres.lsn import parse_lsn
 from cdc_daemon.worker import Worker
 from tests.support.cli import call, invoke
+from tests.support.control_kinds import ControlDatabase, ControlKind, kind_of
 from tests.support.databases import Database
 from tests.support.real_daemon import RealDaemon
 from tests.support.sqlite_database import SqliteDatabase
@@ -135,7 +136,7 @@ class Erp:
     verifiable = True
     asks = b"START_REPLICATION"
 
-    def __init__(self, source: Database, target: Database | SqliteDatabase, folder: Path) -> None:
+    def __init__(self, source: Database, target: ControlDatabase, folder: Path) -> None:
         self.source = source
         self.control = target
         self.slot = f"cdc_{source.name}"
@@ -144,6 +145,7 @@ class Erp:
         self.reached = {"source": source.dsn, "target": target.dsn}
         self.more: dict[str, dict[str, object]] = {"source": {}, "target": {}}
         self.others: dict[str, object] = {}  # more sources
+        self.same = dict(SAME)
         self._logs = (folder / f"daemon-{n}.log" for n in itertools.count(1))
         self.configure()
 
@@ -154,8 +156,13 @@ class Erp:
 
     @property
     def target(self) -> Database:
-        """The control database; what is asked of it here reads the same on both kinds."""
+        """The control database; what is asked of it here reads the same on every kind."""
         return cast(Database, self.control)
+
+    @property
+    def kind(self) -> ControlKind:
+        """The control database in the words of its kind."""
+        return kind_of(self.control)
 
     @property
     def embedded(self) -> SqliteDatabase | None:
@@ -164,8 +171,11 @@ class Erp:
 
     def lead(self, end: str, port: int) -> None:
         """Another port on loopback leads to "source" or "target", once it is configured."""
-        dsn = self.source.dsn if end == "source" else self.target.dsn
-        self.reached[end] = make_conninfo(dsn, host="127.0.0.1", port=port)
+        if end == "source":
+            self.reached[end] = make_conninfo(self.source.dsn, host="127.0.0.1", port=port)
+        else:
+            self.reached[end], more = self.kind.through(port)
+            self.more[end] = {**self.more[end], **more}
 
     def _source(self) -> dict[str, object]:
         """The source in the configuration."""
@@ -322,25 +332,24 @@ class Erp:
 
     def same_content(self) -> None:
         """Every entity holds exactly the source's rows."""
-        for entity, (there, here) in SAME.items():
-            if not self.alike:
-                there_hash, here_hash = self._rows(there, here)
-                assert there_hash == here_hash, f"{entity}: {self._difference(there, here)}"
-                continue
-            wanted = self.source.query(HASH.format(there))
-            found = self.target.query(HASH.format(here))
-            assert found == wanted, f"{entity}: {self._difference(there, here)}"
+        for entity, (there, here) in self.same.items():
+            self.same_rows(entity, there, here)
+
+    def same_rows(self, what: str, there: str, here: str) -> None:
+        """A query of the source and one of the control database give the same rows."""
+        wanted, found = self._hashes(there, here)
+        assert found == wanted, f"{what}: {self._difference(there, here)}"
 
     @property
     def alike(self) -> bool:
         """Whether both sides are PostgreSQL, which hashes the rows itself."""
-        return self.embedded is None
+        return self.kind.hashes
 
-    def _rows(self, there: str, here: str) -> tuple[str, str]:
-        """Content hashes of both sides where they cannot make the same one."""
-        sides = self.source.query(there), self.target.query(here)
-        texts = ["\n".join(sorted(map(canonical, rows))) for rows in sides]
-        return tuple(hashlib.sha256(text.encode()).hexdigest() for text in texts)  # type: ignore[return-value]
+    def _hashes(self, there: str, here: str) -> tuple[object, object]:
+        """Content hashes of both sides; of texts where they cannot make the same one."""
+        if self.alike:
+            return self.source.query(HASH.format(there)), self.target.query(HASH.format(here))
+        return _hash(self.source.query(there)), _hash(self.target.query(here))
 
     def same_counters(self) -> None:
         """Each committed transaction, and each change of a mapped table, was counted once."""
@@ -359,29 +368,13 @@ class Erp:
 
     def references(self) -> int:
         """How many source rows the reference tables know."""
-        names = self.target.query(
-            "SELECT relname FROM pg_class WHERE relnamespace = 'cdc'::regnamespace"
-            " AND relkind = 'r' AND relname LIKE 'reference%'"
-            if self.embedded is None
-            else "SELECT name FROM sqlite_schema WHERE type = 'table'"
-            " AND name LIKE 'cdc_reference%'"
-        )
-        assert names, "no mapping keeps references"
-        at = "cdc." if self.embedded is None else ""
-        counts = [
-            self.target.query(f'SELECT count(*) FROM {at}"{name}"')[0][0] for (name,) in names
-        ]
-        return sum(counts)
+        found = self.kind.references()
+        assert found, "no mapping keeps references"
+        return sum(found)
 
     def checkpoint(self) -> dict[str, Any]:
         """The checkpoint row."""
-        if self.embedded is not None:
-            return self.embedded.record("SELECT * FROM cdc.checkpoint WHERE pipeline = 'erp'")
-        ((row,),) = self.target.query(
-            "SELECT to_jsonb(c) FROM cdc.checkpoint c WHERE pipeline = 'erp'"
-        )
-        assert isinstance(row, dict)
-        return row
+        return self.kind.checkpoint()
 
     def _difference(self, there: str, here: str) -> str:
         wanted = {canonical(row) for row in self.source.query(there)}
@@ -423,44 +416,32 @@ class Erp:
 
     def working(self, daemon: RealDaemon | None = None, seconds: float = 30.0) -> None:
         """Until the worker has a transaction open in which it has written."""
-        self._worker_is("backend_xid IS NOT NULL", daemon, seconds)
+        self._until(lambda: self.kind.working(daemon), "it works", daemon, seconds)
 
     def waiting_for_lock(self, daemon: RealDaemon | None = None, seconds: float = 30.0) -> None:
         """Until the worker waits for somebody's lock."""
-        self._worker_is("wait_event_type = 'Lock'", daemon, seconds)
+        self._until(lambda: self.kind.waits_for_lock(daemon), "it waits", daemon, seconds)
 
     def committing(self, wait_event: str, daemon: RealDaemon | None = None) -> None:
         """Until the worker's COMMIT waits for that event."""
-        self._worker_is(f"wait_event = '{wait_event}'", daemon, 30.0)
+        self._until(lambda: self.kind.waits_for(wait_event), wait_event, daemon, 30.0)
 
-    def _worker_is(self, condition: str, daemon: RealDaemon | None, seconds: float) -> None:
-        if self.embedded is not None:
-            assert daemon is not None, "a file does not tell who works on it"
-            until(lambda: in_hand(daemon), seconds=seconds, what="it has something in hand")
-            return
-        query = (
-            "SELECT pid FROM pg_stat_activity WHERE datname = current_database()"
-            f" AND application_name = 'cdc_daemon:erp' AND {condition}"
-        )
+    def _until(
+        self, done: Callable[[], bool], what: str, daemon: RealDaemon | None, seconds: float
+    ) -> None:
         try:
-            until(lambda: self.target.query(query), seconds=seconds, what=condition)
+            until(done, seconds=seconds, what=what)
         except AssertionError as error:
             log = daemon.log if daemon is not None else ""
             raise AssertionError(f"{error}\n{log}") from None
 
-    @contextmanager
-    def locked(self, table: str) -> Iterator[None]:
-        """Somebody holds that table of the control database, so that nobody writes to it.
+    def locked(self, table: str) -> AbstractContextManager[None]:
+        """Somebody holds that table of the control database, so that nobody writes to it."""
+        return self.kind.locked(table)
 
-        No stronger lock: that would take a transaction id, which a new slot on the server awaits.
-        """
-        if self.embedded is not None:
-            with self.embedded.held():
-                yield
-            return
-        with psycopg.connect(self.target.dsn) as connection:
-            connection.execute(f"LOCK TABLE {table} IN EXCLUSIVE MODE".encode())
-            yield
+
+def _hash(rows: list[tuple[Any, ...]]) -> str:
+    return hashlib.sha256("\n".join(sorted(map(canonical, rows))).encode()).hexdigest()
 
 
 def canonical(row: tuple[Any, ...]) -> str:
@@ -472,12 +453,6 @@ def _plain(value: object) -> object:
     if isinstance(value, str) and re.fullmatch(r"-?[0-9]+\.[0-9]{4}", value):
         value = Decimal(value)
     return f"{value.normalize():f}" if isinstance(value, Decimal) else value
-
-
-def in_hand(daemon: RealDaemon) -> bool:
-    """Whether it has read changes that it has not committed."""
-    status = daemon.status()
-    return bool(status["received_changes"] > status["applied_changes"])
 
 
 class Writer:

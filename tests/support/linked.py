@@ -22,8 +22,9 @@ class Links:
         self._erp = erp
         self.source = self._between("source", erp.source.server.port, stack)
         self.all = [self.source]
-        if erp.embedded is None:
-            self.all.append(self._between("target", erp.target.server.port, stack))
+        port = erp.kind.port
+        if port is not None:
+            self.all.append(self._between("target", port, stack))
 
     def _between(self, end: str, port: int, stack: ExitStack) -> FaultProxy:
         proxy = stack.enter_context(FaultProxy(port))

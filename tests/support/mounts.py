@@ -15,6 +15,12 @@ import pytest
 from cdc_daemon.demo.installation import server_account, workshop
 
 FILLER = "filler"
+NOISE = (
+    "INSERT INTO t_material SELECT n, 'M' || n, 'Material', 'KG', n,"
+    " (SELECT string_agg(md5(random()::text || g || n), '') FROM generate_series(1, 60) g)"
+    " FROM generate_series({}, {}) n"
+)
+"""Materials of a source on PostgreSQL: about 2 KB a row that no compression makes smaller."""
 
 
 class SmallDisk:

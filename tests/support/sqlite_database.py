@@ -31,7 +31,7 @@ class SqliteDatabase:
 
     def execute(self, statement: str, *params: Any) -> None:
         """Run one statement, or several where there are no params."""
-        with closing(self._connect()) as connection:
+        with closing(self.connect()) as connection:
             text = _translated(statement)
             if params:
                 connection.execute(text, params)
@@ -40,23 +40,24 @@ class SqliteDatabase:
 
     def query(self, statement: str, *params: Any) -> list[tuple[Any, ...]]:
         """The rows of a query."""
-        with closing(self._connect()) as connection:
+        with closing(self.connect()) as connection:
             return connection.execute(_translated(statement), params).fetchall()
 
     def record(self, statement: str) -> dict[str, Any]:
         """The first row by column name."""
-        with closing(self._connect()) as connection:
+        with closing(self.connect()) as connection:
             connection.row_factory = sqlite3.Row
             return dict(connection.execute(_translated(statement)).fetchone())
 
     @contextmanager
     def held(self, how: str = "IMMEDIATE") -> Iterator[None]:
         """Somebody has a transaction open that keeps all others from writing."""
-        with closing(self._connect()) as connection:
+        with closing(self.connect()) as connection:
             connection.execute(f"BEGIN {how}")
             yield
 
-    def _connect(self) -> sqlite3.Connection:
+    def connect(self) -> sqlite3.Connection:
+        """A connection that commits each statement."""
         return sqlite3.connect(self.path, timeout=60, isolation_level=None)
 
 

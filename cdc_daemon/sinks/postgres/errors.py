@@ -42,6 +42,7 @@ _AGAIN_HINTS = {
     "42501": "cdc-daemon apply --admin-dsn grants what the worker needs",
     "25006": "is it a standby, or is default_transaction_read_only on?",
 }
+_ROWS = ("54000", "P0001")  # too large; RAISE EXCEPTION, which is how a trigger rejects a row
 _ALTERED = ("42703", "42P01", "42804", "42P10", "3F000", "42883", "42846")
 _COPY_COLUMN = re.compile(r"^COPY .*, line \d+, column (.+?): (?:\"|null input)", re.M)
 _URL = "see target.url"
@@ -82,7 +83,7 @@ def translate(error: psycopg.Error, *, known: frozenset[str] = frozenset()) -> C
     if again is not None:
         hint = _AGAIN_HINTS.get(code)
         return Retryable(f"Not now: {again}{_names(error)} (SQLSTATE {code}).", hint=hint)
-    if code[:2] in ("22", "23") or code == "54000":
+    if code[:2] in ("22", "23") or code in _ROWS:
         return _data_error(error, code, known)
     if code in _ALTERED:
         return Stop(

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 import psycopg
 from psycopg.errors import error_from_result
-from psycopg.pq import ConnStatus, ExecStatus, PipelineStatus, TransactionStatus
+from psycopg.pq import ConnStatus, DiagnosticField, ExecStatus, PipelineStatus, TransactionStatus
 from psycopg.pq.abc import PGresult
 
 Param = bytes | None
@@ -35,6 +35,10 @@ class Statement:
 
 Call = tuple[Statement, Sequence[Param]]
 
+_OF_A_VALUE = b"22"
+_RUN, _PREPARE, _FORGET = "run", "prepare", "forget"
+_Sent = tuple[str, bytes]  # what was sent, and the statement's name
+
 
 class Wire:
     """The connection's lower level. One thread at a time."""
@@ -43,6 +47,7 @@ class Wire:
         self._pgconn = connection.pgconn
         self._pgconn.nonblocking = 1
         self._prepared: set[bytes] = set()
+        self._doubted: set[bytes] = set()  # of these, what is prepared anew before its next use
         self._poll = select.poll()
         self._poll.register(self._pgconn.socket, select.POLLIN)
 
@@ -87,48 +92,64 @@ class Wire:
         """
         pgconn = self._pgconn
         pgconn.enter_pipeline_mode()
-        preparing: list[bytes | None] = []
+        sent: list[_Sent] = []
         try:
-            self._send(calls, preparing)
+            self._send(calls, sent)
         finally:
             pgconn.pipeline_sync()
             self._flush()
             found = self._pipeline_results()
             pgconn.exit_pipeline_mode()
-            answers = self._answers(found, preparing)
+            answers = self._answers(found, sent)
         return answers
 
-    def _send(self, calls: Iterable[Call], preparing: list[bytes | None]) -> None:
-        """Send calls as they come; ``preparing``: for each answer, the name it prepares or None."""
+    def _send(self, calls: Iterable[Call], sent: list[_Sent]) -> None:
+        """Send calls as they come; ``sent``: for each answer, what it answers."""
         pgconn = self._pgconn
-        known = set(self._prepared)
+        known = self._prepared - self._doubted
         for statement, params in calls:
-            if not statement.name:
+            name = statement.name
+            if not name:
                 pgconn.send_query_params(statement.sql, params)
-                preparing.append(None)
+                sent.append((_RUN, name))
                 continue
-            if statement.name not in known:
-                pgconn.send_prepare(statement.name, statement.sql)
-                preparing.append(statement.name)
-                known.add(statement.name)
-            pgconn.send_query_prepared(statement.name, params)
-            preparing.append(None)
+            if name not in known:
+                self._prepare(statement, sent)
+                known.add(name)
+            pgconn.send_query_prepared(name, params)
+            sent.append((_RUN, name))
 
-    def _answers(
-        self, found: Sequence[PGresult], preparing: Sequence[bytes | None]
-    ) -> list[PGresult]:
+    def _prepare(self, statement: Statement, sent: list[_Sent]) -> None:
+        name = statement.name
+        if name in self._prepared:
+            self._pgconn.send_query_params(b'DEALLOCATE "%s"' % name, ())
+            sent.append((_FORGET, name))
+        self._pgconn.send_prepare(name, statement.sql)
+        sent.append((_PREPARE, name))
+
+    def _answers(self, found: Sequence[PGresult], sent: Sequence[_Sent]) -> list[PGresult]:
         """The results of the calls; a statement that could not be prepared answers for its call."""
         results: list[PGresult] = []
         unprepared: PGresult | None = None
-        for result, name in zip(found, preparing, strict=True):
-            if name is None:
+        for result, (what, name) in zip(found, sent, strict=True):
+            if what == _RUN:
                 results.append(unprepared or result)
                 unprepared = None
+                self._doubt(name, result)
             elif result.status == ExecStatus.COMMAND_OK:
-                self._prepared.add(name)
+                self._doubted.discard(name)
+                (self._prepared.add if what == _PREPARE else self._prepared.discard)(name)
             else:
-                unprepared = result
+                unprepared = unprepared or result
         return results
+
+    def _doubt(self, name: bytes, result: PGresult) -> None:
+        """A statement keeps the parameter types that its columns had when it was prepared: what a
+        value does not fit may be no column's type any longer when it comes again."""
+        if name and result.status == ExecStatus.FATAL_ERROR:
+            state = result.error_field(DiagnosticField.SQLSTATE) or b""
+            if state.startswith(_OF_A_VALUE):
+                self._doubted.add(name)
 
     def _pipeline_results(self) -> list[PGresult]:
         results: list[PGresult] = []
