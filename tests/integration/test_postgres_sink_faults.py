@@ -16,6 +16,7 @@ from tests.conftest import DatabaseFactory
 from tests.contract.postgres_target import PostgresTarget
 from tests.contract.shapes import ALL, ENTITIES, LAYOUTS, MATERIALS
 from tests.contract.test_sink_values import WHOLE
+from tests.support.erp import Erp
 
 NARROWER = (
     "ALTER bigint TYPE smallint",
@@ -156,3 +157,22 @@ def test_a_whole_batch_is_told_at_once(target: PostgresTarget) -> None:
         found = unit.faults([Upsert(layout=MATERIALS, rows=rows)])[MATERIALS.mapping]
         assert time.monotonic() - began < 5
     assert set(found) == expected
+
+
+def test_a_constraint_that_somebody_put_off_is_checked_at_once_from_its_first_violation_on(
+    erp: Erp,
+) -> None:
+    """Else it fails at the unit's end, where no row is at hand, again and again."""
+    erp.target.execute(
+        "ALTER TABLE material ADD CONSTRAINT only_one UNIQUE (name) DEFERRABLE INITIALLY DEFERRED"
+    )
+    with erp.worker():
+        for n in (1, 2, 3):
+            name = "twice" if n < 3 else "once"
+            erp.commit(f"INSERT INTO t_material VALUES ({n}, 'M{n}', '{name}', 'PCS', 1, NULL)")
+        erp.caught_up()
+        assert erp.parked() == [("sqlstate_23505", "insert", "parked")]
+        erp.target.execute("ALTER TABLE material DROP CONSTRAINT only_one")
+        erp.ask("failures", "retry", "--all", "--yes")
+        erp.caught_up()
+        erp.agrees()

@@ -14,15 +14,19 @@ from psycopg.pq.abc import PGresult
 
 from cdc_daemon.sinks.postgres.wire import Call, Statement, Wire, failure
 
+_NAMED = 50  # characters, of a text that serves as its name
 _BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED"
 
 
 class Transaction:
-    """Statements of one transaction. psycopg.Error passes through; the caller rolls back."""
+    """Statements of one transaction. psycopg.Error passes through; the caller rolls back.
 
-    def __init__(self, wire: Wire) -> None:
+    ``first``: what is run at its beginning.
+    """
+
+    def __init__(self, wire: Wire, first: Sequence[str] = ()) -> None:
         self._wire = wire
-        self._pending = [_BEGIN]
+        self._pending = [_BEGIN, *first]
         self.begun = False  # whether the server knows of it
         self._marks: list[str] = []
 
@@ -98,4 +102,6 @@ def _savepoint(name: str) -> str:
 
 
 def _utility(text: str) -> Call:
-    return Statement(f"cdc_{text.lower().replace(' ', '_')}".encode(), text.encode()), ()
+    """A statement without parameters; a long one is not worth a name."""
+    name = f"cdc_{text.lower().replace(' ', '_')}".encode() if len(text) < _NAMED else b""
+    return Statement(name, text.encode()), ()

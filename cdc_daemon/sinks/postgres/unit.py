@@ -50,6 +50,16 @@ from cdc_daemon.sinks.steps import number_of, written_rows
 
 _IMMEDIATE = Statement(b"cdc_immediate", b"SET CONSTRAINTS ALL IMMEDIATE")
 _FOREIGN_KEY = "sqlstate_23503"
+_AT_ONCE = """DO $$
+    DECLARE names text := (
+        SELECT string_agg(format('%I.%I', n.nspname, c.conname), ', ')
+          FROM pg_catalog.pg_constraint c
+          JOIN pg_catalog.pg_namespace n ON n.oid = c.connamespace
+         WHERE c.condeferred AND c.contype IN ('u', 'p', 'x', 't') AND c.conrelid <> 0);
+    BEGIN
+        IF names IS NOT NULL THEN EXECUTE 'SET CONSTRAINTS ' || names || ' IMMEDIATE'; END IF;
+    END $$"""
+"""Constraints of others that are put off, which would fail when no row is at hand any more."""
 
 
 class Shapes:
@@ -60,6 +70,7 @@ class Shapes:
         self._pipeline = pipeline
         self._known: dict[int, Shape] = {}
         self.cautions: dict[int, Caution] = {}
+        self.at_once = False  # others' constraints are not put off, since one of them failed so
 
     def of(self, layout: Layout) -> Shape:
         """The shape of a layout. The shape keeps the layout, so its id stays its own."""
@@ -79,7 +90,7 @@ class PostgresUnit:
         self._lease = lease
         self._shapes = shapes
         self._references = references
-        self._transaction = Transaction(session.wire)
+        self._transaction = Transaction(session.wire, [_AT_ONCE] if shapes.at_once else [])
         self._concerned = False
         self._last: list[Call] = []
         self.queue = PostgresQueue(self._ledger, self._calls, lease.pipeline)
@@ -319,10 +330,22 @@ class PostgresUnit:
                 self._transaction.calls([(_IMMEDIATE, ())])
         except DataError as error:
             loosening = self._references.loosen_everywhere()
+            if error.code != _FOREIGN_KEY:
+                self._check_at_once(error)
             if error.code != _FOREIGN_KEY or not loosening:
                 raise
             with self.savepoint(), self._translated():
                 self._transaction.calls([*loosening, (_IMMEDIATE, ())])
+
+    def _check_at_once(self, error: DataError) -> None:
+        """Raise Retryable where a constraint that somebody put off was met so for the first time:
+        checked at once from now on, it tells its row."""
+        if not self._shapes.at_once:
+            self._shapes.at_once = True
+            raise Retryable(
+                f"{error.message}, which was checked at the end of the transaction only.",
+                hint="such constraints are checked at once from now on",
+            ) from error
 
     # --- its end ------------------------------------------------------------------------------
 
@@ -345,7 +368,10 @@ class PostgresUnit:
                 raise self._lease.fenced() from exc
             if exc.sqlstate == CLOCK_BEHIND:
                 raise self._began_early() from exc
-            raise translate(exc) from exc
+            error = translate(exc)
+            if isinstance(error, DataError):
+                self._check_at_once(error)
+            raise error from exc
 
     def _began_early(self) -> Retryable:
         """What ends a unit whose rows would count as left behind; it is rolled back."""
