@@ -87,7 +87,6 @@ def test_a_reference_means_its_row_and_not_who_has_the_key_yet(
         assert told.stage.rows("orders")["O"][1] == "E"
 
 
-@pytest.mark.xfail(reason="a patch asks nobody whose row it is")
 def test_an_update_of_a_row_that_never_came_touches_nobody_elses(tmp_path: Path) -> None:
     """What the log left out of it does not make it a patch of the row that has its key."""
     with history(tmp_path) as told:
