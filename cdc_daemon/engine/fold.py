@@ -242,8 +242,7 @@ class _Segment:
         before = self.source_of.setdefault(key, source_key)
         if before != source_key:
             self.source_of[key] = source_key
-            if key not in self.earlier:
-                self.contested.add(key)
+            self.contested.add(key)
 
     def _delete(self, run: EntityRun) -> None:
         assert run.old_keys is not None

@@ -113,3 +113,21 @@ def test_a_truncate_that_is_refused_wipes_nothing_that_came_later(tmp_path: Path
         told.stage.execute("DROP TRIGGER keep")
         told.ask("retry")
         assert sorted(told.stage.rows("item")) == ["2"]
+
+
+def test_a_row_stays_though_another_came_to_its_key_and_went(tmp_path: Path) -> None:
+    """Also where the key was freed before in the same batch."""
+    with history(tmp_path) as told:
+        told.carry([insert("customer", row("1", "A"))])
+        guest = row("3", "A", "g")
+        told.carry(
+            [
+                Change("customer", Operation.DELETE, row("1", "A")),
+                insert("customer", row("2", "A", "stay")),
+                insert("customer", guest),
+                Change("customer", Operation.DELETE, guest),
+            ]
+        )
+        told.ask("retry")
+        assert told.parked() == []
+        assert told.stage.rows("customer")["A"][1] == "stay"
