@@ -142,6 +142,10 @@ def _apply_named(table: Table, old: Texts | None, new: Texts | None) -> None:
         if table.keys.pop(str(old["id"]), None) is not None:
             table.rows.pop(place, None)
     if new is not None:
+        left = table.rows.pop(_place(table, str(new["id"])), None)
+        if left is not None and left["number"] != new["number"]:
+            # its delete was given up, and its id came back: it is nobody's from now on
+            table.rows[str(left["number"]), f"left in version {left['version']}"] = left
         table.keys[str(new["id"])] = str(new["number"])
         table.rows[_place(table, str(new["id"]))] = new
 
