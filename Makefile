@@ -5,7 +5,7 @@ STAMP := .venv/.complete
 PYTEST := $(BIN)/pytest -n 4 --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo servers test lint lint-container systemd-score type-matrix fault-table monitoring-check check acceptance bench \
+.PHONY: help venv demo servers test lint lint-container systemd-score type-matrix fault-table failure-order monitoring-check check acceptance bench \
     bench-quick docs lock clean
 
 help: ## this list
@@ -50,6 +50,10 @@ type-matrix: venv servers ## every type by every way into every entity type: pri
 
 fault-table: venv servers ## every fault on each kind of source and control database, and fault × result
 	$(BIN)/pytest -n 2 --dist worksteal --timeout 0 -m fault --fault-table tests/integration $(PYTEST_ARGS)
+
+failure-order: venv servers ## random lives of a failure queue, and kill -9 in it: nothing is overtaken; prints the counts
+	$(BIN)/pytest -q -s --timeout 0 -m "acceptance or not acceptance" tests/acceptance/test_failure_order.py \
+	    tests/acceptance/test_failure_kills.py
 
 monitoring-check: venv servers ## alerts and dashboard: promtool, and a real Prometheus on a daemon
 	promtool check rules config/monitoring/alerts.yml

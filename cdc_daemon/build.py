@@ -233,7 +233,7 @@ def _assemble(configuration: Configuration, name: str, source: Source, meter: Me
     def make_applier(mapper: Mapper, lanes: Lanes) -> Applier:
         return Applier(
             mapper=mapper,
-            resolver=Resolver(targets),
+            resolver=Resolver(targets, lanes.__contains__),
             lanes=lanes,
             awaited=awaited,
             reread=source.reread,

@@ -275,6 +275,8 @@ class Applier:
                     raise waiting_for(unsure)
                 steps = self._one(unit, run, outcome, time_of, final=final)
             except DataError as error:
+                if run.operation is Operation.TRUNCATE:
+                    raise _refused_truncate(run, error) from error
                 closed.update(dict.fromkeys(lanes, run.layout.mapping))
                 division.held.append(_held(run, error, lanes))
             else:
@@ -355,6 +357,15 @@ class Applier:
             raise _BrokenReferences(reasons(steps, broken))
         if self._suspects and (late := unit.dangling(self._suspects)):
             raise LateFailure(reasons(self._suspects, late))
+
+
+def _refused_truncate(run: EntityRun, error: DataError) -> Stop:
+    """A truncate has no key of its own to park by: tried again, it would take later rows along."""
+    return Stop(
+        f"a truncate of {run.layout.entity.name} is refused: {error.message}",
+        hint="make the control database take it (a trigger, a foreign key of your own), or delete"
+        " the rows there by hand",
+    )
 
 
 def _without(runs: Sequence[EntityRun], held: Sequence[Held]) -> list[EntityRun]:

@@ -12,7 +12,7 @@ was deferred before it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from cdc_daemon.engine.awaiting import awaited_source_row
@@ -55,11 +55,36 @@ class _Known:
         self.overlay = dict.fromkeys([*self.table, *self.overlay])
 
 
-class Resolver:
-    """Resolves one pipeline's mapped batches. ``targets``: mapping → its layout."""
+@dataclass(slots=True)
+class _Unnamed:
+    """What it takes to read rows again that no reference names.
 
-    def __init__(self, targets: Mapping[str, Layout]) -> None:
+    Written as far as the log has them, they would change whoever's row stands at their key.
+    """
+
+    mapped: Mapped
+    reread: Reread
+    rejected: list[Rejected]
+
+    def alone(self, one: EntityRun) -> Mapped:
+        """One change as one that needs its source row; what is filtered is counted together."""
+        mapping = one.layout.mapping
+        for compiled in self.mapped.compiled(one.source.relation):
+            if compiled.layout.mapping == mapping:
+                unresolved = [Unresolved(compiled, one.source, one.sequences[0])]
+                return Mapped(unresolved=unresolved, filtered=self.mapped.filtered)
+        raise Stop(f"mapping {mapping} is gone")
+
+
+class Resolver:
+    """Resolves one pipeline's mapped batches. ``targets``: mapping → its layout. ``blocked``: of a
+    lane, whether its changes are held whatever they are resolved to."""
+
+    def __init__(
+        self, targets: Mapping[str, Layout], blocked: Callable[[bytes], bool] = lambda _: False
+    ) -> None:
         self._targets = targets
+        self._blocked = blocked
         self._deferred: dict[tuple[str, int], EntityRun] = {}  # by mapping and ordinal
         self._deferred_lanes: set[bytes] = set()
 
@@ -79,8 +104,8 @@ class Resolver:
             self.forget()
         if self._deferred or any(_needs_lookup(run) for run in runs):
             known = self._look_up(runs, unit)
-            for run in runs:
-                _resolve_keys(run, known)
+            unnamed = _Unnamed(mapped, reread, rejected)
+            runs = [one for run in runs for one in self._resolve_keys(run, known, unnamed)]
             runs = self._resolve_refs(runs, known, rejected, final=final)
         return runs, [_with_keys(one, unit) for one in rejected]
 
@@ -88,7 +113,7 @@ class Resolver:
         self, mapped: Mapped, unit: UnitOfWork, reread: Reread, *, final: bool
     ) -> tuple[list[EntityRun], list[Rejected]]:
         """The same for some changes by themselves; what they defer waits with the rest."""
-        other = Resolver(self._targets)
+        other = Resolver(self._targets, self._blocked)
         found = other.resolve(mapped, unit, reread, final=final)
         self._deferred |= other._deferred
         self._deferred_lanes |= other._deferred_lanes
@@ -99,6 +124,30 @@ class Resolver:
         self._deferred, self._deferred_lanes = {}, set()
 
     # --- rows that need the source ------------------------------------------------------------
+
+    def _resolve_keys(
+        self, run: EntityRun, known: Mapping[str, _Known], unnamed: _Unnamed
+    ) -> list[EntityRun]:
+        """Fill in the keys of a run, with the rows that no reference names read again."""
+        references = known.get(run.layout.mapping)
+        if references is None or not _may_be_unnamed(run, references):
+            _resolve_keys(run, known)
+            return [run]
+        found: list[EntityRun] = []
+        for i in range(len(run)):
+            one = pick(run, [i])
+            again = [one]
+            if _may_be_unnamed(one, references) and not self._waits(one):
+                again = self._reread(unnamed.alone(one), unnamed.reread, unnamed.rejected)
+            for each in again:
+                _resolve_keys(each, known)
+            found += again
+        return found
+
+    def _waits(self, one: EntityRun) -> bool:
+        """Whether a change is held, or deferred, behind an earlier one of its row."""
+        lanes = lanes_of(one, 0)
+        return any(self._blocked(lane) or lane in self._deferred_lanes for lane in lanes)
 
     def _reread(self, mapped: Mapped, reread: Reread, rejected: list[Rejected]) -> list[EntityRun]:
         by_relation: dict[Relation, list[Unresolved]] = {}
@@ -295,6 +344,17 @@ def _needs_keys(run: EntityRun) -> bool:
 
 def _ids(run: EntityRun, position: int) -> list[Key]:
     return [(row[position],) for row in run.rows if isinstance(row[position], bytes)]  # type: ignore[misc]
+
+
+def _may_be_unnamed(run: EntityRun, references: _Known) -> bool:
+    """Whether some row was left out in part, of a source row that no reference names yet."""
+    if not run.partial or run.layout.reference is None or run.operation is not Operation.UPDATE:
+        return False
+    keys = run.old_source_keys or run.source_keys or ()
+    return any(
+        references.get(key) is None and UNCHANGED in row
+        for key, row in zip(keys, run.rows, strict=True)
+    )
 
 
 def _resolve_keys(run: EntityRun, known: Mapping[str, _Known]) -> None:

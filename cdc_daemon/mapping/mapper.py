@@ -36,12 +36,16 @@ class Unresolved:
 
 @dataclass(slots=True)
 class Mapped:
-    """What became of a batch; ``filtered``: changes left out, by mapping and reason."""
+    """What became of a batch; ``filtered``: changes left out, by mapping and reason.
+
+    ``compiled``: the mappings of a relation, to map one of its changes again.
+    """
 
     runs: list[EntityRun] = field(default_factory=list)
     rejected: list[Rejected] = field(default_factory=list)
     unresolved: list[Unresolved] = field(default_factory=list)
     filtered: dict[tuple[str, str], int] = field(default_factory=dict)
+    compiled: Callable[[Relation], Sequence[CompiledMapping]] = field(default=lambda _: ())
 
     def drop(self, mapping: str, number: int, reason: str = "where") -> None:
         """Count changes that were left out on purpose; reason: ``where``, ``ignore``, ``gone``."""
@@ -59,7 +63,7 @@ class Mapper:
 
     def map(self, batch: Batch) -> Mapped:
         """Map every run of the batch through every mapping of its table."""
-        mapped = Mapped()
+        mapped = Mapped(compiled=self.compiled)
         for run in batch.runs:
             for compiled in self.compiled(run.relation):
                 map_run(compiled, run, mapped)

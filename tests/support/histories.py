@@ -126,6 +126,9 @@ class History:
 
     def _repair(self) -> list[Change]:
         """What the source's own rules ask for at the commit: numbers unique, references whole."""
+        return self._unique() + self._whole()
+
+    def _unique(self) -> list[Change]:
         changes: list[Change] = []
         for table in ("customer", "orders"):
             seen: set[str | None] = set()
@@ -133,6 +136,10 @@ class History:
                 if row["number"] in seen:
                     changes += self._delete(table, identity)
                 seen.add(row["number"])
+        return changes
+
+    def _whole(self) -> list[Change]:
+        changes: list[Change] = []
         named = {str(row["name"]) for row in self.tables["orders"].values() if row["name"]}
         for identity in sorted((self.mentioned | named) - self.tables["customer"].keys()):
             changes += self._insert("customer", identity, free=True)

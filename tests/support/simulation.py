@@ -114,19 +114,19 @@ def logged(change: Change, relation: Relation) -> Run:
     """What the log says of one change."""
     run = Run(relation=relation, operation=change.operation)
     if change.new is not None:
-        run.new_rows = [_new_row(change.old, change.new)]
+        run.new_rows = [_new_row(change.old, change.new, relation)]
         run.partial = UNCHANGED in run.new_rows[0]
     if change.old is not None and (change.new is None or change.new["id"] != change.old["id"]):
-        run.old_rows = [(_bytes(change.old["id"]),)]
+        run.old_rows = [(encoded(change.old["id"]),)]
     return run
 
 
-def _new_row(old: Texts | None, new: Texts) -> Row:
+def _new_row(old: Texts | None, new: Texts, relation: Relation) -> Row:
     return tuple(
         UNCHANGED
         if old is not None and name == "note" and old[name] == new[name] and _is_long(new[name])
-        else _bytes(new[name])
-        for name in COLUMNS
+        else encoded(new[name])
+        for name in (column.name for column in relation.columns)
     )
 
 
@@ -134,7 +134,8 @@ def _is_long(text: str | None) -> bool:
     return text is not None and len(text) >= LONG
 
 
-def _bytes(text: str | None) -> bytes | None:
+def encoded(text: str | None) -> bytes | None:
+    """A value as the log has it."""
     return None if text is None else text.encode()
 
 
@@ -408,7 +409,7 @@ class Simulation:
         rows = self.tables[relation.table]
         found = {key: rows.get(key[0].decode()) for key in keys}
         return {
-            key: tuple(_bytes(row[name]) for name in COLUMNS)
+            key: tuple(encoded(row[name]) for name in COLUMNS)
             for key, row in found.items()
             if row is not None
         }
@@ -429,8 +430,8 @@ class Simulation:
             ),
         }
         rows = [find[table](row) for row in tables[table].values()]
-        encoded = [tuple(map(_bytes, row)) for row in rows if row is not None]
-        return {(row[0] or b"",): row for row in encoded}
+        texts = [tuple(map(encoded, row)) for row in rows if row is not None]
+        return {(row[0] or b"",): row for row in texts}
 
     def found(self, table: str) -> dict[Key, tuple[bytes | None, ...]]:
         """The living entity rows, in the order of the entity's attributes."""
