@@ -25,7 +25,8 @@ class BreakerConfig(Model):
         default=0.5,
         ge=0,
         le=1,
-        description="Share of all changes that may be parked, once `least` came; 0: any.",
+        description="Share of all changes that may fail, without those that wait behind others, "
+        "once `least` came; 0: any.",
     )
     least: int = Field(default=2_000, ge=1, description="Changes below which no share is judged.")
     same_error: int = Field(

@@ -22,8 +22,9 @@ from cdc_daemon.model.ports import Sink
 class BreakerLimits:
     """What may be parked within ``window`` seconds; 0: any number.
 
-    ``parked``: changes. ``share``: of all changes, once ``least`` came. ``same_error``: changes
-    with one error class, not counting those that only wait behind others.
+    ``parked``: changes. ``share``: of all changes, once ``least`` came; ``same_error``: changes
+    with one error class; both without those that only wait behind others, of which one row that
+    changes all the time may have any number.
     """
 
     window: float = 300.0
@@ -106,9 +107,10 @@ class Breaker:
         limits, number = self._limits, parked.total()
         if limits.parked and number > limits.parked:
             return f"{number:,} changes parked (limit {limits.parked:,})"
-        if limits.share and changes >= limits.least and number > limits.share * changes:
-            return f"{number:,} of {changes:,} changes parked (limit {limits.share:.0%})"
         errors = Counter({code: n for code, n in parked.items() if code != WAITING})
+        failed = errors.total()
+        if limits.share and changes >= limits.least and failed > limits.share * changes:
+            return f"{failed:,} of {changes:,} changes failed (limit {limits.share:.0%})"
         for code, most in errors.most_common(1):
             if limits.same_error and most > limits.same_error:
                 return f"{most:,} changes failed with {code} (limit {limits.same_error:,})"

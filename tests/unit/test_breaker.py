@@ -56,6 +56,14 @@ def test_one_error_for_many_trips_and_what_waits_behind_does_not_count_for_it(
         Breaker(LIMITS).judge(1000, {"loss": 71, "waiting": 20})
 
 
+def test_one_row_that_changes_all_the_time_has_no_share_in_what_fails(breaker: Breaker) -> None:
+    """Its later changes wait behind one; only how much is parked counts."""
+    pass_(breaker, 60, required=1, waiting=59)
+    pass_(breaker, 30, waiting=30)
+    with pytest.raises(Tripped, match="101 changes parked"):
+        breaker.judge(11, {"waiting": 11})
+
+
 def test_what_parks_nothing_passes_always(breaker: Breaker) -> None:
     pass_(breaker, 100, required=50)
     breaker.judge(0, {})
