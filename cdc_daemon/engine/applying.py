@@ -21,10 +21,17 @@ from cdc_daemon.engine.broken import reasons, restricted
 from cdc_daemon.engine.cutting import apart, pick
 from cdc_daemon.engine.faults import AtFault, Expected, at_fault, missing_value
 from cdc_daemon.engine.fold import TwoRowsOneKey, fold
-from cdc_daemon.engine.lanes import Division, Held, lanes_of, read_by, waiting, waiting_for
+from cdc_daemon.engine.lanes import (
+    Division,
+    Held,
+    held_change,
+    lanes_of,
+    read_by,
+    waiting,
+    waiting_for,
+)
 from cdc_daemon.engine.resolve import Resolver
 from cdc_daemon.engine.rewriting import rewritten
-from cdc_daemon.engine.touched import Lane
 from cdc_daemon.mapping.mapper import Mapped, Mapper, Unresolved
 from cdc_daemon.model.changes import Batch, Operation
 from cdc_daemon.model.effects import (
@@ -278,7 +285,7 @@ class Applier:
                 if run.operation is Operation.TRUNCATE:
                     raise _refused_truncate(run, error) from error
                 closed.update(dict.fromkeys(lanes, run.layout.mapping))
-                division.held.append(_held(run, error, lanes))
+                division.held.append(held_change(run, 0, error))
             else:
                 done += steps
                 carried.append(run)
@@ -411,9 +418,3 @@ def _changes(runs: Sequence[EntityRun]) -> Iterator[EntityRun]:
     ]
     for _, n, i in sorted(found):
         yield pick(runs[n], [i])
-
-
-def _held(run: EntityRun, error: DataError, lanes: tuple[Lane, ...]) -> Held:
-    return Held(
-        layout=run.layout, source=run.source, sequence=run.sequences[0], error=error, lanes=lanes
-    )

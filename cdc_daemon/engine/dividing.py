@@ -10,6 +10,7 @@ from cdc_daemon.engine.lanes import (
     Division,
     Held,
     entity_lane,
+    held_change,
     holder_lane,
     lanes_of,
     lanes_of_source,
@@ -18,8 +19,8 @@ from cdc_daemon.engine.lanes import (
     waiting_for,
 )
 from cdc_daemon.engine.touched import Lane
-from cdc_daemon.model.changes import Operation, Run
-from cdc_daemon.model.effects import EntityRun, Layout, Rejected
+from cdc_daemon.model.changes import Operation
+from cdc_daemon.model.effects import EntityRun, Rejected
 from cdc_daemon.model.errors import DataError
 
 
@@ -69,7 +70,7 @@ class Divider:
                 self.passed.update(dict.fromkeys(lanes, lanes))
             else:
                 held.add(i)
-                self._hold(run.layout, run.source, sequence, error, lanes)
+                self._hold(held_change(run, i, error))
         if not held:
             self.division.ready.append(run)
         elif len(held) < len(run):
@@ -81,7 +82,16 @@ class Divider:
             one = todo.popleft()
             lanes = self._lanes_of_rejected(one)
             error = waiting() if self._closed(lanes) else one.error
-            self._hold(one.layout, one.source, one.sequence, error, lanes)
+            self._hold(
+                Held(
+                    layout=one.layout,
+                    source=one.source,
+                    sequence=one.sequence,
+                    error=error,
+                    lanes=lanes,
+                    keys=one.keys,
+                )
+            )
 
     def _lanes_of_rejected(self, one: Rejected) -> tuple[Lane, ...]:
         """Its row's, and those of entity keys that it touches or that its row had in this batch."""
@@ -103,13 +113,9 @@ class Divider:
             lane in local or (lane in blocked and blocked[lane] not in self.freed) for lane in lanes
         )
 
-    def _hold(
-        self, layout: Layout, source: Run, sequence: int, error: DataError, lanes: tuple[Lane, ...]
-    ) -> None:
-        self.local.update(dict.fromkeys(lanes, layout.mapping))
-        self.division.held.append(
-            Held(layout=layout, source=source, sequence=sequence, error=error, lanes=lanes)
-        )
+    def _hold(self, held: Held) -> None:
+        self.local.update(dict.fromkeys(held.lanes, held.layout.mapping))
+        self.division.held.append(held)
 
     def _truncate(self, run: EntityRun) -> None:
         """It undoes the mapping's changes before it, the parked ones too: their lanes open."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from cdc_daemon.engine.cutting import pick
 from cdc_daemon.engine.fold import TwoRowsOneKey
-from cdc_daemon.engine.lanes import Held, lanes_of
+from cdc_daemon.engine.lanes import Held, held_change
 from cdc_daemon.engine.touched import Place, meant
 from cdc_daemon.mapping.fields import required
 from cdc_daemon.model.effects import EntityRun, Key, Layout, Step
@@ -41,7 +41,7 @@ class AtFault:
                 if error is None or any(times[one] > 1 for one in change):
                     kept.append(i)
                 else:
-                    held.append(_held(run, i, error))
+                    held.append(held_change(run, i, error))
             if kept:
                 others.append(run if len(kept) == len(run) else pick(run, kept))
         return held, others
@@ -112,13 +112,3 @@ def _touches(run: EntityRun) -> list[set[tuple[Place, Key]]]:
             if key is not None:
                 change.add((column.place, key))
     return found
-
-
-def _held(run: EntityRun, i: int, error: DataError) -> Held:
-    return Held(
-        layout=run.layout,
-        source=run.source,
-        sequence=run.sequences[i],
-        error=error,
-        lanes=lanes_of(run, i),
-    )

@@ -33,13 +33,15 @@ WAITING = "waiting"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Held:
-    """One change that goes to the failure queue, and the lanes it blocks there."""
+    """One change that goes to the failure queue, and the lanes it blocks there. ``keys``: entity
+    keys that it is known to touch."""
 
     layout: Layout
     source: Run
     sequence: int
     error: DataError
     lanes: tuple[Lane, ...]
+    keys: tuple[Key, ...] = ()
 
 
 def entity_lane(entity: str, key: Key) -> Lane:
@@ -63,6 +65,20 @@ def identities_of(source: Run, sequence: int) -> list[Key]:
     rows = identities_in(source, sequence)
     whole = [row for row in rows if all(isinstance(value, bytes) for value in row)]
     return list(dict.fromkeys(whole))  # type: ignore[arg-type]
+
+
+def held_change(run: EntityRun, i: int, error: DataError) -> Held:
+    """Change i of a mapped run, held for this error."""
+    one = touched(pick(run, [i]))
+    keys = [key for column in one if column.place[0] == "key" for key in column.keys if key]
+    return Held(
+        layout=run.layout,
+        source=run.source,
+        sequence=run.sequences[i],
+        error=error,
+        lanes=_digested(one),
+        keys=tuple(dict.fromkeys(keys)),
+    )
 
 
 def lanes_of(run: EntityRun, i: int) -> tuple[Lane, ...]:

@@ -19,6 +19,7 @@ from cdc_daemon.engine.cascading import Cascading
 from cdc_daemon.engine.meter import Meter
 from cdc_daemon.engine.payload import Parking
 from cdc_daemon.engine.reading import DrainExpired, Stopping
+from cdc_daemon.engine.sparing import spare
 from cdc_daemon.engine.status import State
 from cdc_daemon.model.changes import Batch
 from cdc_daemon.model.effects import Layout, Outcome
@@ -141,6 +142,7 @@ def _copy_once(
                 unit.queue.park(
                     [copying.parking.parked(one, last, snapshot.position) for one in held]
                 )
+                spare(unit, held)
                 for one in held:
                     meter.failed(one.error.code)
                 failed.update(one.error.code for one in held)

@@ -211,3 +211,29 @@ def attempted(erp: Erp) -> int:
     table = "cdc.failure" if erp.embedded is None else "cdc_failure"
     ((number,),) = erp.target.query(f"SELECT count(*) FROM {table} WHERE attempts > 1")
     return int(number)
+
+
+# --- a new copy ---------------------------------------------------------------------------------
+
+
+@KINDS
+def test_a_new_copy_keeps_what_it_cannot_write_anew(erp: Erp) -> None:
+    """The source has these rows: their values do not go in, and what was there before stays."""
+    with erp.worker():
+        erp.insert_materials(1, 3)
+        erp.commit("INSERT INTO t_customer VALUES (7, 'C7', 'seven'), (8, 'C8', 'eight')")
+        erp.caught_up()
+        erp.commit(
+            "UPDATE t_material SET fname = NULL WHERE fid = 1",
+            "UPDATE t_customer SET fname = NULL WHERE fid = 7",
+            "DELETE FROM t_customer WHERE fid = 8",
+        )
+        parked(erp, "required", "required")
+        erp.caught_up()
+    assert erp.ask("snapshot", "start", "erp", "--yes").exit_code == 0
+    with erp.worker():
+        parked(erp, "required", "required")
+        erp.caught_up()
+        living = "SELECT code FROM material WHERE deleted_at IS NULL ORDER BY code"
+        assert erp.target.query(living) == [("M1.0",), ("M2.0",), ("M3.0",)]
+        assert erp.target.query("SELECT code, name FROM customer") == [("C7", "seven")]
