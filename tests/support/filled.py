@@ -20,7 +20,7 @@ from cdc_daemon.model.errors import DataError
 from cdc_daemon.sinks.postgres import apply_plan, parking
 from cdc_daemon.sinks.postgres.names import LEDGER, listed, qualified, reference_columns
 from cdc_daemon.sinks.postgres.session import Connection
-from cdc_daemon.sinks.postgres.wire import Wire, failure
+from cdc_daemon.sinks.postgres.wire import Statement, Wire, failure
 from cdc_daemon.verify import Report, verify
 from cdc_daemon.verify.verification import compile_source
 from tests.support.databases import Database
@@ -62,7 +62,7 @@ class Filled:
             self._park(connection, compiled, row, error)
 
     def _park(
-        self, connection: Connection, compiled: CompiledMapping, row: Row, error: DataError
+        self, connection: Connection, compiled: CompiledMapping, row: Row, why: DataError
     ) -> None:
         parked = Parked(
             pipeline="erp",
@@ -75,12 +75,13 @@ class Filled:
             operation=Operation.INSERT,
             table=compiled.relation.name,
             payload={},
-            error_code=error.code,
-            error_message=error.message,
+            error_code=why.code,
+            error_message=why.message,
             mapping_version="",
         )
-        answers = Wire(connection).pipeline(parking.calls([parked]))
-        assert failure(answers) is None
+        unnamed = [(Statement(b"", one.sql), params) for one, params in parking.calls([parked])]
+        error = failure(Wire(connection).pipeline(unnamed))
+        assert error is None, error
 
     def reach(self, position: str = EVERYTHING) -> None:
         """Say that the pipeline has applied everything up to a position."""
