@@ -174,7 +174,11 @@ def late_failure(erp: Erp) -> None:
 
 @pytest.mark.parametrize(
     "failpoint",
-    [None, "between_pieces:3", pytest.param("between_pieces:8", marks=pytest.mark.acceptance)],
+    [
+        pytest.param(None, marks=pytest.mark.acceptance),
+        "between_pieces:3",
+        pytest.param("between_pieces:8", marks=pytest.mark.acceptance),
+    ],
 )
 def test_a_huge_transaction_with_bad_references_is_whole_but_for_them(
     erp: Erp, failpoint: str | None

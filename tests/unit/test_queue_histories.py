@@ -16,7 +16,7 @@ from cdc_daemon.engine import replay
 from tests.support.histories import History, exact
 from tests.support.queued import QueuedSimulation, played
 
-SEEDS = range(40)
+SEEDS = range(25)
 
 
 @pytest.mark.parametrize("ahead", [False, True], ids=["in step", "source ahead"])
