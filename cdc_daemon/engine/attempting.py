@@ -57,6 +57,11 @@ class Attempting:
         self._tell = tell
         self._left: set[bytes] = set()  # lanes of what took effect since they were opened last
 
+    @property
+    def awaits(self) -> bool:
+        """Whether some parked change waits for a row."""
+        return bool(self._awaited)
+
     def apply(
         self, failures: Sequence[Failure], relation: Relation | None, actor: str
     ) -> DataError | None:

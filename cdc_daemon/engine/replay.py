@@ -171,7 +171,7 @@ class Replay:
     def _follow(self, work: Retried, relations: Mapping[str, Relation]) -> None:
         """What was in vain before, and is due since something took effect, goes before what comes
         later: the row that it refers to may be gone by then."""
-        again = True
+        again = bool(work.failed or work.waiting) and self._attempting.awaits
         while again:
             due = [number for number in self._sink.due(_PAGE) if work.was_in_vain(number)]
             free = sorted(set(due) - self._sink.behind(due)) if due else []
