@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import sqlite3
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
 import pymysql
 from psycopg import errors as postgres_errors
 
 from cdc_daemon.model.errors import CdcError, DataError, Disposition, Unreachable
+from cdc_daemon.notify.http import Answer, by_status
+from cdc_daemon.notify.results import Deferred
 from cdc_daemon.sinks.mysql import errors as of_mysql
 from cdc_daemon.sinks.postgres import errors as of_postgres
 from cdc_daemon.sinks.sqlite import errors as of_sqlite
@@ -32,9 +34,9 @@ CODES: Final[Mapping[str, str]] = {
     "sealed_value": "a replay: a sensitive value cannot be opened, for its key is not there",
     "still_referenced": "the row is to be deleted while others refer to it",
     "too_long": "a text is longer than the attribute",
-    "unmapped": "a replay: no mapping reads the table any longer",
+    "unmapped": "a replay: its mapping is gone, or no mapping reads the table any longer",
     "unmapped_value": "a value is not in the mapping's map, which has no default",
-    "unreplayable": "a replay by itself met what a pipeline stops for; ask for it: failures retry",
+    "unreplayable": "a replay met what a pipeline stops for",
     "unreadable_payload": "a replay: what was parked cannot be read",
     "waiting": "an earlier change of its lane is parked: it goes on behind that one",
 }
@@ -77,8 +79,21 @@ These park:
 """
 
 
+_HTTP: Final = (
+    "## HTTP (status), of services that messages to people go to",
+    "",
+    "What is retried waits in the spool, as long as the service asks for; what is given up is an",
+    "alert of its own. A service that answers with codes of its own is taken by these.",
+    "",
+    "| becomes | | statuses |",
+    "|---|---|---|",
+)
+
 _OWN: Final = "sqlstate_…"
 """Each with its own."""
+
+
+_SPAN: Final = 10
 
 
 class Ruling(NamedTuple):
@@ -120,6 +135,14 @@ def of_names() -> Iterator[Ruling]:
         yield ruling(name, of_sqlite.translate(error))
 
 
+def of_statuses() -> Iterator[Ruling]:
+    """HTTP statuses that a message to people is answered with, and that are no success."""
+    for status in range(300, 600):
+        result = by_status(Answer(status=status), "")
+        if result is not None:
+            yield Ruling(str(status), "retry" if isinstance(result, Deferred) else "give up")
+
+
 def markdown() -> str:
     """The page."""
     lines = [_HEAD.rstrip("\n")]
@@ -131,6 +154,8 @@ def markdown() -> str:
     ):
         lines += ["", f"## {title}", "", "| becomes | parked with | errors |", "|---|---|---|"]
         lines += _grouped(rulings)
+    lines += ["", *_HTTP]
+    lines += _grouped(of_statuses())
     return "\n".join(lines) + "\n"
 
 
@@ -142,7 +167,20 @@ def _grouped(rulings: Iterator[Ruling]) -> Iterator[str]:
             groups.setdefault((one.disposition, one.code), {})[one.name] = None
     for (disposition, code), names in sorted(groups.items()):
         parked = f"`{code}`" if code else ""
-        yield f"| {disposition} | {parked} | {', '.join(sorted(names))} |"
+        yield f"| {disposition} | {parked} | {', '.join(_spans(sorted(names)))} |"
+
+
+def _spans(names: Sequence[str]) -> Iterator[str]:
+    """Names in order, with more than two neighbouring numbers as one span."""
+    runs: list[list[str]] = []
+    for name in names:
+        last = runs[-1][-1] if runs else ""
+        if name.isdecimal() and last.isdecimal() and int(name) == int(last) + 1:
+            runs[-1].append(name)
+        else:
+            runs.append([name])
+    for run in runs:
+        yield from run if len(run) < _SPAN else [f"{run[0]} to {run[-1]}"]
 
 
 if __name__ == "__main__":
