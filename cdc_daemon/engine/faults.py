@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from cdc_daemon.engine.cutting import pick
 from cdc_daemon.engine.fold import TwoRowsOneKey
 from cdc_daemon.engine.lanes import Held, held_change
-from cdc_daemon.engine.touched import Place, meant
+from cdc_daemon.engine.touched import Place, Touched, read, touched
 from cdc_daemon.mapping.fields import required
 from cdc_daemon.model.effects import EntityRun, Key, Layout, Step
 from cdc_daemon.model.errors import DataError
@@ -30,18 +30,19 @@ class AtFault:
 
     def told(self, runs: Sequence[EntityRun]) -> tuple[list[Held], list[EntityRun]]:
         """Of these changes those whose error is known for certain, and the runs without them."""
-        touches = [_touches(run) for run in runs]
+        writes = [touched(run) for run in runs]
+        touches = [_touches(run, columns) for run, columns in zip(runs, writes, strict=True)]
         times = Counter(one for run in touches for change in run for one in change)
         held: list[Held] = []
         others: list[EntityRun] = []
-        for run, changes in zip(runs, touches, strict=True):
+        for run, changes, columns in zip(runs, touches, writes, strict=True):
             kept: list[int] = []
             for i, change in enumerate(changes):
                 error = self._error_of(run, i)
                 if error is None or any(times[one] > 1 for one in change):
                     kept.append(i)
                 else:
-                    held.append(held_change(run, i, error))
+                    held.append(held_change(run, i, error, columns))
             if kept:
                 others.append(run if len(kept) == len(run) else pick(run, kept))
         return held, others
@@ -104,10 +105,10 @@ def missing_value(layout: Layout, row: Sequence[object]) -> DataError | None:
     return None
 
 
-def _touches(run: EntityRun) -> list[set[tuple[Place, Key]]]:
+def _touches(run: EntityRun, writes: Sequence[Touched]) -> list[set[tuple[Place, Key]]]:
     """What each change of a run touches and reads; a truncate is in nobody's way here."""
     found: list[set[tuple[Place, Key]]] = [set() for _ in run.sequences]
-    for column in meant(run):
+    for column in [*writes, *read(run)]:
         for change, key in zip(found, column.keys, strict=True):
             if key is not None:
                 change.add((column.place, key))

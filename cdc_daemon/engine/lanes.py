@@ -11,7 +11,7 @@ no others: it reads the lane of the key's holder, and does not block it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from cdc_daemon.engine.cutting import pick
@@ -67,17 +67,19 @@ def identities_of(source: Run, sequence: int) -> list[Key]:
     return list(dict.fromkeys(whole))  # type: ignore[arg-type]
 
 
-def held_change(run: EntityRun, i: int, error: DataError) -> Held:
-    """Change i of a mapped run, held for this error."""
-    one = touched(pick(run, [i]))
-    keys = [key for column in one if column.place[0] == "key" for key in column.keys if key]
+def held_change(
+    run: EntityRun, i: int, error: DataError, columns: Sequence[Touched] | None = None
+) -> Held:
+    """Change i of a mapped run, held for this error. ``columns``: what the run touches."""
+    touches = columns or touched(pick(run, [i]))
+    found = [(one.place, key) for one in touches if (key := one.keys[i if columns else 0])]
     return Held(
         layout=run.layout,
         source=run.source,
         sequence=run.sequences[i],
         error=error,
-        lanes=_digested(one),
-        keys=tuple(dict.fromkeys(keys)),
+        lanes=tuple(dict.fromkeys(digest(*place, key) for place, key in found)),
+        keys=tuple(dict.fromkeys(key for place, key in found if place[0] == "key")),
     )
 
 

@@ -34,6 +34,13 @@ _TRIGGERS = b"""
        AND t.tgtype & 3 = 3"""  # row triggers that fire before
 
 
+_STATEMENTS = (
+    Statement(b"cdc_altered_columns", _COLUMNS),
+    Statement(b"cdc_altered_checks", _CHECKS),
+    Statement(b"cdc_altered_triggers", _TRIGGERS),
+)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Column:
     """``type`` as ``format_type`` spells it; ``collation`` qualified, empty where there is none."""
@@ -70,8 +77,7 @@ class AlteredTable:
 def altered_table(transaction: Transaction, table: str) -> AlteredTable:
     """Read a table's definition. ``table`` is qualified and quoted."""
     name = [table.encode()]
-    statements = [Statement(b"", sql) for sql in (_COLUMNS, _CHECKS, _TRIGGERS)]
-    columns, checks, triggers = transaction.calls([(one, name) for one in statements])
+    columns, checks, triggers = transaction.calls([(one, name) for one in _STATEMENTS])
     return AlteredTable(
         columns={
             name: Column(type=kind, required=required == "t", collation=collation)
