@@ -11,16 +11,18 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from cdc_daemon.engine.dividing import Divider
 from cdc_daemon.engine.lanes import Division
 from cdc_daemon.engine.touched import (
+    Part,
     Place,
     Touched,
     digests,
     identities_in,
     identity_of,
     meant,
+    part,
     together,
 )
 from cdc_daemon.model.changes import Operation
-from cdc_daemon.model.effects import EntityRun, Key, Rejected
+from cdc_daemon.model.effects import EntityRun, Rejected
 from cdc_daemon.model.errors import DataError
 
 
@@ -87,9 +89,9 @@ class Lanes:
 
     def _closed_keys(
         self, runs: Sequence[Sequence[Touched]], condemned: Mapping[bytes, DataError]
-    ) -> dict[Place, set[Key]]:
+    ) -> dict[Place, set[Part]]:
         """What the runs touch or read whose lane is blocked, or known to fail."""
-        found: dict[Place, set[Key]] = {}
+        found: dict[Place, set[Part]] = {}
         marked = not self._unmarked and not condemned
         for column in (column for columns in runs for column in columns):
             keys = column.keys
@@ -142,8 +144,8 @@ class Lanes:
         self.forget()
 
 
-def _add_rejected(seeds: dict[Place, set[Key]], one: Rejected) -> None:
-    rows = map(identity_of, identities_in(one.source, one.sequence))
+def _add_rejected(seeds: dict[Place, set[Part]], one: Rejected) -> None:
+    rows = (part(identity_of(row)) for row in identities_in(one.source, one.sequence))
     seeds.setdefault(("row", one.layout.mapping), set()).update(rows)
     for kind in ("key", "holder"):
-        seeds.setdefault((kind, one.layout.entity.name), set()).update(one.keys)
+        seeds.setdefault((kind, one.layout.entity.name), set()).update(map(part, one.keys))

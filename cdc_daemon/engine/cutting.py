@@ -7,7 +7,7 @@ from dataclasses import replace
 from itertools import compress
 from typing import Any
 
-from cdc_daemon.engine.touched import Place, Touched, meant, together
+from cdc_daemon.engine.touched import Part, Place, Touched, meant, part, together
 from cdc_daemon.model.changes import Operation
 from cdc_daemon.model.effects import EntityRun, Key
 
@@ -47,7 +47,9 @@ def apart(
     with a key that it touches or refers to, and with whatever else such a change touches. With a
     truncate among them nothing is independent: all of them have.
     """
-    seeds: dict[Place, Iterable[Key]] = {("key", name): keys for name, keys in at_fault.items()}
+    seeds: dict[Place, Iterable[Part]] = {
+        ("key", name): map(part, keys) for name, keys in at_fault.items()
+    }
     if not seeds:
         return list(runs), []
     if any(run.operation is Operation.TRUNCATE for run in runs):

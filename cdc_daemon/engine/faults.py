@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from cdc_daemon.engine.cutting import pick
 from cdc_daemon.engine.fold import TwoRowsOneKey
 from cdc_daemon.engine.lanes import Held, held_change
-from cdc_daemon.engine.touched import Place, Touched, read, touched
+from cdc_daemon.engine.touched import Part, Place, Touched, read, touched
 from cdc_daemon.mapping.fields import required
 from cdc_daemon.model.effects import EntityRun, Key, Layout, Step
 from cdc_daemon.model.errors import DataError
@@ -105,9 +105,9 @@ def missing_value(layout: Layout, row: Sequence[object]) -> DataError | None:
     return None
 
 
-def _touches(run: EntityRun, writes: Sequence[Touched]) -> list[set[tuple[Place, Key]]]:
+def _touches(run: EntityRun, writes: Sequence[Touched]) -> list[set[tuple[Place, Part]]]:
     """What each change of a run touches and reads; a truncate is in nobody's way here."""
-    found: list[set[tuple[Place, Key]]] = [set() for _ in run.sequences]
+    found: list[set[tuple[Place, Part]]] = [set() for _ in run.sequences]
     for column in [*writes, *read(run)]:
         for change, key in zip(found, column.keys, strict=True):
             if key is not None:

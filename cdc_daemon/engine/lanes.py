@@ -21,6 +21,7 @@ from cdc_daemon.engine.touched import (
     digest,
     identities_in,
     identity_of,
+    key_of,
     read,
     touched,
 )
@@ -72,7 +73,8 @@ def held_change(
 ) -> Held:
     """Change i of a mapped run, held for this error. ``columns``: what the run touches."""
     touches = columns or touched(pick(run, [i]))
-    found = [(one.place, key) for one in touches if (key := one.keys[i if columns else 0])]
+    parts = [(one.place, one.keys[i if columns else 0]) for one in touches]
+    found = [(place, key_of(one)) for place, one in parts if one is not None]
     return Held(
         layout=run.layout,
         source=run.source,
@@ -94,7 +96,12 @@ def read_by(run: EntityRun, i: int) -> tuple[Lane, ...]:
 
 
 def _digested(columns: Iterable[Touched]) -> tuple[Lane, ...]:
-    found = (digest(*one.place, key) for one in columns for key in one.keys if key is not None)
+    found = (
+        digest(*column.place, key_of(one))
+        for column in columns
+        for one in column.keys
+        if one is not None
+    )
     return tuple(dict.fromkeys(found))
 
 

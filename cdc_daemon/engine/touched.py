@@ -12,12 +12,16 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from cdc_daemon.model.changes import Invalid, Operation, Row, Run
 from cdc_daemon.model.effects import EntityRun, Key
 
 Place = tuple[str, str]
 """Where keys can be compared: ``("row", mapping)``, ``("key", entity)``, ``("holder", entity)``."""
+
+Part = bytes | Key
+"""A key of several values, or the only value of a key of one: that is hashed once for all."""
 
 _LENGTHS = [length.to_bytes(4, "big") for length in range(256)]
 _LINKS = 8  # rounds in which what belongs together is followed
@@ -28,7 +32,7 @@ class Touched:
     """One key for each change of a run, or None where a change touches none."""
 
     place: Place
-    keys: Sequence[Key | None]
+    keys: Sequence[Part | None]
 
 
 def touched(run: EntityRun) -> list[Touched]:
@@ -39,10 +43,9 @@ def touched(run: EntityRun) -> list[Touched]:
     keys: Place = ("key", run.layout.entity.name)
     found = [Touched(rows, column) for column in _identities(run)]
     if run.rows:
-        columns = ([row[i] for row in run.rows] for i in run.layout.key)
-        found.append(Touched(keys, list(zip(*columns, strict=True))))
+        found.append(Touched(keys, _parts(run.rows, run.layout.key)))  # type: ignore[arg-type]
     if run.old_keys is not None:
-        found.append(Touched(keys, run.old_keys))
+        found.append(Touched(keys, [old and part(old) for old in run.old_keys]))
     return found + _holders(run, found) if run.layout.referred else found
 
 
@@ -53,7 +56,7 @@ def read(run: EntityRun) -> list[Touched]:
     return [
         Touched(
             ("holder", attribute.references),
-            [(value,) if isinstance(value := row[i], bytes) else None for row in run.rows],
+            [value if isinstance(value := row[i], bytes) else None for row in run.rows],
         )
         for i, attribute in enumerate(run.layout.attributes)
         if attribute.references is not None
@@ -92,10 +95,10 @@ def _moved(columns: Sequence[Touched]) -> set[int]:
     return found
 
 
-def _identities(run: EntityRun) -> list[list[Key]]:
+def _identities(run: EntityRun) -> list[list[Part]]:
     """The identities of the source rows, after and before each change."""
     source, identity = run.source, run.source.relation.identity
-    found: list[list[Key]] = []
+    found: list[list[Part]] = []
     if source.operation in (Operation.INSERT, Operation.UPDATE):
         found.append(_identity_column(_meant(run, source.new_rows), identity))
     if source.old_rows is not None:
@@ -112,11 +115,30 @@ def _meant(run: EntityRun, rows: Sequence[Row]) -> Sequence[Row]:
     return [rows[sequence - first] for sequence in run.sequences]
 
 
-def _identity_column(rows: Sequence[Row], places: Sequence[int]) -> list[Key]:
-    if not places:
-        return [()] * len(rows)
-    columns = [[row[i] for row in rows] for i in places]
-    return list(zip(*map(_texts, columns), strict=True))
+def _identity_column(rows: Sequence[Row], places: Sequence[int]) -> list[Part]:
+    columns = [_texts([row[i] for row in rows]) for i in places]
+    return _joined(columns, len(rows))
+
+
+def _parts(rows: Sequence[Row], places: Sequence[int]) -> list[object]:
+    return _joined([[row[i] for row in rows] for i in places], len(rows))
+
+
+def _joined(columns: Sequence[list[Any]], number: int) -> list[Any]:
+    """Columns of values as one of keys."""
+    if len(columns) == 1:
+        return columns[0]
+    return list(zip(*columns, strict=True)) if columns else [()] * number
+
+
+def part(key: Key) -> Part:
+    """A key as it is compared."""
+    return key[0] if len(key) == 1 else key
+
+
+def key_of(one: Part) -> Key:
+    """The inverse."""
+    return (one,) if isinstance(one, bytes) else one
 
 
 def _texts(column: Sequence[object]) -> list[bytes]:
@@ -157,19 +179,19 @@ class Lane(bytes):
 
 def digest(kind: str, name: str, key: Sequence[bytes]) -> Lane:
     """16 bytes for one lane. ``kind``, ``name``: its place."""
-    key = tuple(key)
-    lane = Lane(digests((kind, name), [key])[0])
-    lane.mark = hash(key)
+    one = part(tuple(key))
+    lane = Lane(digests((kind, name), [one])[0])
+    lane.mark = hash(one)
     return lane
 
 
-def digests(place: Place, keys: Iterable[Key]) -> list[bytes]:
+def digests(place: Place, keys: Iterable[Part]) -> list[bytes]:
     """The same for many keys of one place."""
     begin = hashlib.blake2b("\0".join(place).encode(), digest_size=16)
     found: list[bytes] = []
     for key in keys:
         state = begin.copy()
-        for value in key:
+        for value in (key,) if isinstance(key, bytes) else key:
             length = len(value)
             state.update((_LENGTHS[length] if length < 256 else length.to_bytes(4, "big")) + value)
         found.append(state.digest())
@@ -180,13 +202,13 @@ def digests(place: Place, keys: Iterable[Key]) -> list[bytes]:
 
 
 def together(
-    runs: Sequence[Sequence[Touched]], seeds: Mapping[Place, Iterable[Key]]
+    runs: Sequence[Sequence[Touched]], seeds: Mapping[Place, Iterable[Part]]
 ) -> list[set[int]] | None:
     """For each run the changes that touch one of these keys, or a key that such a change touches.
 
     None where that has no end in sight: then all changes may belong together.
     """
-    joined: dict[Place, set[Key | None]] = {place: set(keys) for place, keys in seeds.items()}
+    joined: dict[Place, set[Part | None]] = {place: set(keys) for place, keys in seeds.items()}
     found: list[set[int]] = [set() for _ in runs]
     for _ in range(_LINKS):
         grown = False
@@ -201,7 +223,7 @@ def together(
     return None
 
 
-def _touching(columns: Sequence[Touched], joined: Mapping[Place, set[Key | None]]) -> set[int]:
+def _touching(columns: Sequence[Touched], joined: Mapping[Place, set[Part | None]]) -> set[int]:
     found: set[int] = set()
     for column in columns:
         wanted = joined.get(column.place)
@@ -211,7 +233,7 @@ def _touching(columns: Sequence[Touched], joined: Mapping[Place, set[Key | None]
 
 
 def _join(
-    columns: Sequence[Touched], changes: Iterable[int], joined: dict[Place, set[Key | None]]
+    columns: Sequence[Touched], changes: Iterable[int], joined: dict[Place, set[Part | None]]
 ) -> None:
     for column in columns:
         keys = joined.setdefault(column.place, set())
