@@ -210,8 +210,9 @@ class _Search:
         except psycopg.Error as exc:
             if isinstance(translate(exc), Unreachable):
                 raise
-            results = None
-        self._transaction.rollback_to_mark()
+            self._transaction.rollback_to_mark()
+            return None
+        self._transaction.release()
         return results
 
     def _at_fault(self, n: int, error: DataError) -> None:
