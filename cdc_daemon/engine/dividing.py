@@ -130,7 +130,7 @@ class Divider:
 def _holders(one: Rejected, rows: Sequence[Lane]) -> list[Lane]:
     """The holders of its keys, where a rejected change decides who has them."""
     layout = one.layout
-    stays = one.source.operation is Operation.UPDATE and len(rows) == len(set(one.keys)) == 1
+    stays = one.source.operation is Operation.UPDATE and len(rows) == 1
     if stays or not layout.referred:
         return []
     return [holder_lane(layout.entity.name, key) for key in one.keys]

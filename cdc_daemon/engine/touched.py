@@ -1,7 +1,7 @@
 """What the changes of a run touch, column by column: the lanes before they are digested.
 
 A change touches source rows (by identity, before and after it) and entity keys (old and new). One
-that decides which row has a key (it comes, goes, or changes its key or identity) also touches the
+that decides which row has a key (the row comes, goes, or changes its identity) also touches the
 key's *holder*; a change that refers to the key reads the holder. Among the changes of a batch these
 are compared as they are; a digest of each is needed only to look them up among lanes that are
 blocked. Not in here: which lanes those are, and what happens then.
@@ -81,18 +81,13 @@ def _holders(run: EntityRun, columns: Sequence[Touched]) -> list[Touched]:
 
 
 def _moved(columns: Sequence[Touched]) -> set[int]:
-    """The updates that change their row's identity or entity key."""
-    found: set[int] = set()
-    for kind in ("row", "key"):
-        same = [column.keys for column in columns if column.place[0] == kind]
-        if len(same) > 1:
-            after, before = same
-            found.update(
-                i
-                for i, (new, old) in enumerate(zip(after, before, strict=True))
-                if old is not None and new != old
-            )
-    return found
+    """The updates that change their row's identity. Another key alone is none: references to the
+    row are carried along."""
+    same = [column.keys for column in columns if column.place[0] == "row"]
+    if len(same) < 2:
+        return set()
+    after, before = same
+    return {i for i, (new, old) in enumerate(zip(after, before, strict=True)) if new != old}
 
 
 def _identities(run: EntityRun) -> list[list[Part]]:
