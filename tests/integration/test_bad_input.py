@@ -321,6 +321,7 @@ def test_a_column_dropped_under_the_daemons_eyes(erp: Erp) -> None:
     erp.settled()
 
 
+@pytest.mark.acceptance
 def test_a_table_dropped_under_the_daemons_eyes(erp: Erp) -> None:
     """The same for a whole table; what it held is the administrator's loss, what comes is not."""
     with erp.streaming() as daemon:

@@ -46,6 +46,7 @@ def test_killed_around_the_commit(erp: Erp) -> None:
     erp.settled()
 
 
+@pytest.mark.acceptance
 @fault(1, "kill -9 after each commit, before its acknowledgement", ci=True, sources=SOURCES)
 def test_each_unit_of_a_busy_stream_killed_at_its_commit(erp: Erp) -> None:
     """The supervisor starts a new worker each time, which dies at its first commit again."""
@@ -143,6 +144,7 @@ def test_killed_after_the_first_copy_the_stream_begins_where_it_ended(erp: Erp) 
         assert erp.parked() == []
 
 
+@pytest.mark.acceptance
 def test_terminated_during_the_first_copy_it_ends_at_once(erp: Erp) -> None:
     """TERM does not wait for the copy's end: exit code 0, and the next start copies anew."""
     erp.source.execute(

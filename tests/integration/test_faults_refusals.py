@@ -236,6 +236,7 @@ def test_no_publication(erp: Erp) -> None:
     refused(erp, "it does not exist", "cdc-daemon apply")
 
 
+@pytest.mark.acceptance
 @pytest.mark.parametrize(
     "gap",
     [

@@ -9,6 +9,7 @@ import time
 from contextlib import closing
 
 import psycopg
+import pytest
 
 from tests.conftest import ErpFactory, PostgresFactory
 from tests.support.catalogue import POSTGRES, fault
@@ -129,6 +130,7 @@ def test_the_source_stops_while_the_control_database_blocks(
     erp.settled()
 
 
+@pytest.mark.acceptance
 @fault(9, "fast stop of the source with a full queue", state="blocked", ci=True)
 def test_the_source_stops_with_a_full_queue(
     postgres_factory: PostgresFactory, make_erp: ErpFactory
@@ -244,6 +246,7 @@ def no_commit_answers(erp: Erp) -> None:
         until(one_waits, seconds=30, what="a COMMIT waits for a standby")
 
 
+@pytest.mark.acceptance
 @fault(
     11, "kill -9 of the control database under load", state="blocked", ci=True, targets=[POSTGRES]
 )

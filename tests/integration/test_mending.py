@@ -329,7 +329,7 @@ class Moving:
 
 
 @pytest.mark.parametrize(
-    "seed", [11, *(pytest.param(n, marks=pytest.mark.acceptance) for n in range(12, 18))]
+    "seed", [pytest.param(n, marks=pytest.mark.acceptance) for n in range(11, 18)]
 )
 def test_repairs_beside_a_writer_converge(erp: Erp, control: PostgresControl, seed: int) -> None:
     """Whatever is repaired while its rows change, delete, return and take each other's keys: in the

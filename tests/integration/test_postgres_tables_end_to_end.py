@@ -79,6 +79,7 @@ EDITS = (  # each in one transaction, with both partitions in it
 )
 
 
+@pytest.mark.acceptance
 @pytest.mark.parametrize(
     "identity",
     [

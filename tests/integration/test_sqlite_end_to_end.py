@@ -52,6 +52,7 @@ def hashes_agree(erp: EmbeddedErp) -> None:
 # --- kills ----------------------------------------------------------------------------------------
 
 
+@pytest.mark.acceptance
 def test_killed_around_the_commit(erp: EmbeddedErp) -> None:
     """FAULTS 1 and 2: rows and checkpoint are one transaction; what is committed stays so."""
     with erp.streaming() as daemon:

@@ -283,6 +283,7 @@ def embedded(database_factory: DatabaseFactory, tmp_path: Path) -> EmbeddedErp:
     return made
 
 
+@pytest.mark.acceptance
 def test_an_sqlite_file_is_put_right_too(embedded: EmbeddedErp) -> None:
     """By the worker that holds it, and by one inside the command; noted and audited alike."""
     erp = embedded
