@@ -14,6 +14,7 @@ from typing import Any, Final
 from hypothesis import note
 
 from cdc_daemon.engine.meter import Meter
+from cdc_daemon.model.changes import Operation
 from cdc_daemon.model.errors import LateFailure, Unreachable
 from tests.support.ordering.model import Model, ids
 from tests.support.ordering.source import Habits, Versioned, VersionedSource
@@ -192,9 +193,33 @@ class Life:
         again = {n for n, state in states.items() if state == "resynced"}
         settled = [n for n, state in states.items() if state != "parked"]
         for table in TABLES:
-            rows = ids(log, again - self._restored, table)
-            self._void |= {n for n in settled if rows & ids(log, [n], table)}
+            for row in ids(log, again - self._restored, table):
+                begun = self._left_behind(table, row, states)
+                self._void |= {n for n in settled if n > begun and row in ids(log, [n], table)}
         self._restored |= again
+
+    def _left_behind(self, table: str, row: str | None, states: dict[int, str]) -> int:
+        """Where a row's delete was given up and its id came back, the last time; -1: nowhere. What
+        was written before is nobody's since then, and stays when the row is read again."""
+        log = self.source.history.log
+        came = [
+            n
+            for n, change in enumerate(log)
+            if change.table == table
+            and change.operation is Operation.INSERT
+            and change.new is not None
+            and change.new["id"] == row
+            and states.get(n) in (None, "replayed")
+        ]
+        given_up = [
+            n
+            for n, state in states.items()
+            if state == "skipped"
+            and log[n].operation is Operation.DELETE
+            and row in ids(log, [n], table)
+            and any(n < later for later in came)
+        ]
+        return max(given_up, default=-1)
 
     def _ordinals(self) -> dict[int, int]:
         """Which change of the log each one of the queue is."""
