@@ -32,6 +32,7 @@ from cdc_daemon.engine.lanes import (
 )
 from cdc_daemon.engine.resolve import Resolver
 from cdc_daemon.engine.rewriting import rewritten
+from cdc_daemon.engine.touched import touches_of
 from cdc_daemon.mapping.mapper import Mapped, Mapper, Unresolved
 from cdc_daemon.model.changes import Batch, Operation
 from cdc_daemon.model.effects import (
@@ -235,7 +236,7 @@ class Applier:
 
         A change whose error is told, and which is its lanes' only one here, need not be tried.
         """
-        rest, alone = apart(division.ready, found.keys, division.touched)
+        rest, alone = apart(division.ready, found.keys, division.touches)
         told, alone = found.told(alone)
         if not told and not (rest and alone):
             return self._one_by_one(unit, division, time_of, final=final)
@@ -274,18 +275,19 @@ class Applier:
             while behind and behind[0].sequence < run.sequences[0]:
                 held = behind.popleft()
                 closed.update(dict.fromkeys(held.lanes, held.layout.mapping))
-            lanes = lanes_of(run, 0)
+            touches = touches_of(run)
+            lanes = lanes_of(touches, 0)
             try:
                 if any(lane in closed for lane in lanes):
                     raise waiting()
-                if unsure := tuple(lane for lane in read_by(run, 0) if lane in closed):
+                if unsure := tuple(lane for lane in read_by(touches, 0) if lane in closed):
                     raise waiting_for(unsure)
                 steps = self._one(unit, run, outcome, time_of, final=final)
             except DataError as error:
                 if run.operation is Operation.TRUNCATE:
                     raise _refused_truncate(run, error) from error
                 closed.update(dict.fromkeys(lanes, run.layout.mapping))
-                division.held.append(held_change(run, 0, error))
+                division.held.append(held_change(run, 0, error, touches))
             else:
                 done += steps
                 carried.append(run)

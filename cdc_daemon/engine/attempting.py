@@ -15,6 +15,7 @@ from cdc_daemon.engine.lanes import Division, read_by
 from cdc_daemon.engine.payload import batch_of
 from cdc_daemon.engine.privacy import NOTHING, Privacy
 from cdc_daemon.engine.schedule import Schedule
+from cdc_daemon.engine.touched import touches_of
 from cdc_daemon.mapping.compile import CompiledMapping
 from cdc_daemon.mapping.mapper import Mapper
 from cdc_daemon.model.changes import Relation
@@ -147,7 +148,8 @@ class _Earlier(Lanes):
         condemned: Mapping[bytes, DataError] | None = None,
     ) -> Division:
         """As a batch is divided."""
-        lanes = {lane for run in runs for i in range(len(run)) for lane in read_by(run, i)}
+        each = [(touches_of(run), range(len(run))) for run in runs]
+        lanes = {lane for touches, changes in each for i in changes for lane in read_by(touches, i)}
         if lanes:
             closed = self._sink.still_blocked(sorted(lanes), self._before)
             self.reload(dict.fromkeys(closed, ""))

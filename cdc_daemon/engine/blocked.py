@@ -13,17 +13,19 @@ from cdc_daemon.engine.lanes import Division
 from cdc_daemon.engine.touched import (
     Part,
     Place,
-    Touched,
+    Touches,
     digests,
     identities_in,
     identity_of,
-    meant,
     part,
     together,
+    touches_of,
 )
 from cdc_daemon.model.changes import Operation
 from cdc_daemon.model.effects import EntityRun, Rejected
 from cdc_daemon.model.errors import DataError
+
+_MARKS = 100_000  # beside two for each lane
 
 
 class Lanes:
@@ -39,14 +41,16 @@ class Lanes:
         self.blocked = blocked or {}
         self._pending: dict[bytes, str] = {}
         self._freed: set[str] = set()
-        self._marks: set[int] = set()  # of every lane that is or was blocked, but for ...
-        self._unmarked = set(self.blocked)  # ... those parked by a process before this one
+        self._marks: set[int] = set()  # of lanes that are or were blocked; of all but ...
+        self._unmarked = set(self.blocked)  # ... those that are blocked since before
 
     def __len__(self) -> int:
         return len(self.blocked)
 
     def __contains__(self, lane: bytes) -> bool:
-        return lane in self.blocked
+        """Whether it is blocked, as seen from the open unit."""
+        owner = self._pending.get(lane) or self.blocked.get(lane)
+        return lane in self._pending or (owner is not None and owner not in self._freed)
 
     def divide(
         self,
@@ -62,38 +66,38 @@ class Lanes:
         if not self.blocked and not self._pending and not rejected and not condemned:
             return Division(list(runs))
         runs = sorted(runs, key=lambda run: run.sequences[0])
-        columns = [meant(run) for run in runs]
-        concerned = self._concerned(runs, columns, rejected, condemned or {})
+        touches = [touches_of(run) for run in runs]
+        concerned = self._concerned(runs, touches, rejected, condemned or {})
         if not rejected and not any(concerned):
-            return Division(runs, touched=columns)
+            return Division(runs, touches=touches)
         divider = Divider(self.blocked, self._pending, self._freed, condemned or {})
-        return divider.divide(runs, concerned, rejected)
+        return divider.divide(runs, touches, concerned, rejected)
 
     def _concerned(
         self,
         runs: Sequence[EntityRun],
-        columns: Sequence[Sequence[Touched]],
+        touches: Sequence[Touches],
         rejected: Sequence[Rejected],
         condemned: Mapping[bytes, DataError],
     ) -> list[Collection[int]]:
         """For each run, the changes that are to be looked at one by one."""
         found: list[set[int]] | None = None
         if all(run.operation is not Operation.TRUNCATE for run in runs):
-            seeds = self._closed_keys(columns, condemned)
+            seeds = self._closed_keys(touches, condemned)
             for one in rejected:
                 _add_rejected(seeds, one)
-            found = together(columns, seeds) if seeds else [set() for _ in runs]
+            found = together(touches, seeds) if seeds else [set() for _ in runs]
         if found is None:
             return [range(len(run)) for run in runs]
         return [sorted(changes) for changes in found]
 
     def _closed_keys(
-        self, runs: Sequence[Sequence[Touched]], condemned: Mapping[bytes, DataError]
+        self, runs: Sequence[Touches], condemned: Mapping[bytes, DataError]
     ) -> dict[Place, set[Part]]:
         """What the runs touch or read whose lane is blocked, or known to fail."""
         found: dict[Place, set[Part]] = {}
         marked = not self._unmarked and not condemned
-        for column in (column for columns in runs for column in columns):
+        for column in (column for run in runs for column in run.all):
             keys = column.keys
             if marked:
                 if self._marks.isdisjoint(map(hash, keys)):
@@ -124,6 +128,7 @@ class Lanes:
             self._unmarked &= self.blocked.keys()
         self.blocked.update(self._pending)
         self.forget()
+        self._forget_marks()
 
     def forget(self) -> None:
         """The unit that parked them was rolled back."""
@@ -134,6 +139,7 @@ class Lanes:
         for lane in lanes:
             self.blocked.pop(lane, None)
             self._unmarked.discard(lane)
+        self._forget_marks()
 
     def reload(self, blocked: dict[bytes, str]) -> None:
         """Take the failure queue's word after a replay or a restart."""
@@ -142,6 +148,14 @@ class Lanes:
         }
         self.blocked = blocked
         self.forget()
+        self._forget_marks()
+
+    def _forget_marks(self) -> None:
+        """A mark cannot be told to be out of use, so with too many of them all are given up; what
+        is blocked is as if a process before this one had parked it. Between units only."""
+        if len(self._marks) > (_MARKS + 2 * len(self.blocked) if self.blocked else 0):
+            self._marks = set()
+            self._unmarked = set(self.blocked)
 
 
 def _add_rejected(seeds: dict[Place, set[Part]], one: Rejected) -> None:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from itertools import compress
 from typing import Any
 
-from cdc_daemon.engine.touched import Part, Place, Touched, meant, part, together
+from cdc_daemon.engine.touched import Part, Place, Touches, part, together, touches_of
 from cdc_daemon.model.changes import Operation
 from cdc_daemon.model.effects import EntityRun, Key
 
@@ -19,10 +19,10 @@ def pick(run: EntityRun, indices: Sequence[int]) -> EntityRun:
 
 def without(run: EntityRun, indices: Iterable[int]) -> EntityRun:
     """The changes of a run but for those at these indices, as a run of their own."""
-    meant = bytearray(b"\1") * len(run)
+    kept = bytearray(b"\1") * len(run)
     for i in indices:
-        meant[i] = 0
-    return _cut(run, lambda values: list(compress(values, meant)))
+        kept[i] = 0
+    return _cut(run, lambda values: list(compress(values, kept)))
 
 
 def _cut(run: EntityRun, of: Callable[[Sequence[Any]], list[Any]]) -> EntityRun:
@@ -39,7 +39,7 @@ def _cut(run: EntityRun, of: Callable[[Sequence[Any]], list[Any]]) -> EntityRun:
 def apart(
     runs: Sequence[EntityRun],
     at_fault: Mapping[str, Iterable[Key]],
-    known: Sequence[Sequence[Touched]] | None = None,
+    known: Sequence[Touches] | None = None,
 ) -> tuple[list[EntityRun], list[EntityRun]]:
     """Runs cut into the changes that have nothing to do with these keys, and the rest.
 
@@ -54,7 +54,7 @@ def apart(
         return list(runs), []
     if any(run.operation is Operation.TRUNCATE for run in runs):
         return [], list(runs)
-    found = together(known or [meant(run) for run in runs], seeds)
+    found = together(known or [touches_of(run) for run in runs], seeds)
     if found is None:
         return [], list(runs)
     kept: list[EntityRun] = []

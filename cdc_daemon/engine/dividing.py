@@ -18,7 +18,7 @@ from cdc_daemon.engine.lanes import (
     waiting,
     waiting_for,
 )
-from cdc_daemon.engine.touched import Lane
+from cdc_daemon.engine.touched import Lane, Touches
 from cdc_daemon.model.changes import Operation
 from cdc_daemon.model.effects import EntityRun, Rejected
 from cdc_daemon.model.errors import DataError
@@ -44,33 +44,36 @@ class Divider:
     def divide(
         self,
         runs: Sequence[EntityRun],
+        touches: Sequence[Touches],
         concerned: Sequence[Collection[int]],
         rejected: Sequence[Rejected],
     ) -> Division:
-        """``runs`` in source order; ``concerned``: which changes of each to look at."""
+        """``runs`` in source order, what each touches, and which changes of it to look at."""
         todo = deque(sorted(rejected, key=lambda one: one.sequence))
-        for run, changes in zip(runs, concerned, strict=True):
+        for run, each, changes in zip(runs, touches, concerned, strict=True):
             self._hold_rejected(todo, run.sequences[0])
             if run.operation is Operation.TRUNCATE:
                 self._truncate(run)
             else:
-                self._divide_run(run, changes, todo)
+                self._divide_run(run, each, changes, todo)
         self._hold_rejected(todo, None)
         self.division.held.sort(key=lambda one: one.sequence)
         return self.division
 
-    def _divide_run(self, run: EntityRun, changes: Iterable[int], todo: deque[Rejected]) -> None:
+    def _divide_run(
+        self, run: EntityRun, touches: Touches, changes: Iterable[int], todo: deque[Rejected]
+    ) -> None:
         held: set[int] = set()
         for i in changes:
             sequence = run.sequences[i]
             self._hold_rejected(todo, sequence)
-            lanes = lanes_of(run, i)
-            error = self._obstacle(lanes, read_by(run, i))
+            lanes = lanes_of(touches, i)
+            error = self._obstacle(lanes, read_by(touches, i))
             if error is None:
                 self.passed.update(dict.fromkeys(lanes, lanes))
             else:
                 held.add(i)
-                self._hold(held_change(run, i, error))
+                self._hold(held_change(run, i, error, touches))
         if not held:
             self.division.ready.append(run)
         elif len(held) < len(run):

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from cdc_daemon.engine.cutting import pick
 from cdc_daemon.engine.fold import TwoRowsOneKey
 from cdc_daemon.engine.lanes import Held, held_change
-from cdc_daemon.engine.touched import Part, Place, Touched, read, touched
+from cdc_daemon.engine.touched import Part, Place, Touches, touches_of
 from cdc_daemon.mapping.fields import required
 from cdc_daemon.model.effects import EntityRun, Key, Layout, Step
 from cdc_daemon.model.errors import DataError
@@ -30,19 +30,19 @@ class AtFault:
 
     def told(self, runs: Sequence[EntityRun]) -> tuple[list[Held], list[EntityRun]]:
         """Of these changes those whose error is known for certain, and the runs without them."""
-        writes = [touched(run) for run in runs]
-        touches = [_touches(run, columns) for run, columns in zip(runs, writes, strict=True)]
-        times = Counter(one for run in touches for change in run for one in change)
+        touches = [touches_of(run) for run in runs]
+        by_change = [_by_change(run, each) for run, each in zip(runs, touches, strict=True)]
+        times = Counter(one for run in by_change for change in run for one in change)
         held: list[Held] = []
         others: list[EntityRun] = []
-        for run, changes, columns in zip(runs, touches, writes, strict=True):
+        for run, each, changes in zip(runs, touches, by_change, strict=True):
             kept: list[int] = []
             for i, change in enumerate(changes):
                 error = self._error_of(run, i)
                 if error is None or any(times[one] > 1 for one in change):
                     kept.append(i)
                 else:
-                    held.append(held_change(run, i, error, columns))
+                    held.append(held_change(run, i, error, each))
             if kept:
                 others.append(run if len(kept) == len(run) else pick(run, kept))
         return held, others
@@ -105,10 +105,10 @@ def missing_value(layout: Layout, row: Sequence[object]) -> DataError | None:
     return None
 
 
-def _touches(run: EntityRun, writes: Sequence[Touched]) -> list[set[tuple[Place, Part]]]:
+def _by_change(run: EntityRun, touches: Touches) -> list[set[tuple[Place, Part]]]:
     """What each change of a run touches and reads; a truncate is in nobody's way here."""
     found: list[set[tuple[Place, Part]]] = [set() for _ in run.sequences]
-    for column in [*writes, *read(run)]:
+    for column in touches.all:
         for change, key in zip(found, column.keys, strict=True):
             if key is not None:
                 change.add((column.place, key))

@@ -11,19 +11,17 @@ no others: it reads the lane of the key's holder, and does not block it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from cdc_daemon.engine.cutting import pick
 from cdc_daemon.engine.touched import (
     Lane,
     Touched,
+    Touches,
     digest,
     identities_in,
     identity_of,
     key_of,
-    read,
-    touched,
 )
 from cdc_daemon.model.changes import Run
 from cdc_daemon.model.effects import EntityRun, Key, Layout
@@ -68,41 +66,34 @@ def identities_of(source: Run, sequence: int) -> list[Key]:
     return list(dict.fromkeys(whole))  # type: ignore[arg-type]
 
 
-def held_change(
-    run: EntityRun, i: int, error: DataError, columns: Sequence[Touched] | None = None
-) -> Held:
-    """Change i of a mapped run, held for this error. ``columns``: what the run touches."""
-    touches = columns or touched(pick(run, [i]))
-    parts = [(one.place, one.keys[i if columns else 0]) for one in touches]
-    found = [(place, key_of(one)) for place, one in parts if one is not None]
+def held_change(run: EntityRun, i: int, error: DataError, touches: Touches) -> Held:
+    """Change i of a mapped run, held for this error."""
+    columns = [one for one in touches.writes if one.place[0] == "key"]
+    keys = [key_of(one) for column in columns if (one := column.keys[i]) is not None]
     return Held(
         layout=run.layout,
         source=run.source,
         sequence=run.sequences[i],
         error=error,
-        lanes=tuple(dict.fromkeys(digest(*place, key) for place, key in found)),
-        keys=tuple(dict.fromkeys(key for place, key in found if place[0] == "key")),
+        lanes=lanes_of(touches, i),
+        keys=tuple(dict.fromkeys(keys)),
     )
 
 
-def lanes_of(run: EntityRun, i: int) -> tuple[Lane, ...]:
-    """Every lane that change i of a mapped run touches, that of its source row first."""
-    return _digested(touched(pick(run, [i])))
+def lanes_of(touches: Touches, i: int) -> tuple[Lane, ...]:
+    """Every lane that change i of a run touches, that of its source row first."""
+    return _digested(touches.writes, i)
 
 
-def read_by(run: EntityRun, i: int) -> tuple[Lane, ...]:
-    """The lanes that change i of a mapped run reads: who has the keys that it refers to."""
-    return _digested(read(pick(run, [i])))
+def read_by(touches: Touches, i: int) -> tuple[Lane, ...]:
+    """The lanes that change i of a run reads: who has the keys that it refers to."""
+    return _digested(touches.reads, i)
 
 
-def _digested(columns: Iterable[Touched]) -> tuple[Lane, ...]:
-    found = (
-        digest(*column.place, key_of(one))
-        for column in columns
-        for one in column.keys
-        if one is not None
-    )
-    return tuple(dict.fromkeys(found))
+def _digested(columns: Iterable[Touched], i: int) -> tuple[Lane, ...]:
+    found = ((column.place, column.keys[i]) for column in columns)
+    lanes = (digest(*place, key_of(one)) for place, one in found if one is not None)
+    return tuple(dict.fromkeys(lanes))
 
 
 def holder_lane(entity: str, key: Key) -> Lane:
@@ -114,14 +105,14 @@ def holder_lane(entity: str, key: Key) -> Lane:
 class Division:
     """What may go on and what is held, both in source order per lane.
 
-    ``superseded``: mappings whose parked changes a truncate in this batch has undone. ``touched``:
+    ``superseded``: mappings whose parked changes a truncate in this batch has undone. ``touches``:
     what each of ``ready`` touches and reads, where that is known.
     """
 
     ready: list[EntityRun]
     held: list[Held] = field(default_factory=list)
     superseded: set[str] = field(default_factory=set)
-    touched: list[list[Touched]] | None = None
+    touches: list[Touches] | None = None
 
 
 def waiting_for(holders: tuple[Lane, ...]) -> DataError:

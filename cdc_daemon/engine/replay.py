@@ -121,12 +121,6 @@ class Replay:
         del self._works[command.id]
         return work.as_result()
 
-    def retry(self, selection: Selection, *, actor: str) -> Retried:
-        """Apply the parked changes that are meant again, however long that takes."""
-        work = Retried(selection, actor)
-        self._go_on(work, inf)
-        return work
-
     def _go_on(self, work: Retried, deadline: float) -> bool:
         """Whether it is done."""
         relations = {relation.name: relation for relation in self._relations()}

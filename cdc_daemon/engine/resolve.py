@@ -12,12 +12,13 @@ was deferred before it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from cdc_daemon.engine.awaiting import awaited_source_row
 from cdc_daemon.engine.cutting import pick
 from cdc_daemon.engine.lanes import identities_of, lanes_of
+from cdc_daemon.engine.touched import touches_of
 from cdc_daemon.mapping.mapper import Mapped, Unresolved, old_images, touched
 from cdc_daemon.model.changes import UNCHANGED, Operation, Relation, Row, Run
 from cdc_daemon.model.effects import EntityRun, Key, Layout, Rejected
@@ -37,6 +38,10 @@ class _Known:
         if source_key in self.overlay:
             return self.overlay[source_key]
         return self.table.get(source_key)
+
+    def names(self, one: EntityRun) -> bool:
+        """Whether the source row of a single change is known."""
+        return any(self.get(key) for key in one.old_source_keys or one.source_keys or ())
 
     def meant(self, source_key: Key, *, final: bool) -> Key | None:
         """For a ``ref``. With nothing more to come, also a row that this batch has deleted."""
@@ -130,15 +135,14 @@ class Resolver:
     ) -> list[EntityRun]:
         """Fill in the keys of a run, with the rows that no reference names read again."""
         references = known.get(run.layout.mapping)
-        if references is None or not _may_be_unnamed(run, references):
+        if references is None or run.layout.reference is None or not _left_out(run):
             _resolve_keys(run, known)
             return [run]
         found: list[EntityRun] = []
-        for i in range(len(run)):
-            one = pick(run, [i])
-            again = [one]
-            if _may_be_unnamed(one, references) and not self._waits(one):
-                again = self._reread(unnamed.alone(one), unnamed.reread, unnamed.rejected)
+        for part, doubtful in _cut(run, references):
+            again = [part]
+            if doubtful and not references.names(part) and not self._waits(part):
+                again = self._reread(unnamed.alone(part), unnamed.reread, unnamed.rejected)
             for each in again:
                 _resolve_keys(each, known)
             found += again
@@ -146,7 +150,7 @@ class Resolver:
 
     def _waits(self, one: EntityRun) -> bool:
         """Whether a change is held, or deferred, behind an earlier one of its row."""
-        lanes = lanes_of(one, 0)
+        lanes = lanes_of(touches_of(one), 0)
         return any(self._blocked(lane) or lane in self._deferred_lanes for lane in lanes)
 
     def _reread(self, mapped: Mapped, reread: Reread, rejected: list[Rejected]) -> list[EntityRun]:
@@ -258,8 +262,9 @@ class Resolver:
         if not self._deferred_lanes and not bad:
             return []
         behind: list[int] = []
+        touches = touches_of(run)
         for i in range(len(run.sequences)):
-            lanes = () if run.operation is Operation.TRUNCATE else lanes_of(run, i)
+            lanes = lanes_of(touches, i)
             if i in bad:
                 self._deferred_lanes.update(lanes)
             elif any(lane in self._deferred_lanes for lane in lanes):
@@ -346,15 +351,25 @@ def _ids(run: EntityRun, position: int) -> list[Key]:
     return [(row[position],) for row in run.rows if isinstance(row[position], bytes)]  # type: ignore[misc]
 
 
-def _may_be_unnamed(run: EntityRun, references: _Known) -> bool:
-    """Whether some row was left out in part, of a source row that no reference names yet."""
-    if not run.partial or run.layout.reference is None or run.operation is not Operation.UPDATE:
-        return False
-    keys = run.old_source_keys or run.source_keys or ()
-    return any(
-        references.get(key) is None and UNCHANGED in row
-        for key, row in zip(keys, run.rows, strict=True)
-    )
+def _left_out(run: EntityRun) -> bool:
+    """Whether the log left out some of a row that is there already."""
+    return run.partial and run.operation is Operation.UPDATE
+
+
+def _cut(run: EntityRun, references: _Known) -> Iterator[tuple[EntityRun, bool]]:
+    """A run in source order, with each change by itself (True) that was left out in part, of a
+    source row that perhaps no reference names when its turn comes."""
+    new, old = run.source_keys or (), run.old_source_keys or run.source_keys or ()
+    moved = {before for before, after in zip(old, new, strict=True) if before != after}
+    start = 0
+    for i, (key, row) in enumerate(zip(old, run.rows, strict=True)):
+        if UNCHANGED in row and (key in moved or references.get(key) is None):
+            if start < i:
+                yield pick(run, range(start, i)), False
+            yield pick(run, [i]), True
+            start = i + 1
+    if start < len(run):
+        yield (run if start == 0 else pick(run, range(start, len(run)))), False
 
 
 def _resolve_keys(run: EntityRun, known: Mapping[str, _Known]) -> None:

@@ -10,7 +10,7 @@ blocked. Not in here: which lanes those are, and what happens then.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,10 +35,27 @@ class Touched:
     keys: Sequence[Part | None]
 
 
-def touched(run: EntityRun) -> list[Touched]:
-    """All that the changes of a mapped run touch; nothing for a truncate."""
+@dataclass(frozen=True, slots=True)
+class Touches:
+    """What the changes of one run touch, and what they read."""
+
+    writes: list[Touched]
+    reads: list[Touched]
+
+    @property
+    def all(self) -> list[Touched]:
+        """Both."""
+        return self.writes + self.reads
+
+
+def touches_of(run: EntityRun) -> Touches:
+    """All that the changes of a mapped run have to do with; nothing for a truncate."""
     if run.operation is Operation.TRUNCATE:
-        return []
+        return Touches([], [])
+    return Touches(_writes(run), _reads(run))
+
+
+def _writes(run: EntityRun) -> list[Touched]:
     rows: Place = ("row", run.layout.mapping)
     keys: Place = ("key", run.layout.entity.name)
     found = [Touched(rows, column) for column in _identities(run)]
@@ -49,23 +66,16 @@ def touched(run: EntityRun) -> list[Touched]:
     return found + _holders(run, found) if run.layout.referred else found
 
 
-def read(run: EntityRun) -> list[Touched]:
+def _reads(run: EntityRun) -> list[Touched]:
     """The holders of the keys that rows refer to."""
-    if not run.rows:
-        return []
     return [
         Touched(
             ("holder", attribute.references),
             [value if isinstance(value := row[i], bytes) else None for row in run.rows],
         )
         for i, attribute in enumerate(run.layout.attributes)
-        if attribute.references is not None
+        if attribute.references is not None and run.rows
     ]
-
-
-def meant(run: EntityRun) -> list[Touched]:
-    """All that the changes of a mapped run touch or read."""
-    return touched(run) + read(run)
 
 
 def _holders(run: EntityRun, columns: Sequence[Touched]) -> list[Touched]:
@@ -92,14 +102,18 @@ def _moved(columns: Sequence[Touched]) -> set[int]:
 
 def _identities(run: EntityRun) -> list[list[Part]]:
     """The identities of the source rows, after and before each change."""
-    source, identity = run.source, run.source.relation.identity
-    found: list[list[Part]] = []
+    return [
+        _identity_column(_meant(run, rows), places) for rows, places in _identity_images(run.source)
+    ]
+
+
+def _identity_images(source: Run) -> Iterator[tuple[Sequence[Row], Sequence[int]]]:
+    """The images that the log has of rows, after and before, and where the identity is in them."""
+    identity = source.relation.identity
     if source.operation in (Operation.INSERT, Operation.UPDATE):
-        found.append(_identity_column(_meant(run, source.new_rows), identity))
+        yield source.new_rows, identity
     if source.old_rows is not None:
-        places = identity if source.old_full else range(len(identity))
-        found.append(_identity_column(_meant(run, source.old_rows), places))
-    return found
+        yield source.old_rows, identity if source.old_full else range(len(identity))
 
 
 def _meant(run: EntityRun, rows: Sequence[Row]) -> Sequence[Row]:
@@ -153,14 +167,7 @@ def identity_of(values: Iterable[object]) -> Key:
 def identities_in(source: Run, sequence: int) -> list[Row]:
     """The identities of one change's row as the log gives them, after it and before it."""
     i = sequence - source.sequence
-    identity = source.relation.identity
-    found: list[Row] = []
-    if source.operation in (Operation.INSERT, Operation.UPDATE):
-        found.append(tuple([source.new_rows[i][j] for j in identity]))
-    if source.old_rows is not None:
-        old = source.old_rows[i]
-        found.append(tuple([old[j] for j in identity]) if source.old_full else old)
-    return found
+    return [tuple([rows[i][j] for j in places]) for rows, places in _identity_images(source)]
 
 
 # --- digests ------------------------------------------------------------------------------------
@@ -197,7 +204,7 @@ def digests(place: Place, keys: Iterable[Part]) -> list[bytes]:
 
 
 def together(
-    runs: Sequence[Sequence[Touched]], seeds: Mapping[Place, Iterable[Part]]
+    runs: Sequence[Touches], seeds: Mapping[Place, Iterable[Part]]
 ) -> list[set[int]] | None:
     """For each run the changes that touch one of these keys, or a key that such a change touches.
 
@@ -205,9 +212,10 @@ def together(
     """
     joined: dict[Place, set[Part | None]] = {place: set(keys) for place, keys in seeds.items()}
     found: list[set[int]] = [set() for _ in runs]
+    columns_of = [run.all for run in runs]
     for _ in range(_LINKS):
         grown = False
-        for columns, known in zip(runs, found, strict=True):
+        for columns, known in zip(columns_of, found, strict=True):
             new = _touching(columns, joined) - known
             if new:
                 grown = True

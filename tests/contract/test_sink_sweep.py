@@ -6,8 +6,11 @@ from dataclasses import replace
 
 import pytest
 
-from cdc_daemon.model.changes import Row
+from cdc_daemon.engine.lanes import Held
+from cdc_daemon.engine.sparing import spare
+from cdc_daemon.model.changes import Column, ColumnType, Operation, Relation, Row, Run
 from cdc_daemon.model.effects import Delete, Key, Layout, Outcome, Upsert
+from cdc_daemon.model.errors import DataError
 from cdc_daemon.model.ports import Sink
 from cdc_daemon.model.position import SourceIdentity
 from tests.contract.shapes import (
@@ -22,6 +25,13 @@ from tests.contract.shapes import (
 from tests.contract.targets import Target
 
 IDENTITY = SourceIdentity(system="1", timeline=1, database="d", publication="p")
+RELATION = Relation(
+    source="erp",
+    schema="public",
+    table="t_material",
+    columns=(Column(name="code", type=ColumnType("text")),),
+    identity=(0,),
+)
 NAMED: list[Row] = [(b"a", b"1"), (b"b", b"2"), (b"c", b"3")]
 
 
@@ -63,6 +73,34 @@ def test_tombstones_let_go_of_swept_parents(target: Target, sink: Sink) -> None:
     found = {row for row, _ in target.tombstones(DELIVERIES).values()}
     assert found == {(b"1", None), (b"2", None)}
     assert target.tombstones(INVOICES) == {}
+
+
+@pytest.mark.parametrize("number", [1, 3], ids=["one", "many"])
+def test_rows_that_a_copy_could_not_write_are_touched_and_stay(
+    target: Target, sink: Sink, number: int
+) -> None:
+    """As they were; one that was not there is nothing to touch, nor does it come."""
+    rows: list[Row] = [(b"%d" % n, b"name", b"note") for n in range(5)]
+    write(target, sink, Upsert(layout=MATERIALS, rows=rows))
+    run = Run(relation=RELATION, operation=Operation.INSERT, new_rows=[(b"x",)])
+    error = DataError("too long", code="too_long")
+    with sink.begin() as unit:
+        spare(
+            unit,
+            [
+                Held(
+                    layout=MATERIALS,
+                    source=run,
+                    sequence=0,
+                    error=error,
+                    lanes=(),
+                    keys=((b"%d" % n,), (b"gone",)),
+                )
+                for n in range(number)
+            ],
+        )
+    finish(sink, MATERIALS)
+    assert set(target.living(MATERIALS).values()) == set(rows[:number])
 
 
 @pytest.mark.parametrize("swept", [True, False], ids=["its own", "another pipeline's"])

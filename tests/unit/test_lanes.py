@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cdc_daemon.engine import blocked as blocked_lanes
 from cdc_daemon.engine.blocked import Lanes
 from cdc_daemon.engine.cutting import apart
 from cdc_daemon.engine.dividing import Divider
 from cdc_daemon.engine.faults import AtFault
 from cdc_daemon.engine.lanes import WAITING, Division, entity_lane, lanes_of
+from cdc_daemon.engine.touched import touches_of
 from cdc_daemon.model.changes import Column, ColumnType, Operation, Relation, Row, Run
 from cdc_daemon.model.effects import EntityRun, Key, Rejected
 from cdc_daemon.model.errors import DataError
@@ -150,7 +153,7 @@ def test_a_truncate_supersedes_what_was_parked_before_it() -> None:
 def test_lanes_tell_rows_and_keys_of_different_tables_apart() -> None:
     """A source row's lane and an entity key's lane never collide, nor do composite keys."""
     run = inserts([b"A"], 0)
-    assert len(set(lanes_of(run, 0))) == 2
+    assert len(set(lanes_of(touches_of(run), 0))) == 2
     assert entity_lane("material", (b"A", b"BC")) != entity_lane("material", (b"AB", b"C"))
     assert entity_lane("material", (b"A",)) != entity_lane("customer", (b"A",))
 
@@ -176,7 +179,8 @@ def runs_of(changes: list[tuple[str, bytes, bytes]], start: int) -> list[EntityR
 def everything(lanes: Lanes, runs: list[EntityRun], rejected: list[Rejected]) -> Division:
     """A walk over every change."""
     divider = Divider(lanes.blocked, {}, set(), {})
-    return divider.divide(runs, [range(len(run)) for run in runs], rejected)
+    every = [range(len(run)) for run in runs]
+    return divider.divide(runs, [touches_of(run) for run in runs], every, rejected)
 
 
 @given(CHANGES, st.sets(CODES, max_size=2), st.sets(st.integers(0, 13), max_size=3), st.booleans())
@@ -223,6 +227,36 @@ def test_lanes_of_a_process_before_are_found_and_forgotten_again() -> None:
     assert held(again.divide([inserts([b"A", b"C"], 4)])) == [(5, WAITING)]
 
 
+def test_a_lane_is_blocked_as_the_open_unit_sees_it() -> None:
+    """What it parks is, what its truncate undoes is not; a rollback takes both back."""
+    lanes = Lanes()
+    blocked(lanes, inserts([b"A"], 0))
+    (before, _) = lanes_of(touches_of(inserts([b"A"], 0)), 0)
+    (parked, _) = lanes_of(touches_of(inserts([b"B"], 0)), 0)
+    lanes.block(lanes.divide([truncate(1)]))
+    bad = inserts([b"B"], 2)
+    rejected = Rejected(layout=LAYOUT, source=bad.source, sequence=2, error=BAD)
+    lanes.block(lanes.divide([], [rejected]))
+    assert (before in lanes, parked in lanes) == (False, True)
+    lanes.forget()
+    assert (before in lanes, parked in lanes) == (True, False)
+
+
+def test_marks_of_lanes_that_are_open_again_do_not_pile_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With too many they are given up, and what is blocked is still found; with none, too."""
+    monkeypatch.setattr(blocked_lanes, "_MARKS", 10)
+    lanes = Lanes()
+    blocked(lanes, inserts([b"kept"], 0))
+    for n in range(40):
+        bad = inserts([b"%d" % n], 1)
+        blocked(lanes, bad)
+        lanes.open(lanes_of(touches_of(bad), 0))
+        assert len(lanes._marks) <= 10 + 2 * 2 + 2
+        assert held(lanes.divide([inserts([b"kept"], 2)])) == [(2, WAITING)]
+    lanes.open(lanes_of(touches_of(inserts([b"kept"], 0)), 0))
+    assert (len(lanes), len(lanes._marks), len(lanes._unmarked)) == (0, 0, 0)
+
+
 # --- rows at fault, told as sets ------------------------------------------------------------------
 
 
@@ -236,6 +270,6 @@ def test_a_change_is_held_untried_where_nothing_else_has_to_do_with_its_row() ->
     assert codes(Division(rest)) == []
     told, others = found.told(alone)
     assert [(one.sequence, one.error, one.lanes) for one in told] == [
-        (0, BAD, lanes_of(runs[0], 0))
+        (0, BAD, lanes_of(touches_of(runs[0]), 0))
     ]
     assert [list(run.sequences) for run in others] == [[1, 2, 3], [4]]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import cast
 
 import pytest
 
@@ -16,7 +17,7 @@ from cdc_daemon.model.changes import LEFT_OUT, Row
 from cdc_daemon.model.effects import Delete, Key, Rename, Upsert
 from cdc_daemon.model.errors import NotAdmitted, Stop
 from cdc_daemon.model.findings import Verdict
-from cdc_daemon.model.queue import PARKED
+from cdc_daemon.model.ports import Command
 from cdc_daemon.sinks.mysql import MysqlSink, apply_plan, children, session, sweep
 from cdc_daemon.sinks.mysql.session import Result
 from tests.contract.mysql_target import MysqlTarget, conninfo_of
@@ -123,7 +124,9 @@ def test_a_retry_reads_again_what_was_left_out(
     assert [row[0] for row in items.target.query(rows)] == [1, 3]
     with closing(build.open_pipeline(items.configuration, "hr", Meter("hr"))) as parts:
         parts.sink.acquire()
-        assert len(parts.replay.retry(PARKED, actor="ann").applied) == 3
+        retry = Command(id=1, pipeline="hr", verb="retry", arguments={}, actor="ann")
+        done = parts.replay.turn(retry, hurried=False) or {}
+        assert len(cast(list[int], done["applied"])) == 3
     assert items.target.query(rows) == items.schema.query(rows)
 
 
